@@ -1,0 +1,464 @@
+//! The seven events. Each is built by value: required fields go into `new`,
+//! the rest follows.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::{
+    Kind, KindSet,
+    decode::{Decode, Reader, members},
+    validation::{Code, Violation},
+};
+
+/// The most characters that an id may have. Longer is an error, never a cut.
+pub const MAX_ID_CHARS: usize = 255;
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// One of the seven events, or any of them ([`AnyEvent`]).
+pub trait Event:
+    sealed::Sealed + Clone + std::fmt::Debug + PartialEq + Serialize + Send + Sync + 'static
+{
+    /// The kinds that this type can be.
+    const KINDS: KindSet;
+
+    /// The kind of this event.
+    fn kind(&self) -> Kind;
+
+    /// This event as any of the seven.
+    fn into_any(self) -> AnyEvent;
+
+    /// This type from any of the seven; gives back what is another kind.
+    ///
+    /// # Errors
+    ///
+    /// The event itself, if it is of another kind.
+    fn from_any(event: AnyEvent) -> Result<Self, AnyEvent>;
+}
+
+/// From one list: the structs with their builders and their JSON, the
+/// [`Event`] implementations, and [`AnyEvent`]. A field is an *id* (optional
+/// text), *required* text (an argument of `new`), or a *dictionary*.
+macro_rules! events {
+    ($(
+        $(#[$doc:meta])*
+        $Event:ident {
+            ids { $( $(#[$id_doc:meta])* $id:ident )* }
+            required { $( $(#[$required_doc:meta])* $required:ident )* }
+            dictionaries { $( $(#[$dict_doc:meta])* $dict:ident one $entry:ident )* }
+        }
+    )*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+            #[non_exhaustive]
+            pub struct $Event {
+                $(
+                    $(#[$id_doc])*
+                    #[serde(skip_serializing_if = "Option::is_none")]
+                    pub $id: Option<String>,
+                )*
+                $( $(#[$required_doc])* pub $required: String, )*
+                $(
+                    $(#[$dict_doc])*
+                    #[serde(skip_serializing_if = "Map::is_empty")]
+                    pub $dict: Map<String, Value>,
+                )*
+            }
+
+            impl $Event {
+                /// The event with its required fields.
+                #[must_use]
+                pub fn new($($required: impl Into<String>),*) -> Self {
+                    Self {
+                        $($required: $required.into(),)*
+                        ..Self::default()
+                    }
+                }
+
+                $(
+                    $(#[$id_doc])*
+                    #[must_use]
+                    pub fn $id(mut self, $id: impl Into<String>) -> Self {
+                        self.$id = Some($id.into());
+                        self
+                    }
+                )*
+                $(
+                    #[doc = concat!("Adds to [`", stringify!($dict), "`](Self::", stringify!($dict), ").")]
+                    #[must_use]
+                    pub fn $entry(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
+                        self.$dict.insert(key.into(), value.into());
+                        self
+                    }
+
+                    #[doc = concat!("Adds every entry to [`", stringify!($dict), "`](Self::", stringify!($dict), ").")]
+                    #[must_use]
+                    pub fn $dict<K: Into<String>, V: Into<Value>>(
+                        mut self,
+                        entries: impl IntoIterator<Item = (K, V)>,
+                    ) -> Self {
+                        self.$dict.extend(
+                            entries.into_iter().map(|(key, value)| (key.into(), value.into())),
+                        );
+                        self
+                    }
+                )*
+            }
+
+            impl sealed::Sealed for $Event {}
+
+            impl Event for $Event {
+                const KINDS: KindSet = KindSet::EMPTY.with(Kind::$Event);
+
+                fn kind(&self) -> Kind {
+                    Kind::$Event
+                }
+
+                fn into_any(self) -> AnyEvent {
+                    AnyEvent::$Event(self)
+                }
+
+                fn from_any(event: AnyEvent) -> Result<Self, AnyEvent> {
+                    match event {
+                        AnyEvent::$Event(event) => Ok(event),
+                        other => Err(other),
+                    }
+                }
+            }
+
+            impl Decode for $Event {
+                fn decode(value: Value, reader: &mut Reader) -> Option<Self> {
+                    let mut event = Self::default();
+                    for (key, value) in members(value, reader)? {
+                        if value.is_null() {
+                            continue;
+                        }
+                        match key.as_str() {
+                            $( stringify!($id) => {
+                                event.$id = reader.at(stringify!($id), |r| Decode::decode(value, r));
+                            } )*
+                            $( stringify!($required) => {
+                                event.$required = reader
+                                    .at(stringify!($required), |r| Decode::decode(value, r))
+                                    .unwrap_or_default();
+                            } )*
+                            $( stringify!($dict) => {
+                                event.$dict = reader
+                                    .at(stringify!($dict), |r| Decode::decode(value, r))
+                                    .unwrap_or_default();
+                            } )*
+                            _ => reader.unknown(key, &[
+                                $(stringify!($id),)* $(stringify!($required),)* $(stringify!($dict),)*
+                            ]),
+                        }
+                    }
+                    Some(event)
+                }
+            }
+
+            impl From<$Event> for AnyEvent {
+                fn from(event: $Event) -> Self {
+                    Self::$Event(event)
+                }
+            }
+
+            impl $Event {
+                /// Ids in range, and required text present.
+                fn check_fields(&self, violations: &mut Vec<Violation>) {
+                    let path = |field| format!("{}.{field}", Kind::$Event);
+                    $( if let Some(id) = &self.$id {
+                        check_text(id, || path(stringify!($id)), violations);
+                    } )*
+                    $( check_text(&self.$required, || path(stringify!($required)), violations); )*
+                }
+            }
+        )*
+
+        /// Any of the seven events.
+        #[derive(Clone, Debug, PartialEq, Serialize)]
+        #[serde(untagged)]
+        pub enum AnyEvent {
+            $(
+                #[doc = concat!("See [`", stringify!($Event), "`](struct@", stringify!($Event), ").")]
+                $Event($Event),
+            )*
+        }
+
+        impl sealed::Sealed for AnyEvent {}
+
+        impl Event for AnyEvent {
+            const KINDS: KindSet = KindSet::ALL;
+
+            fn kind(&self) -> Kind {
+                match self {
+                    $( Self::$Event(_) => Kind::$Event, )*
+                }
+            }
+
+            fn into_any(self) -> AnyEvent {
+                self
+            }
+
+            fn from_any(event: AnyEvent) -> Result<Self, AnyEvent> {
+                Ok(event)
+            }
+        }
+
+        impl AnyEvent {
+            /// Reads the event of a kind.
+            pub(crate) fn decode(kind: Kind, value: Value, reader: &mut Reader) -> Option<Self> {
+                match kind {
+                    $( Kind::$Event => $Event::decode(value, reader).map(Self::$Event), )*
+                }
+            }
+
+            fn check_fields(&self, violations: &mut Vec<Violation>) {
+                match self {
+                    $( Self::$Event(event) => event.check_fields(violations), )*
+                }
+            }
+        }
+    };
+}
+
+events! {
+    /// Who a user is: an id, and traits that are known about them.
+    Identify {
+        ids {
+            /// The id that the user had before they were known.
+            anonymous_id
+            /// The user's id in your database.
+            user_id
+        }
+        required {}
+        dictionaries {
+            /// What is known about the user: `email`, `first_name`, `plan`, ...
+            traits one trait_
+        }
+    }
+
+    /// What a user did.
+    Track {
+        ids {
+            /// The id that the user had before they were known.
+            anonymous_id
+            /// The user's id in your database.
+            user_id
+        }
+        required {
+            /// What happened, as a phrase in the past: `Order Completed`.
+            event
+        }
+        dictionaries {
+            /// What is known about what happened: `revenue`, `currency`, ...
+            properties one property
+            /// What is known about the user who did it.
+            traits one trait_
+        }
+    }
+
+    /// Which group (company, team, account) a user belongs to.
+    Group {
+        ids {
+            /// The id that the user had before they were known.
+            anonymous_id
+            /// The user's id in your database.
+            user_id
+        }
+        required {
+            /// The group's id in your database.
+            group_id
+        }
+        dictionaries {
+            /// What is known about the group: `name`, `industry`, ...
+            traits one trait_
+        }
+    }
+
+    /// Two ids are one user.
+    Alias {
+        ids {}
+        required {
+            /// The id that the user had until now.
+            previous_user_id
+            /// The id that the user has from now on.
+            user_id
+        }
+        dictionaries {
+            /// What is known about the user.
+            traits one trait_
+        }
+    }
+
+    /// A page that a user saw.
+    Page {
+        ids {
+            /// The id that the user had before they were known.
+            anonymous_id
+            /// The user's id in your database.
+            user_id
+        }
+        required {
+            /// The page's name.
+            name
+        }
+        dictionaries {
+            /// What is known about the page: `url`, `category`, ...
+            properties one property
+        }
+    }
+
+    /// A screen of an app that a user saw.
+    Screen {
+        ids {
+            /// The id that the user had before they were known.
+            anonymous_id
+            /// The user's id in your database.
+            user_id
+        }
+        required {
+            /// The screen's name.
+            name
+        }
+        dictionaries {
+            /// What is known about the screen.
+            properties one property
+        }
+    }
+
+    /// Forget a user: what is known about them is to be deleted.
+    Delete {
+        ids {}
+        required {
+            /// The user's id in your database.
+            user_id
+        }
+        dictionaries {
+            /// What a vendor may need to find the user, such as `email`.
+            traits one trait_
+        }
+    }
+}
+
+/// Whose event it is: an id in one of the two spaces of ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Person<'a> {
+    /// A user's id.
+    User(&'a str),
+    /// An anonymous id.
+    Anonymous(&'a str),
+}
+
+impl AnyEvent {
+    /// The user's id, if the event has one.
+    #[must_use]
+    pub fn user_id(&self) -> Option<&str> {
+        match self {
+            Self::Identify(e) => e.user_id.as_deref(),
+            Self::Track(e) => e.user_id.as_deref(),
+            Self::Group(e) => e.user_id.as_deref(),
+            Self::Alias(e) => Some(&e.user_id),
+            Self::Page(e) => e.user_id.as_deref(),
+            Self::Screen(e) => e.user_id.as_deref(),
+            Self::Delete(e) => Some(&e.user_id),
+        }
+    }
+
+    /// The anonymous id, if the event has one.
+    #[must_use]
+    pub fn anonymous_id(&self) -> Option<&str> {
+        match self {
+            Self::Identify(e) => e.anonymous_id.as_deref(),
+            Self::Track(e) => e.anonymous_id.as_deref(),
+            Self::Group(e) => e.anonymous_id.as_deref(),
+            Self::Page(e) => e.anonymous_id.as_deref(),
+            Self::Screen(e) => e.anonymous_id.as_deref(),
+            Self::Alias(_) | Self::Delete(_) => None,
+        }
+    }
+
+    /// The traits: the group's for [`Group`], the user's otherwise; `None` for
+    /// pages and screens, which have none.
+    #[must_use]
+    pub fn traits(&self) -> Option<&Map<String, Value>> {
+        match self {
+            Self::Identify(e) => Some(&e.traits),
+            Self::Track(e) => Some(&e.traits),
+            Self::Group(e) => Some(&e.traits),
+            Self::Alias(e) => Some(&e.traits),
+            Self::Delete(e) => Some(&e.traits),
+            Self::Page(_) | Self::Screen(_) => None,
+        }
+    }
+
+    /// Every id under which this event belongs to somebody. Two events that
+    /// share one must reach a vendor in the order in which they were accepted.
+    pub fn people(&self) -> impl Iterator<Item = Person<'_>> {
+        let previous = match self {
+            Self::Alias(alias) => Some(Person::User(&alias.previous_user_id)),
+            _ => None,
+        };
+        previous
+            .into_iter()
+            .chain(self.user_id().map(Person::User))
+            .chain(self.anonymous_id().map(Person::Anonymous))
+    }
+
+    /// Adds what the specification's rules find wrong.
+    pub(crate) fn check(&self, violations: &mut Vec<Violation>) {
+        self.check_fields(violations);
+        match self {
+            Self::Identify(e) => {
+                if e.user_id.is_none() && e.anonymous_id.is_none() && e.traits.is_empty() {
+                    violations.push(Violation::new(
+                        "identify",
+                        Code::Required,
+                        "says nothing: set user_id, anonymous_id or traits",
+                    ));
+                }
+            }
+            Self::Alias(e) => {
+                if !e.user_id.trim().is_empty() && e.user_id == e.previous_user_id {
+                    violations.push(Violation::new(
+                        "alias.previous_user_id",
+                        Code::Conflict,
+                        "is the same as user_id: an alias connects two different ids",
+                    ));
+                }
+            }
+            Self::Track(_) | Self::Group(_) | Self::Page(_) | Self::Screen(_) => {
+                if self.user_id().is_none() && self.anonymous_id().is_none() {
+                    violations.push(Violation::new(
+                        format!("{}.user_id", self.kind()),
+                        Code::Required,
+                        "whose event is it? Set user_id or anonymous_id",
+                    ));
+                }
+            }
+            Self::Delete(_) => {}
+        }
+    }
+}
+
+fn check_text(text: &str, path: impl Fn() -> String, violations: &mut Vec<Violation>) {
+    if text.trim().is_empty() {
+        violations.push(Violation::new(path(), Code::Required, "must not be empty"));
+        return;
+    }
+    // Counting characters is only needed where the bytes could exceed.
+    if text.len() > MAX_ID_CHARS {
+        let chars = text.chars().count();
+        // Names of events, pages and screens are texts, not ids.
+        let path = path();
+        if chars > MAX_ID_CHARS && path.ends_with("_id") {
+            violations.push(Violation::new(
+                path,
+                Code::TooLong,
+                format!("has {chars} characters; an id has at most {MAX_ID_CHARS}"),
+            ));
+        }
+    }
+}

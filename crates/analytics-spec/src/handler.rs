@@ -1,0 +1,467 @@
+//! The specification bound to one integration, and what it registers on.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+};
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    AnyEvent, AnyInput, AnyOutput, Attempt, Context, Delivery, Error, ErrorKind, Integration,
+    IntegrationExt, Kind, Output, Policies, RequestPolicy, Status,
+};
+
+/// The name of an integration's workflow for a kind: `segment(analytics).Track`.
+#[must_use]
+pub fn workflow_name(integration: &str, kind: Kind) -> String {
+    format!("{integration}(analytics).{}", kind.title())
+}
+
+/// The two steps of every workflow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// Is the input right? Without a request; local to where it is asked.
+    Validation,
+    /// The request to the vendor. It validates again, for it can be executed
+    /// alone.
+    Request,
+}
+
+impl Step {
+    /// Both, in their order.
+    pub const ALL: [Self; 2] = [Self::Validation, Self::Request];
+
+    /// The step as activity names have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Validation => "Validation",
+            Self::Request => "Request",
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// The name of an activity: `segment(analytics).Track.Request`.
+#[must_use]
+pub fn activity_name(integration: &str, kind: Kind, step: Step) -> String {
+    format!("{}.{step}", workflow_name(integration, kind))
+}
+
+/// A workflow to register: validation, then the request.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Workflow {
+    /// Its name.
+    pub name: String,
+    /// The kind that it takes.
+    pub kind: Kind,
+    /// What executes it.
+    pub handler: Handler,
+}
+
+/// A step to register.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Activity {
+    /// Its name.
+    pub name: String,
+    /// The kind that it takes.
+    pub kind: Kind,
+    /// Which step it is.
+    pub step: Step,
+    /// What executes it.
+    pub handler: Handler,
+}
+
+/// An engine, as handlers see it: something to register on.
+pub trait Worker {
+    /// Takes a workflow.
+    ///
+    /// # Errors
+    ///
+    /// The name is taken.
+    fn register_workflow(&mut self, workflow: Workflow) -> Result<(), Error>;
+
+    /// Takes an activity.
+    ///
+    /// # Errors
+    ///
+    /// The name is taken.
+    fn register_activity(&mut self, activity: Activity) -> Result<(), Error>;
+}
+
+/// A workflow or an activity that failed for good, as hooks see it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Failed<'a> {
+    /// The workflow's or the activity's name.
+    pub name: &'a str,
+    /// The event with its outcome.
+    pub output: &'a AnyOutput,
+    /// Why.
+    pub error: &'a Error,
+}
+
+type Hook = Arc<dyn Fn(&Failed<'_>) + Send + Sync>;
+
+/// What a [`Handler`] is made of.
+#[derive(Clone)]
+#[must_use]
+pub struct Config {
+    integration: Arc<dyn Integration>,
+    context: Context,
+    policies: Policies,
+    on_workflow_error: Option<Hook>,
+    on_activity_error: Option<Hook>,
+}
+
+impl Config {
+    /// A handler for this integration.
+    pub fn new(integration: impl Into<Arc<dyn Integration>>) -> Self {
+        Self {
+            integration: integration.into(),
+            context: Context::new(),
+            policies: Policies::new(),
+            on_workflow_error: None,
+            on_activity_error: None,
+        }
+    }
+
+    /// What holds around every event; an event's own context wins.
+    pub fn context(mut self, context: Context) -> Self {
+        self.context = context;
+        self
+    }
+
+    /// Policies that win over the integration's own.
+    pub fn policies(mut self, policies: Policies) -> Self {
+        self.policies = policies;
+        self
+    }
+
+    /// Called when a workflow has failed for good.
+    pub fn on_workflow_error(mut self, hook: impl Fn(&Failed<'_>) + Send + Sync + 'static) -> Self {
+        self.on_workflow_error = Some(Arc::new(hook));
+        self
+    }
+
+    /// Called when a step of a workflow has failed, also if it will be tried
+    /// again.
+    pub fn on_activity_error(mut self, hook: impl Fn(&Failed<'_>) + Send + Sync + 'static) -> Self {
+        self.on_activity_error = Some(Arc::new(hook));
+        self
+    }
+
+    /// Checks the integration's name and kinds, and the policies.
+    ///
+    /// # Errors
+    ///
+    /// A [configuration](ErrorKind::Configuration) error that says what is
+    /// wrong.
+    pub fn validate(&self) -> Result<(), Error> {
+        let name = self.integration.name();
+        crate::config::Instance::new(name)
+            .policies(self.policies.clone())
+            .check()?;
+        if self.integration.supports().is_empty() {
+            return Err(Error::configuration("supports no kind of event").with_integration(name));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("integration", &self.integration)
+            .field("context", &self.context)
+            .field("policies", &self.policies)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The specification bound to one integration.
+///
+/// Its life is register → init → ready → close; each step once. Clones are the
+/// same handler.
+#[derive(Clone, Debug)]
+pub struct Handler(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    config: Config,
+    state: AtomicU8,
+}
+
+const NEW: u8 = 0;
+const REGISTERED: u8 = 1;
+const READY: u8 = 2;
+const CLOSED: u8 = 3;
+
+impl Handler {
+    /// A handler of a valid configuration.
+    ///
+    /// # Errors
+    ///
+    /// What [`Config::validate`] finds.
+    pub fn new(config: Config) -> Result<Self, Error> {
+        config.validate()?;
+        Ok(Self(Arc::new(Shared {
+            config,
+            state: AtomicU8::new(NEW),
+        })))
+    }
+
+    /// Puts every workflow and activity on a worker.
+    ///
+    /// # Errors
+    ///
+    /// The handler was registered before, or the worker has one of that name.
+    pub fn register(&self, worker: &mut dyn Worker) -> Result<(), Error> {
+        self.step(NEW, REGISTERED, "register")?;
+        for kind in self.integration().supports().iter() {
+            worker.register_workflow(Workflow {
+                name: workflow_name(self.name(), kind),
+                kind,
+                handler: self.clone(),
+            })?;
+            for step in Step::ALL {
+                worker.register_activity(Activity {
+                    name: activity_name(self.name(), kind, step),
+                    kind,
+                    step,
+                    handler: self.clone(),
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the integration ready for events.
+    ///
+    /// # Errors
+    ///
+    /// The handler is not registered or was initialised before, or the
+    /// integration cannot.
+    pub async fn init(&self) -> Result<(), Error> {
+        self.step(REGISTERED, READY, "initialise")?;
+        self.integration().init().await
+    }
+
+    /// Ends the integration's work.
+    ///
+    /// # Errors
+    ///
+    /// The handler is not initialised or was closed before, or the integration
+    /// cannot.
+    pub async fn close(&self) -> Result<(), Error> {
+        self.step(READY, CLOSED, "close")?;
+        self.integration().close().await
+    }
+
+    /// Whether it is initialised and not closed.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.0.state.load(Ordering::Acquire) == READY
+    }
+
+    /// The integration.
+    #[must_use]
+    pub fn integration(&self) -> &Arc<dyn Integration> {
+        &self.0.config.integration
+    }
+
+    /// The integration's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.integration().name()
+    }
+
+    /// The names of its workflows, sorted.
+    #[must_use]
+    pub fn list_workflows(&self) -> Vec<String> {
+        let kinds = self.integration().supports();
+        let mut names: Vec<_> = kinds
+            .iter()
+            .map(|kind| workflow_name(self.name(), kind))
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// The names of its activities, sorted.
+    #[must_use]
+    pub fn list_activities(&self) -> Vec<String> {
+        let kinds = self.integration().supports();
+        let mut names: Vec<_> = kinds
+            .iter()
+            .flat_map(|kind| Step::ALL.map(|step| activity_name(self.name(), kind, step)))
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// The configuration for people to read, the integration's own under
+    /// `from`. No secret is in it.
+    #[must_use]
+    pub fn config_map(&self) -> Map<String, Value> {
+        let integration = self.integration();
+        let kinds: Vec<_> = integration.supports().iter().map(Kind::as_str).collect();
+        let entries = [
+            ("name", json!(integration.name())),
+            ("vendor", json!(integration.vendor())),
+            ("supports", json!(kinds)),
+            ("policies", json!(self.policies())),
+            (
+                "allow_policies_override",
+                json!(integration.allows_policies_override()),
+            ),
+            ("context", json!(self.0.config.context)),
+            ("from", Value::Object(integration.configuration())),
+        ];
+        entries
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect()
+    }
+
+    /// The handler's policies over the integration's.
+    #[must_use]
+    pub fn policies(&self) -> Policies {
+        let mut policies = self.0.config.policies.clone();
+        policies.inherit(&self.integration().policies());
+        policies
+    }
+
+    /// The policy for one input.
+    #[must_use]
+    pub fn request_policy(&self, input: &AnyInput) -> RequestPolicy {
+        let own = self.policies();
+        match &input.policies {
+            Some(policies) if self.integration().allows_policies_override() => {
+                let mut policies = policies.clone();
+                policies.inherit(&own);
+                policies.resolve()
+            }
+            _ => own.resolve(),
+        }
+    }
+
+    /// Completes an input's context from the handler's.
+    pub fn complete(&self, input: &mut AnyInput) {
+        input.context.inherit(&self.0.config.context);
+    }
+
+    /// The validation step.
+    ///
+    /// # Errors
+    ///
+    /// What [`IntegrationExt::check`] finds; the handler is not ready.
+    pub fn validate(&self, input: &AnyInput) -> Result<(), Error> {
+        self.ready()
+            .and_then(|()| self.integration().check(input))
+            .inspect_err(|error| self.activity_failed(input, Step::Validation, error))
+    }
+
+    /// One attempt of the request step.
+    ///
+    /// # Errors
+    ///
+    /// The handler is not ready, or the attempt's error.
+    pub async fn request(&self, attempt: &Attempt<'_>) -> Result<Delivery, Error> {
+        self.ready()?;
+        self.integration()
+            .deliver(attempt)
+            .await
+            .inspect_err(|error| self.activity_failed(attempt.input, Step::Request, error))
+    }
+
+    /// One attempt of the request step for several inputs: one outcome each.
+    pub async fn request_batch(&self, attempts: &[Attempt<'_>]) -> Vec<Result<Delivery, Error>> {
+        if self.ready().is_err() {
+            return attempts
+                .iter()
+                .map(|_| self.ready().map(|()| Delivery::default()))
+                .collect();
+        }
+        let outcomes = self.integration().deliver_batch(attempts).await;
+        for (attempt, outcome) in attempts.iter().zip(&outcomes) {
+            if let Err(error) = outcome
+                && error.kind() != ErrorKind::Deferred
+            {
+                self.activity_failed(attempt.input, Step::Request, error);
+            }
+        }
+        outcomes
+    }
+
+    /// Calls `on_workflow_error`: for engines, when an event failed for good.
+    pub fn workflow_failed(&self, event: &AnyEvent, error: &Error) {
+        if let Some(hook) = &self.0.config.on_workflow_error {
+            let name = workflow_name(self.name(), crate::Event::kind(event));
+            call(hook, &name, event, error);
+        }
+    }
+
+    /// Calls `on_activity_error`: for engines, when a step failed.
+    fn activity_failed(&self, input: &AnyInput, step: Step, error: &Error) {
+        if let Some(hook) = &self.0.config.on_activity_error {
+            let name = activity_name(self.name(), input.kind(), step);
+            call(hook, &name, &input.event, error);
+        }
+    }
+
+    fn ready(&self) -> Result<(), Error> {
+        if self.is_ready() {
+            Ok(())
+        } else {
+            Err(Error::new(ErrorKind::Closed, "the handler is not ready")
+                .with_integration(self.name()))
+        }
+    }
+
+    fn step(&self, from: u8, to: u8, what: &str) -> Result<(), Error> {
+        self.0
+            .state
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
+            .map(|_| ())
+            .map_err(|state| {
+                let is = match state {
+                    NEW => "not registered yet",
+                    REGISTERED => "registered",
+                    READY => "initialised",
+                    _ => "closed",
+                };
+                Error::new(
+                    ErrorKind::Closed,
+                    format!("cannot {what}: the handler is {is}"),
+                )
+                .with_integration(self.name())
+            })
+    }
+}
+
+fn call(hook: &Hook, name: &str, event: &AnyEvent, error: &Error) {
+    let output = Output::new(Status::Failure, event.clone(), error.response().cloned());
+    hook(&Failed {
+        name,
+        output: &output,
+        error,
+    });
+}
+
+impl fmt::Display for Handler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}(analytics)", self.name())
+    }
+}

@@ -1,0 +1,397 @@
+//! What a vendor implements, and what follows from it.
+
+use std::{collections::HashSet, fmt::Debug, future::Future, time::Duration};
+
+use async_trait::async_trait;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::{
+    Alias, AnyInput, Clock, Delete, Error, ErrorKind, Event, Group, HttpResponse, Identify, Input,
+    Kind, KindSet, Page, Policies, RequestPolicy, Screen, Track, ValidationError,
+    policies::Next,
+    validation::{Code, Violation},
+};
+
+/// How many of an event's requests the vendor has accepted.
+///
+/// An event may need several. A later attempt begins where the last one
+/// stopped, so that nothing is sent twice that is known to have arrived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Progress(pub u32);
+
+impl Progress {
+    /// Nothing has been accepted yet.
+    pub const NONE: Self = Self(0);
+}
+
+/// One attempt to deliver an event. The input is stamped: it has a message id
+/// and a timestamp.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    /// The event and what is known around it.
+    pub input: &'a AnyInput,
+    /// Which attempt this is, from 1.
+    pub number: u32,
+    /// What earlier attempts got through.
+    pub progress: Progress,
+    /// How long each request may take.
+    pub timeout: Duration,
+}
+
+/// The vendor accepted an event.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Delivery {
+    /// The answer to the last request, where there is one.
+    pub response: Option<HttpResponse>,
+}
+
+impl Delivery {
+    /// An accepted event, and the vendor's last answer.
+    #[must_use]
+    pub fn new(response: Option<HttpResponse>) -> Self {
+        Self { response }
+    }
+}
+
+/// How many events an integration takes at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batching {
+    /// The most events in one [`Integration::deliver_batch`].
+    pub max_items: usize,
+    /// About how many bytes of JSON those events may have together.
+    pub max_bytes: usize,
+    /// How many deliveries may be under way at the same time.
+    pub max_in_flight: usize,
+}
+
+impl Batching {
+    /// One event at a time, `max_in_flight` of them side by side.
+    #[must_use]
+    pub const fn single(max_in_flight: usize) -> Self {
+        Self {
+            max_items: 1,
+            max_bytes: usize::MAX,
+            max_in_flight,
+        }
+    }
+}
+
+/// A request as it would be sent, without its secrets.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Preview {
+    /// `POST`, ...
+    pub method: String,
+    /// The whole URL.
+    pub url: String,
+    /// Every header, its name in lower case.
+    pub headers: std::collections::BTreeMap<String, String>,
+    /// JSON where it is JSON, else a string.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub body: Value,
+}
+
+/// A configured instance for one vendor.
+///
+/// A vendor that is reached over HTTP implements `HttpVendor` of
+/// `analytics-http` instead, which brings sending, splitting and redaction.
+#[async_trait]
+pub trait Integration: Debug + Send + Sync + 'static {
+    /// The vendor's name, in lower case: `segment`.
+    fn vendor(&self) -> &'static str;
+
+    /// The instance's name, which is part of workflow names. Several instances
+    /// of one vendor differ by it.
+    fn name(&self) -> &str;
+
+    /// The kinds that this instance, as it is configured, can deliver.
+    ///
+    /// - A kind that is declared is delivered.
+    /// - One that is not is refused before [`deliver`](Self::deliver) is asked.
+    fn supports(&self) -> KindSet;
+
+    /// Checks the vendor's own rules.
+    ///
+    /// - Is pure: the same input gives the same answer, and nothing is sent.
+    /// - Is asked only for inputs that satisfy the specification.
+    /// - Reports everything that is wrong at once.
+    fn validate(&self, input: &AnyInput) -> Result<(), ValidationError>;
+
+    /// Makes one attempt to deliver one event.
+    ///
+    /// - Is asked only for supported kinds and valid inputs.
+    /// - Does not retry: whoever asks does, by the error.
+    /// - Sends the input's message id and timestamp, where the vendor has a
+    ///   place for them, and makes neither up.
+    /// - Says in an error's [`progress`](Error::progress) what it got through.
+    async fn deliver(&self, attempt: &Attempt<'_>) -> Result<Delivery, Error>;
+
+    /// Makes one attempt to deliver several events.
+    ///
+    /// - Gives one outcome per attempt, in their order.
+    /// - One event's failure is not another's.
+    /// - Events that share a [`Person`](crate::event::Person) arrive in their
+    ///   order: after a failure that may pass, the later ones are
+    ///   [`Deferred`](ErrorKind::Deferred).
+    async fn deliver_batch(&self, attempts: &[Attempt<'_>]) -> Vec<Result<Delivery, Error>> {
+        let mut waiting = HashSet::new();
+        let mut outcomes = Vec::with_capacity(attempts.len());
+        for attempt in attempts {
+            let event = &attempt.input.event;
+            let outcome = if event.people().any(|person| waiting.contains(&person)) {
+                Err(deferred())
+            } else {
+                self.deliver(attempt).await
+            };
+            if outcome.as_ref().is_err_and(Error::is_retryable) {
+                waiting.extend(event.people());
+            }
+            outcomes.push(outcome);
+        }
+        outcomes
+    }
+
+    /// How many events to hand over at once: one, unless the vendor takes
+    /// more.
+    fn batching(&self) -> Batching {
+        Batching::single(8)
+    }
+
+    /// The policies of this instance.
+    fn policies(&self) -> Policies {
+        Policies::new()
+    }
+
+    /// Whether an input may bring policies of its own.
+    fn allows_policies_override(&self) -> bool {
+        false
+    }
+
+    /// The configuration, for people to read. No secret is in it.
+    fn configuration(&self) -> Map<String, Value> {
+        Map::new()
+    }
+
+    /// The requests that an event would cause; none if they cannot be shown.
+    ///
+    /// # Errors
+    ///
+    /// Whatever prevents the requests from being made.
+    fn preview(&self, input: &AnyInput) -> Result<Vec<Preview>, Error> {
+        let _ = input;
+        Ok(Vec::new())
+    }
+
+    /// Called once, before the first event.
+    async fn init(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Called once, after the last event.
+    async fn close(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// The outcome of an attempt that was not made, because an earlier event of
+/// the same person has to arrive first.
+#[must_use]
+pub fn deferred() -> Error {
+    Error::new(
+        ErrorKind::Deferred,
+        "waits for an earlier event of the same person",
+    )
+}
+
+/// The longest that one event waits in all for delays that the vendor asked
+/// for, when nothing else bounds it.
+pub const MAX_RETRY_AFTER_TOTAL: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// What every integration can do because of what it implements.
+#[async_trait]
+pub trait IntegrationExt: Integration {
+    /// Checks everything that can be checked before a request: the
+    /// specification's rules, that the kind is supported, that policies may be
+    /// given, and the vendor's rules.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](ErrorKind::Unsupported), or
+    /// [`Validation`](ErrorKind::Validation) with every violation.
+    fn check(&self, input: &AnyInput) -> Result<(), Error> {
+        let check = || {
+            input.validate()?;
+            if !self.supports().contains(input.kind()) {
+                return Err(Error::unsupported(input.kind(), self.name()));
+            }
+            let mut violations = Vec::new();
+            if input.policies.is_some() && !self.allows_policies_override() {
+                violations.push(Violation::new(
+                    "policies",
+                    Code::NotAllowed,
+                    "this integration does not take policies from inputs: \
+                     leave them out, or set allow_policies_override in its configuration",
+                ));
+            }
+            if let Err(error) = self.validate(input) {
+                violations.extend(error.into_violations());
+            }
+            ValidationError::check(violations).map_err(Error::from)
+        };
+        check().map_err(|error: Error| error.with_integration(self.name()))
+    }
+
+    /// The policy for one input: its own where it may have one, then the
+    /// instance's, then the defaults.
+    fn request_policy(&self, input: &AnyInput) -> RequestPolicy {
+        let own = self.policies();
+        match &input.policies {
+            Some(policies) if self.allows_policies_override() => {
+                let mut policies = policies.clone();
+                policies.inherit(&own);
+                policies.resolve()
+            }
+            _ => own.resolve(),
+        }
+    }
+
+    /// Checks an input and delivers it, with retries by its policy.
+    ///
+    /// The input is stamped if it is not yet, so that the vendor sees the same
+    /// message id and timestamp in every attempt.
+    ///
+    /// # Errors
+    ///
+    /// What [`check`](Self::check) finds, or the last attempt's error.
+    async fn send_with(&self, clock: &dyn Clock, input: &mut AnyInput) -> Result<Delivery, Error> {
+        input.stamp(clock.now());
+        self.check(input)?;
+        let policy = self.request_policy(input);
+        let (mut number, mut counted, mut progress) = (1, 0, Progress::NONE);
+        let mut asked = Duration::ZERO;
+        loop {
+            let attempt = Attempt {
+                input,
+                number,
+                progress,
+                timeout: policy.single_attempt_timeout,
+            };
+            let error = match self.deliver(&attempt).await {
+                Ok(delivery) => return Ok(delivery),
+                Err(error) => error,
+            };
+            let Next::Retry {
+                after,
+                counted: counts,
+            } = policy.next(counted, &error, clock.jitter())
+            else {
+                return Err(error);
+            };
+            if counts {
+                counted += 1;
+            } else {
+                asked = asked.saturating_add(after);
+                if asked > MAX_RETRY_AFTER_TOTAL {
+                    return Err(error);
+                }
+            }
+            progress = progress.max(error.progress());
+            number += 1;
+            clock.sleep(after).await;
+        }
+    }
+}
+
+impl<I: Integration + ?Sized> IntegrationExt for I {}
+
+/// The seven calls, on whatever takes events: an integration alone, or a
+/// client that carries them to several.
+pub trait Calls: Sync {
+    /// What is known when a call returns.
+    type Receipt<E: Event>;
+
+    /// Takes an event.
+    fn send<E: Event>(
+        &self,
+        input: impl Into<Input<E>> + Send,
+    ) -> impl Future<Output = Result<Self::Receipt<E>, Error>> + Send;
+
+    /// Says who a user is.
+    fn identify(
+        &self,
+        input: impl Into<Input<Identify>> + Send,
+    ) -> impl Future<Output = Result<Self::Receipt<Identify>, Error>> + Send {
+        self.send(input)
+    }
+
+    /// Says what a user did.
+    fn track(
+        &self,
+        input: impl Into<Input<Track>> + Send,
+    ) -> impl Future<Output = Result<Self::Receipt<Track>, Error>> + Send {
+        self.send(input)
+    }
+
+    /// Says which group a user belongs to.
+    fn group(
+        &self,
+        input: impl Into<Input<Group>> + Send,
+    ) -> impl Future<Output = Result<Self::Receipt<Group>, Error>> + Send {
+        self.send(input)
+    }
+
+    /// Says that two ids are one user.
+    fn alias(
+        &self,
+        input: impl Into<Input<Alias>> + Send,
+    ) -> impl Future<Output = Result<Self::Receipt<Alias>, Error>> + Send {
+        self.send(input)
+    }
+
+    /// Says which page a user saw.
+    fn page(
+        &self,
+        input: impl Into<Input<Page>> + Send,
+    ) -> impl Future<Output = Result<Self::Receipt<Page>, Error>> + Send {
+        self.send(input)
+    }
+
+    /// Says which screen a user saw.
+    fn screen(
+        &self,
+        input: impl Into<Input<Screen>> + Send,
+    ) -> impl Future<Output = Result<Self::Receipt<Screen>, Error>> + Send {
+        self.send(input)
+    }
+
+    /// Asks to forget a user.
+    fn delete(
+        &self,
+        input: impl Into<Input<Delete>> + Send,
+    ) -> impl Future<Output = Result<Self::Receipt<Delete>, Error>> + Send {
+        self.send(input)
+    }
+}
+
+/// Whether a vendor can do something with a kind of event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Support {
+    /// It can.
+    Yes,
+    /// It can, if the configuration is so: the condition in a few words.
+    When(&'static str),
+    /// It cannot.
+    No,
+}
+
+impl Support {
+    /// Whether an instance of some configuration can.
+    #[must_use]
+    pub fn is_possible(self) -> bool {
+        self != Self::No
+    }
+}
+
+/// The support of every kind, in the order of the specification.
+pub type SupportTable = [(Kind, Support); 7];
