@@ -1,7 +1,7 @@
 //! One error, from which engines decide: what kind, worth another attempt or
 //! final, and when.
 
-use std::{error::Error as StdError, fmt, time::Duration};
+use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use crate::{HttpResponse, Kind, Progress, ValidationError};
 
@@ -86,7 +86,7 @@ struct Inner {
     retryable: bool,
     retry_after: Option<Duration>,
     integration: Option<String>,
-    response: Option<HttpResponse>,
+    response: Option<Arc<HttpResponse>>,
     violations: Option<ValidationError>,
     progress: Progress,
     source: Option<Box<dyn StdError + Send + Sync>>,
@@ -146,8 +146,8 @@ impl Error {
 
     /// Keeps what the vendor answered.
     #[must_use]
-    pub fn with_response(mut self, response: HttpResponse) -> Self {
-        self.0.response = Some(response);
+    pub fn with_response(mut self, response: impl Into<Arc<HttpResponse>>) -> Self {
+        self.0.response = Some(response.into());
         self
     }
 
@@ -198,7 +198,7 @@ impl Error {
     /// What the vendor answered.
     #[must_use]
     pub fn response(&self) -> Option<&HttpResponse> {
-        self.0.response.as_ref()
+        self.0.response.as_deref()
     }
 
     /// What is wrong with the input, if that is the reason.

@@ -1,6 +1,6 @@
 //! What a vendor implements, and what follows from it.
 
-use std::{collections::HashSet, fmt::Debug, future::Future, time::Duration};
+use std::{collections::HashSet, fmt::Debug, future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -43,15 +43,22 @@ pub struct Attempt<'a> {
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Delivery {
-    /// The answer to the last request, where there is one.
-    pub response: Option<HttpResponse>,
+    /// The answer to the last request, where there is one; shared by the
+    /// events of a batch.
+    pub response: Option<Arc<HttpResponse>>,
 }
 
 impl Delivery {
     /// An accepted event, and the vendor's last answer.
     #[must_use]
-    pub fn new(response: Option<HttpResponse>) -> Self {
+    pub fn new(response: Option<Arc<HttpResponse>>) -> Self {
         Self { response }
+    }
+
+    /// The answer, taken out of what shares it.
+    #[must_use]
+    pub fn into_response(self) -> Option<HttpResponse> {
+        self.response.map(Arc::unwrap_or_clone)
     }
 }
 
