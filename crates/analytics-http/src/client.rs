@@ -1,0 +1,350 @@
+//! The integration made of a vendor's mapping and reading.
+
+use std::{collections::BTreeMap, io::Write as _, sync::Arc};
+
+use analytics_spec::{
+    AnyInput, Attempt, Calls, Clock, Delivery, Error, ErrorKind, Event, Input, Integration,
+    IntegrationExt as _, KindSet, Map, Output, Policies, Secret, Status, TokioClock,
+    ValidationError, Value,
+    config::Instance,
+    integration::{Batching, Preview},
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
+use http::{
+    HeaderValue, Request,
+    header::{CONTENT_ENCODING, USER_AGENT},
+};
+use tokio::sync::Semaphore;
+use tracing::{Instrument as _, field};
+
+use crate::{
+    batch::{Answer, Batch, Group},
+    classify::{Refusal, retry_after},
+    redact::Redactor,
+    response,
+    transport::{self, Transport},
+    vendor::{HttpVendor, Reading, Sending},
+};
+
+/// Bodies of fewer bytes are not worth compressing.
+const COMPRESS_FROM: usize = 1024;
+
+/// A vendor with what reaches it: an [`Integration`], and by itself a client
+/// with retries (see [`Calls`]).
+#[derive(Debug)]
+pub struct Client<V> {
+    vendor: V,
+    instance: Instance,
+    transport: Arc<dyn Transport>,
+    clock: Arc<dyn Clock>,
+    redactor: Redactor,
+    /// Vendors count simultaneous connections by key, whoever opens them.
+    in_flight: Semaphore,
+}
+
+impl<V: HttpVendor> Client<V> {
+    /// An instance of a vendor.
+    ///
+    /// # Errors
+    ///
+    /// A [configuration](ErrorKind::Configuration) error: the instance's name
+    /// or policies are wrong, or TLS cannot be set up.
+    pub fn new(vendor: V, instance: Instance) -> Result<Self, Error> {
+        instance.check()?;
+        Ok(Self {
+            redactor: Redactor::new(vendor.secrets()),
+            in_flight: Semaphore::new(vendor.batching().max_in_flight.max(1)),
+            vendor,
+            instance,
+            transport: transport::shared()?,
+            clock: Arc::new(TokioClock::new()),
+        })
+    }
+
+    /// Sends through another transport.
+    #[must_use]
+    pub fn with_transport(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.transport = transport;
+        self
+    }
+
+    /// Takes time and chance from another clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The vendor's mapping and reading.
+    #[must_use]
+    pub fn vendor(&self) -> &V {
+        &self.vendor
+    }
+
+    /// Sends one group of steps and reads the answer.
+    async fn exchange(&self, group: &Group<V::Route>, first: &Attempt<'_>) -> Answer {
+        let span = tracing::info_span!(
+            "analytics.request",
+            integration = self.instance.name,
+            kind = %first.input.kind(),
+            message_id = first.input.message_id(),
+            attempt = first.number,
+            events = group.members.len(),
+            status = field::Empty,
+        );
+        self.send(group, first).instrument(span).await
+    }
+
+    async fn send(&self, group: &Group<V::Route>, first: &Attempt<'_>) -> Answer {
+        let sending = self.sending(first.number);
+        let request = match self.vendor.request(&group.route, &group.bodies, sending) {
+            Ok(request) => request,
+            Err(error) => {
+                return Answer {
+                    reading: Reading::All(Err(Refusal::permanent(error.kind(), error.message()))),
+                    response: None,
+                };
+            }
+        };
+        let redactor = self.redactor.with_request(&request);
+        let request = finish(request, group.limits.gzip);
+        // The semaphore is never closed, so there is always a permit to wait for.
+        let _permit = self.in_flight.acquire().await;
+        let answer = self.transport.send(request, first.timeout).await;
+        let span = tracing::Span::current();
+        match answer {
+            Ok(answer) => {
+                let mut response = response::keep(&answer);
+                redactor.response(&mut response);
+                span.record("status", response.status_code);
+                let mut reading = self
+                    .vendor
+                    .read(&group.route, &response, group.members.len());
+                self.honour_retry_after(&mut reading, &response);
+                log(&reading);
+                Answer {
+                    reading,
+                    response: Some(Arc::new(response)),
+                }
+            }
+            Err(error) => {
+                span.record("status", field::display(error.kind()));
+                let refusal = if error.is_retryable() {
+                    Refusal::transient(error.kind(), error.to_string())
+                } else {
+                    Refusal::permanent(error.kind(), error.to_string())
+                };
+                let reading = Reading::All(Err(refusal));
+                log(&reading);
+                Answer {
+                    reading,
+                    response: None,
+                }
+            }
+        }
+    }
+
+    /// A refusal for now waits as long as the answer asks, whatever its status.
+    fn honour_retry_after(&self, reading: &mut Reading, response: &analytics_spec::HttpResponse) {
+        let Some(asked) = retry_after(response, self.clock.as_ref()) else {
+            return;
+        };
+        let verdicts = match reading {
+            Reading::All(verdict) => std::slice::from_mut(verdict),
+            Reading::Each(verdicts) => verdicts.as_mut_slice(),
+        };
+        for refusal in verdicts.iter_mut().filter_map(|v| v.as_mut().err()) {
+            if refusal.retryable {
+                refusal.retry_after.get_or_insert(asked);
+            }
+        }
+    }
+}
+
+/// Says that a request failed, without the vendor's words: they may repeat
+/// what was sent.
+fn log(reading: &Reading) {
+    match reading {
+        Reading::All(Ok(())) => tracing::debug!("accepted"),
+        Reading::All(Err(refusal)) => {
+            tracing::warn!(error = %refusal.kind, retryable = refusal.retryable, "refused");
+        }
+        Reading::Each(verdicts) => {
+            let refused = verdicts.iter().filter(|v| v.is_err()).count();
+            if refused == 0 {
+                tracing::debug!("accepted");
+            } else {
+                tracing::warn!(refused, "refused in part");
+            }
+        }
+    }
+}
+
+/// Adds what every request has.
+fn finish(mut request: Request<Bytes>, gzip: bool) -> Request<Bytes> {
+    request
+        .headers_mut()
+        .insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    if gzip && request.body().len() >= COMPRESS_FROM {
+        let compressed = compress(request.body());
+        if let Some(compressed) = compressed {
+            *request.body_mut() = compressed;
+            request
+                .headers_mut()
+                .insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+    }
+    request
+}
+
+const AGENT: &str = concat!("analytics-rust/", env!("CARGO_PKG_VERSION"));
+
+/// `None` only if memory cannot be written to.
+fn compress(body: &[u8]) -> Option<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+    encoder.write_all(body).ok()?;
+    encoder.finish().ok().map(Bytes::from)
+}
+
+#[async_trait]
+impl<V: HttpVendor> Integration for Client<V> {
+    fn vendor(&self) -> &'static str {
+        V::VENDOR
+    }
+
+    fn name(&self) -> &str {
+        &self.instance.name
+    }
+
+    fn supports(&self) -> KindSet {
+        self.vendor.supports()
+    }
+
+    fn validate(&self, input: &AnyInput) -> Result<(), ValidationError> {
+        self.vendor.validate(input)
+    }
+
+    async fn deliver(&self, attempt: &Attempt<'_>) -> Result<Delivery, Error> {
+        let mut outcomes = self.deliver_batch(std::slice::from_ref(attempt)).await;
+        outcomes.pop().unwrap_or_else(|| {
+            Err(Error::new(
+                ErrorKind::Internal,
+                "a batch of one has no outcome",
+            ))
+        })
+    }
+
+    async fn deliver_batch(&self, attempts: &[Attempt<'_>]) -> Vec<Result<Delivery, Error>> {
+        let mut batch = Batch::new(&self.vendor, attempts);
+        while let Some(group) = batch.next() {
+            let Some(first) = group
+                .members
+                .first()
+                .and_then(|first| batch.attempt(*first))
+            else {
+                break;
+            };
+            let answer = self.exchange(&group, first).await;
+            batch.answered(&group, &answer);
+        }
+        let named = |error: Error| error.with_integration(&self.instance.name);
+        batch
+            .finish()
+            .into_iter()
+            .map(|outcome| outcome.map_err(named))
+            .collect()
+    }
+
+    fn batching(&self) -> Batching {
+        self.vendor.batching()
+    }
+
+    fn policies(&self) -> Policies {
+        let mut policies = self.instance.policies.clone();
+        policies.inherit(&self.vendor.policies());
+        policies
+    }
+
+    fn allows_policies_override(&self) -> bool {
+        self.instance.allow_policies_override
+    }
+
+    fn configuration(&self) -> Map<String, Value> {
+        self.vendor.configuration()
+    }
+
+    fn preview(&self, input: &AnyInput) -> Result<Vec<Preview>, Error> {
+        self.vendor
+            .steps(input)?
+            .into_iter()
+            .map(|step| {
+                let request = self
+                    .vendor
+                    .request(&step.route, &[step.body], self.sending(1))?;
+                Ok(self.show(&finish(request, false)))
+            })
+            .collect()
+    }
+}
+
+impl<V> Client<V> {
+    fn sending(&self, attempt: u32) -> Sending {
+        Sending {
+            at: self.clock.now(),
+            retry: attempt.saturating_sub(1),
+        }
+    }
+
+    fn show(&self, request: &Request<Bytes>) -> Preview {
+        let redactor = self.redactor.with_request(request);
+        let mut url = request.uri().to_string();
+        redactor.text(&mut url);
+        let headers: BTreeMap<_, _> = request
+            .headers()
+            .iter()
+            .map(|(name, value)| {
+                let mut shown = if value.is_sensitive() {
+                    Secret::REDACTED.to_owned()
+                } else {
+                    String::from_utf8_lossy(value.as_bytes()).into_owned()
+                };
+                redactor.text(&mut shown);
+                (name.as_str().to_owned(), shown)
+            })
+            .collect();
+        let body = request.body();
+        let mut body = if body.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(body)
+                .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(body)))
+        };
+        redactor.value(&mut body);
+        Preview {
+            method: request.method().to_string(),
+            url,
+            headers,
+            body,
+        }
+    }
+}
+
+/// By itself, an integration delivers each event with its retries, and returns
+/// when the vendor has accepted it or refused it for good.
+impl<V: HttpVendor> Calls for Client<V> {
+    type Receipt<E: Event> = Output<E>;
+
+    async fn send<E: Event>(&self, input: impl Into<Input<E>> + Send) -> Result<Output<E>, Error> {
+        let input = input.into();
+        let event = input.event.clone();
+        let mut input = input.into_any();
+        let delivery = self.send_with(self.clock.as_ref(), &mut input).await?;
+        Ok(Output::new(
+            Status::Success,
+            event,
+            delivery.into_response(),
+        ))
+    }
+}

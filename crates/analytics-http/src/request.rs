@@ -1,0 +1,243 @@
+//! Building requests: base URLs, credentials, JSON.
+
+use std::{fmt, str::FromStr};
+
+use analytics_spec::{Error, ErrorKind};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, Request, Uri,
+    header::{AUTHORIZATION, CONTENT_TYPE},
+    request::Builder,
+};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+
+/// Where a vendor's API begins: scheme, host, and perhaps a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUrl(String);
+
+impl BaseUrl {
+    /// A base URL.
+    ///
+    /// # Errors
+    ///
+    /// It is not `http` or `https` with a host; or it has credentials, a query
+    /// or a fragment, which are not for a base.
+    pub fn new(url: &str) -> Result<Self, Error> {
+        let wrong = |what: &str| Err(Error::configuration(format!("the base URL {what}")));
+        let url = url.trim().trim_end_matches('/');
+        let Ok(uri) = url.parse::<Uri>() else {
+            return wrong("is not a URL");
+        };
+        if !matches!(uri.scheme_str(), Some("http" | "https"))
+            || uri.host().is_none_or(str::is_empty)
+        {
+            return wrong("must begin with https:// or http:// and a host");
+        }
+        if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
+            return wrong("must not have credentials in it");
+        }
+        if uri.query().is_some() || url.contains('#') {
+            return wrong("must not have a query or a fragment");
+        }
+        Ok(Self(url.to_owned()))
+    }
+
+    /// The URL of a path below, which begins with `/` and is encoded.
+    #[must_use]
+    pub fn join(&self, path: &str) -> String {
+        format!("{}{path}", self.0)
+    }
+
+    /// The URL, without a slash at its end.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for BaseUrl {
+    type Err = Error;
+
+    fn from_str(url: &str) -> Result<Self, Error> {
+        Self::new(url)
+    }
+}
+
+impl<'de> Deserialize<'de> for BaseUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let url = String::deserialize(deserializer)?;
+        Self::new(&url).map_err(|error| D::Error::custom(error.message()))
+    }
+}
+
+/// What RFC 3986 leaves unreserved stays as it is.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// A text as one segment of a path, or one value of a query.
+#[must_use]
+pub fn encode(text: &str) -> String {
+    utf8_percent_encode(text, ENCODED).to_string()
+}
+
+/// `Authorization: Basic`, marked as sensitive.
+///
+/// # Errors
+///
+/// A [configuration](ErrorKind::Configuration) error if no header can hold it.
+pub fn basic(user: &str, password: &str) -> Result<HeaderValue, Error> {
+    authorization(&format!(
+        "Basic {}",
+        BASE64_STANDARD.encode(format!("{user}:{password}"))
+    ))
+}
+
+/// `Authorization: Bearer`, marked as sensitive.
+///
+/// # Errors
+///
+/// A [configuration](ErrorKind::Configuration) error if no header can hold it.
+pub fn bearer(token: &str) -> Result<HeaderValue, Error> {
+    authorization(&format!("Bearer {token}"))
+}
+
+fn authorization(value: &str) -> Result<HeaderValue, Error> {
+    let mut value = HeaderValue::from_str(value).map_err(|_| {
+        Error::configuration("a credential has characters that no HTTP header can hold")
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// A request with a JSON body, and credentials if there are any.
+///
+/// # Errors
+///
+/// The URL is not one.
+pub fn json(
+    method: Method,
+    url: &str,
+    authorization: Option<&HeaderValue>,
+    body: Bytes,
+) -> Result<Request<Bytes>, Error> {
+    let request = Request::builder()
+        .method(method)
+        .uri(url)
+        .header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    finish(request, authorization, body)
+}
+
+/// A request without a body.
+///
+/// # Errors
+///
+/// The URL is not one.
+pub fn empty(
+    method: Method,
+    url: &str,
+    authorization: Option<&HeaderValue>,
+) -> Result<Request<Bytes>, Error> {
+    finish(
+        Request::builder().method(method).uri(url),
+        authorization,
+        Bytes::new(),
+    )
+}
+
+fn finish(
+    mut request: Builder,
+    authorization: Option<&HeaderValue>,
+    body: Bytes,
+) -> Result<Request<Bytes>, Error> {
+    if let Some(authorization) = authorization {
+        request = request.header(AUTHORIZATION, authorization);
+    }
+    // The source would repeat the URL, in which there may be a credential.
+    request
+        .body(body)
+        .map_err(|_| Error::new(ErrorKind::Internal, "the request's URL is not valid"))
+}
+
+/// A JSON array of bodies that are JSON.
+#[must_use]
+pub fn array(bodies: &[Bytes]) -> Bytes {
+    wrap("[", bodies, "]")
+}
+
+/// Bodies that are JSON, with commas between them, between two pieces of JSON.
+#[must_use]
+pub fn wrap(before: &str, bodies: &[Bytes], after: &str) -> Bytes {
+    let inner: usize = bodies.iter().map(|body| body.len() + 1).sum();
+    let mut whole = Vec::with_capacity(before.len() + inner + after.len());
+    whole.extend_from_slice(before.as_bytes());
+    for (index, body) in bodies.iter().enumerate() {
+        if index > 0 {
+            whole.push(b',');
+        }
+        whole.extend_from_slice(body);
+    }
+    whole.extend_from_slice(after.as_bytes());
+    whole.into()
+}
+
+/// A value as JSON.
+///
+/// # Errors
+///
+/// It cannot be serialised.
+pub fn to_json(value: &impl Serialize) -> Result<Bytes, Error> {
+    serde_json::to_vec(value).map(Bytes::from).map_err(|error| {
+        Error::new(ErrorKind::Internal, "an event cannot be written as JSON").with_source(error)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base_urls_are_checked_and_joined() {
+        let base = BaseUrl::new("https://proxy.example/segment/").unwrap();
+        assert_eq!(
+            base.join("/v1/batch"),
+            "https://proxy.example/segment/v1/batch"
+        );
+        for wrong in [
+            "",
+            "api.segment.io",
+            "ftp://x",
+            "https://",
+            "https://u:hunter2@x",
+            "https://x?k=hunter2",
+            "https://x/#f",
+            "https://a b",
+        ] {
+            let error = BaseUrl::new(wrong).unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_sensitive() {
+        let value = basic("key", "").unwrap();
+        assert_eq!(value.to_str().unwrap(), "Basic a2V5Og==");
+        assert!(value.is_sensitive());
+        assert!(bearer("new\nline").is_err());
+    }
+
+    #[test]
+    fn segments_are_encoded() {
+        assert_eq!(encode("a/b?c=d e\u{e9}~x"), "a%2Fb%3Fc%3Dd%20e%C3%A9~x");
+    }
+}

@@ -1,0 +1,206 @@
+//! What sends requests. Only this file knows reqwest.
+
+use std::{fmt::Debug, sync::Arc, sync::OnceLock, time::Duration};
+
+use analytics_spec::{Error, ErrorKind};
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response};
+use rustls_platform_verifier::BuilderVerifierExt as _;
+
+/// The most bytes of an answer that are read.
+pub const MAX_RESPONSE_BYTES: usize = 4 * 1024 * 1024;
+
+/// What sends requests.
+#[async_trait]
+pub trait Transport: Debug + Send + Sync + 'static {
+    /// Sends one request and reads the answer.
+    ///
+    /// - Does not follow redirects: they would carry credentials elsewhere.
+    /// - Does not retry.
+    /// - Takes no longer than `timeout`.
+    /// - Reads at most [`MAX_RESPONSE_BYTES`] of the answer.
+    async fn send(
+        &self,
+        request: Request<Bytes>,
+        timeout: Duration,
+    ) -> Result<Response<Bytes>, TransportError>;
+}
+
+/// A request without an answer. No URL is in it, for URLs carry credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// There was no connection: nothing was sent.
+    #[error("could not connect")]
+    Connect,
+    /// There was no answer in time: the request may have been accepted.
+    #[error("no answer in time")]
+    Timeout,
+    /// The connection broke: the request may have been accepted.
+    #[error("the connection broke before the answer")]
+    Interrupted,
+    /// It is not a request that can be sent.
+    #[error("the request cannot be sent")]
+    Invalid,
+}
+
+impl TransportError {
+    /// The error's kind.
+    #[must_use]
+    pub fn kind(self) -> ErrorKind {
+        match self {
+            Self::Timeout => ErrorKind::Timeout,
+            Self::Connect | Self::Interrupted => ErrorKind::Unavailable,
+            Self::Invalid => ErrorKind::Internal,
+        }
+    }
+
+    /// Whether another attempt may succeed.
+    #[must_use]
+    pub fn is_retryable(self) -> bool {
+        self != Self::Invalid
+    }
+}
+
+/// The transport of every instance that is not given another one, so that all
+/// share their connections.
+pub(crate) fn shared() -> Result<Arc<dyn Transport>, Error> {
+    static SHARED: OnceLock<Arc<ReqwestTransport>> = OnceLock::new();
+    if let Some(transport) = SHARED.get() {
+        return Ok(transport.clone());
+    }
+    let transport = Arc::new(ReqwestTransport::new()?);
+    Ok(SHARED.get_or_init(|| transport).clone())
+}
+
+/// reqwest: HTTP/1.1 over rustls, connections reused, proxies from the
+/// environment except for loopback addresses.
+#[derive(Clone, Debug)]
+pub struct ReqwestTransport {
+    client: reqwest::Client,
+    /// A proxy cannot reach this machine's loopback addresses for us.
+    loopback: reqwest::Client,
+}
+
+impl ReqwestTransport {
+    /// A transport with connections of its own.
+    ///
+    /// # Errors
+    ///
+    /// A [configuration](ErrorKind::Configuration) error, if TLS or the proxy
+    /// settings of the environment cannot be used.
+    pub fn new() -> Result<Self, Error> {
+        let tls = tls()?;
+        let builder = || {
+            reqwest::Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                .redirect(reqwest::redirect::Policy::none())
+                .referer(false)
+                .retry(reqwest::retry::never())
+                .pool_idle_timeout(Duration::from_secs(55))
+                .user_agent(concat!("analytics-rust/", env!("CARGO_PKG_VERSION")))
+        };
+        let build = |builder: reqwest::ClientBuilder| {
+            builder.build().map_err(|error| {
+                Error::configuration("the HTTP client cannot be set up")
+                    .with_source(error.without_url())
+            })
+        };
+        Ok(Self {
+            client: build(builder())?,
+            loopback: build(builder().no_proxy())?,
+        })
+    }
+
+    async fn exchange(&self, request: Request<Bytes>) -> Result<Response<Bytes>, reqwest::Error> {
+        let client = if is_loopback(request.uri().host().unwrap_or_default()) {
+            &self.loopback
+        } else {
+            &self.client
+        };
+        let mut answer = client.execute(reqwest::Request::try_from(request)?).await?;
+        let mut body = BytesMut::new();
+        while let Some(chunk) = answer.chunk().await? {
+            let room = MAX_RESPONSE_BYTES - body.len();
+            body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+            if body.len() == MAX_RESPONSE_BYTES {
+                break;
+            }
+        }
+        let mut response = Response::new(body.freeze());
+        *response.status_mut() = answer.status();
+        *response.headers_mut() = std::mem::take(answer.headers_mut());
+        Ok(response)
+    }
+}
+
+#[async_trait]
+impl Transport for ReqwestTransport {
+    async fn send(
+        &self,
+        request: Request<Bytes>,
+        timeout: Duration,
+    ) -> Result<Response<Bytes>, TransportError> {
+        match tokio::time::timeout(timeout, self.exchange(request)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => {
+                let class = if error.is_timeout() {
+                    TransportError::Timeout
+                } else if error.is_builder() {
+                    TransportError::Invalid
+                } else if error.is_connect() {
+                    TransportError::Connect
+                } else {
+                    TransportError::Interrupted
+                };
+                tracing::debug!(error = %Causes(&error.without_url()), "no answer");
+                Err(class)
+            }
+            Err(_) => Err(TransportError::Timeout),
+        }
+    }
+}
+
+/// An error with what caused it.
+struct Causes<'a>(&'a dyn std::error::Error);
+
+impl std::fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+/// TLS with the certificates that the system trusts; on a system that has
+/// none, such as a container of one file, with Mozilla's.
+fn tls() -> Result<rustls::ClientConfig, Error> {
+    let unusable =
+        |error: rustls::Error| Error::configuration("TLS cannot be set up").with_source(error);
+    let builder = rustls::ClientConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .map_err(unusable)?;
+    Ok(match builder.clone().with_platform_verifier() {
+        Ok(verified) => verified.with_no_client_auth(),
+        Err(_) => {
+            let roots: rustls::RootCertStore =
+                webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+            builder.with_root_certificates(roots).with_no_client_auth()
+        }
+    })
+}

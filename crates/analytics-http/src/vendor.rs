@@ -1,0 +1,150 @@
+//! What a vendor reached over HTTP implements: a mapping and a reading.
+
+use std::fmt::Debug;
+
+use analytics_spec::{
+    AnyInput, Error, HttpResponse, KindSet, Map, Policies, Secret, Timestamp, ValidationError,
+    Value, integration::Batching,
+};
+use bytes::Bytes;
+use http::Request;
+
+use crate::classify::Verdict;
+
+/// A vendor's mapping and reading. No method does I/O or reads a clock, so
+/// that all of them are tested without a network.
+pub trait HttpVendor: Debug + Send + Sync + 'static {
+    /// Where a request goes. Steps on equal routes may share a request.
+    type Route: Clone + PartialEq + Debug + Send + Sync;
+
+    /// The vendor's name, in lower case: `segment`.
+    const VENDOR: &'static str;
+
+    /// The kinds that this configuration can deliver.
+    fn supports(&self) -> KindSet;
+
+    /// The vendor's own rules; see
+    /// [`Integration::validate`](analytics_spec::Integration::validate).
+    ///
+    /// # Errors
+    ///
+    /// Every violation.
+    fn validate(&self, input: &AnyInput) -> Result<(), ValidationError>;
+
+    /// The mapping: what an event says, as steps to be taken in their order.
+    ///
+    /// - The same input gives the same steps, in every attempt.
+    /// - A step is taken when the vendor has accepted the one before.
+    ///
+    /// # Errors
+    ///
+    /// The event cannot be mapped. What [`validate`](Self::validate) accepts,
+    /// can.
+    fn steps(&self, input: &AnyInput) -> Result<Vec<Step<Self::Route>>, Error>;
+
+    /// How much one request on a route may carry.
+    fn limits(&self, route: &Self::Route) -> Limits;
+
+    /// One request that carries the bodies of one or more steps.
+    ///
+    /// Headers with credentials are marked as
+    /// [sensitive](http::HeaderValue::set_sensitive).
+    ///
+    /// # Errors
+    ///
+    /// The request cannot be built.
+    fn request(
+        &self,
+        route: &Self::Route,
+        bodies: &[Bytes],
+        sending: Sending,
+    ) -> Result<Request<Bytes>, Error>;
+
+    /// The reading: what the vendor's answer says of the `items` steps that a
+    /// request carried. A 2xx is not success until the body says so.
+    fn read(&self, route: &Self::Route, response: &HttpResponse, items: usize) -> Reading;
+
+    /// Every credential, so that an answer that repeats one is redacted.
+    fn secrets(&self) -> Vec<&Secret>;
+
+    /// How many events to hand over at once, and how many requests may be
+    /// under way at the same time.
+    fn batching(&self) -> Batching;
+
+    /// The time-outs and retries that the vendor recommends.
+    fn policies(&self) -> Policies {
+        Policies::new()
+    }
+
+    /// The configuration, for people to read. No secret is in it.
+    fn configuration(&self) -> Map<String, Value>;
+}
+
+/// A part of an event's mapping: this body, on this route.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step<R> {
+    /// Where it goes.
+    pub route: R,
+    /// The event's share of the request's body.
+    pub body: Bytes,
+}
+
+impl<R> Step<R> {
+    /// A step with a serialised body.
+    pub fn new(route: R, body: impl Into<Bytes>) -> Self {
+        Self {
+            route,
+            body: body.into(),
+        }
+    }
+
+    /// A step whose body is JSON.
+    ///
+    /// # Errors
+    ///
+    /// The body cannot be serialised.
+    pub fn json(route: R, body: &impl serde::Serialize) -> Result<Self, Error> {
+        Ok(Self::new(route, crate::request::to_json(body)?))
+    }
+}
+
+/// When a request is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sending {
+    /// The time.
+    pub at: Timestamp,
+    /// 0 in the first attempt, then 1, 2, ...
+    pub retry: u32,
+}
+
+/// How much one request may carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The most steps.
+    pub max_items: usize,
+    /// The most bytes of body, before compression.
+    pub max_bytes: usize,
+    /// What the body has besides the steps and the commas between them.
+    pub envelope_bytes: usize,
+    /// Whether the body may be compressed with gzip.
+    pub gzip: bool,
+}
+
+impl Limits {
+    /// One step a request, of any size, not compressed.
+    pub const SINGLE: Self = Self {
+        max_items: 1,
+        max_bytes: usize::MAX,
+        envelope_bytes: 0,
+        gzip: false,
+    };
+}
+
+/// What an answer says of the steps that its request carried.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reading {
+    /// The same of all.
+    All(Verdict),
+    /// One verdict for each, in their order.
+    Each(Vec<Verdict>),
+}
