@@ -394,6 +394,17 @@ impl AnyEvent {
         }
     }
 
+    /// The properties; `None` for events that have traits only.
+    #[must_use]
+    pub fn properties(&self) -> Option<&Map<String, Value>> {
+        match self {
+            Self::Track(e) => Some(&e.properties),
+            Self::Page(e) => Some(&e.properties),
+            Self::Screen(e) => Some(&e.properties),
+            Self::Identify(_) | Self::Group(_) | Self::Alias(_) | Self::Delete(_) => None,
+        }
+    }
+
     /// Every id under which this event belongs to somebody. Two events that
     /// share one must reach a vendor in the order in which they were accepted.
     pub fn people(&self) -> impl Iterator<Item = Person<'_>> {
