@@ -31,7 +31,7 @@ const AHEAD: i64 = 3_600_000;
 const SECONDS_BELOW: i64 = 100_000_000_000;
 
 /// Ids that are the sign of a mistake, and refused as such.
-const REFUSED_IDS: [&str; 20] = [
+const REFUSED_IDS: [&str; 18] = [
     "00000000-0000-0000-0000-000000000000",
     "anon",
     "anonymous",
@@ -50,8 +50,6 @@ const REFUSED_IDS: [&str; 20] = [
     "[]",
     "{}",
     "lmy47d",
-    "(null)",
-    "nan",
 ];
 
 /// A Mixpanel project, on loopback.
@@ -413,7 +411,10 @@ impl MixpanelVendor {
                 .and_then(Value::as_str)
                 .map(str::to_owned)
         };
-        let distinct_id = text("distinct_id");
+        let distinct_id = match self.account.id_merge {
+            IdMerge::Simplified => derived_id(properties).or_else(|| text("distinct_id")),
+            IdMerge::Original => text("distinct_id"),
+        };
         let insert_id = text("$insert_id");
         // Links come without an insert id: they may be repeated at will.
         if let Some(insert_id) = &insert_id {
@@ -470,11 +471,15 @@ impl MixpanelVendor {
             record.altered("token", item, "`token` is not this project's");
         }
         match self.account.id_merge {
-            IdMerge::Original => {
+            IdMerge::Original if self.identity_event(name).is_some() => {
                 if name == "$identify" && !filled(properties, "$anon_id").is_some_and(is_uuid_v4) {
                     record.altered("link", item, "`$anon_id` must be a UUIDv4 to be linked");
                 }
             }
+            IdMerge::Original if !properties.contains_key("distinct_id") => {
+                no_distinct_id(item, record);
+            }
+            IdMerge::Original => {}
             IdMerge::Simplified if matches!(name, "$merge" | "$create_alias") => {
                 record.altered("link", item, format!("{name} does nothing in this project"));
             }
@@ -784,15 +789,13 @@ fn check_event_time(time: Option<&Value>, now: i64) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Empty is a valid distinct id: an event of nobody.
+/// Empty is a valid distinct id: an event of nobody. Absent, it is derived from
+/// `$user_id` or `$device_id`, else made up, which [`MixpanelVendor::check_bent`]
+/// says: <https://docs.mixpanel.com/troubleshooting/errors/server-side-events-without-a-user>.
 fn check_distinct_id(id: Option<&Value>) -> Result<(), Failed> {
     let field = "properties.distinct_id";
     match id.map(Value::as_str) {
-        None => Err(Failed::new(
-            "distinct_id",
-            field,
-            format!("'{field}' is missing"),
-        )),
+        None => Ok(()),
         Some(None) => Err(Failed::new(
             "distinct_id",
             field,
@@ -804,6 +807,15 @@ fn check_distinct_id(id: Option<&Value>) -> Result<(), Failed> {
             format!("'{field}' is invalid: {id:?} is a placeholder"),
         )),
         Some(Some(_)) => Ok(()),
+    }
+}
+
+/// The distinct id that the simplified id merge derives from the two ids.
+fn derived_id(properties: &Map<String, Value>) -> Option<String> {
+    let text = |key: &str| properties.get(key).and_then(Value::as_str);
+    match (text("$user_id"), text("$device_id")) {
+        (Some(user), _) => Some(user.to_owned()),
+        (None, device) => device.map(|device| format!("$device:{device}")),
     }
 }
 
@@ -880,18 +892,24 @@ fn check_simplified_ids(properties: &Map<String, Value>, item: Option<&str>, rec
             record.altered("identity", item, format!("`{key}` is not an id"));
         }
     }
-    let meant = match (user.and_then(Value::as_str), device.and_then(Value::as_str)) {
-        (Some(user), _) => user.to_owned(),
-        (None, Some(device)) => format!("$device:{device}"),
-        (None, None) => return,
-    };
-    if properties.get("distinct_id").and_then(Value::as_str) != Some(meant.as_str()) {
-        record.altered(
+    let sent = properties.get("distinct_id").and_then(Value::as_str);
+    match (derived_id(properties), sent) {
+        (Some(derived), Some(sent)) if derived != sent => record.altered(
             "identity",
             item,
-            format!("`distinct_id` must be {meant:?} beside its ids"),
-        );
+            format!("`distinct_id` becomes {derived:?}, as its two ids say"),
+        ),
+        (None, None) => no_distinct_id(item, record),
+        _ => {}
     }
+}
+
+fn no_distinct_id(item: Option<&str>, record: &mut Record) {
+    record.altered(
+        "distinct_id_missing",
+        item,
+        "without `distinct_id` Mixpanel makes up a user from the sender's address",
+    );
 }
 
 /// The key under which a string is too long to be kept whole.

@@ -203,7 +203,7 @@ fn events_that_mixpanel_refuses() {
         assert_eq!(record.received().len(), 1, "the right one was imported");
         assert_eq!(record.received()[0].id.as_deref(), Some("ok"));
     }
-    for key in ["time", "distinct_id", "$insert_id"] {
+    for key in ["time", "$insert_id"] {
         let mut wrong = event("wrong");
         wrong["properties"].as_object_mut().unwrap().remove(key);
         let (answer, _) = put(&mut account().into(), &import(&json!([wrong])));
@@ -565,4 +565,35 @@ fn deletions_that_mixpanel_refuses() {
     }
     let mut without = MixpanelVendor::from(MixpanelAccount::new("token"));
     assert_eq!(put(&mut without, &deletion(&body)).0.status, 401);
+}
+
+#[test]
+fn an_absent_distinct_id_is_derived_or_made_up() {
+    let with = |ids: Value| {
+        let mut event = json!({"event": "e", "properties": ids});
+        event["properties"]["time"] = json!(NOW);
+        event["properties"]["$insert_id"] = json!("i1");
+        import(&json!([event]))
+    };
+    for (ids, user, rule) in [
+        (
+            json!({"$user_id": "u1", "$device_id": "a1"}),
+            Some("u1"),
+            None,
+        ),
+        (json!({"$device_id": "a1"}), Some("$device:a1"), None),
+        (json!({}), None, Some("distinct_id_missing")),
+    ] {
+        let (answer, record) = put(&mut account().into(), &with(ids));
+        assert_eq!(answer.status, 200);
+        assert_eq!(record.received()[0].user.as_deref(), user);
+        let rules: Vec<_> = record.violations().iter().map(|it| it.rule).collect();
+        assert_eq!(rules, rule.into_iter().collect::<Vec<_>>());
+    }
+    let mut original = MixpanelVendor::from(account().id_merge(IdMerge::Original));
+    let (_, record) = put(&mut original, &with(json!({"$user_id": "u1"})));
+    assert_eq!(
+        found(&record),
+        [(ViolationKind::Altered, "distinct_id_missing")]
+    );
 }
