@@ -167,6 +167,10 @@ impl HttpVendor for SegmentVendor {
             AnyEvent::Alias(event) => alias::step(input, event),
             AnyEvent::Page(event) => page::step(input, event),
             AnyEvent::Screen(event) => screen::step(input, event),
+            // Without the token, the request would go out without credentials.
+            AnyEvent::Delete(_) if self.public_api_auth.is_none() => {
+                Err(Error::unsupported(Kind::Delete, Self::VENDOR))
+            }
             AnyEvent::Delete(event) => delete::step(event),
         };
         step.map(|step| vec![step])

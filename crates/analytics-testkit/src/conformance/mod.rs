@@ -47,9 +47,9 @@
 //! # Snapshots
 //!
 //! What a mapping *means* only people can say. For each kind, a file below
-//! `tests/conformance/` has the fixture, the requests that it causes, and for
+//! `tests/conformance/` has the requests that its [`fixture()`] causes, and for
 //! each field of the fixture the places in the requests that change with it:
-//! a field that a vendor does not get has none, and two fields that changed
+//! a field that the vendor does not get says so, and two fields that changed
 //! places show at once. Run the test with `UPDATE_CONFORMANCE=1` to write the
 //! files, and review them; a missing file is a failure.
 
@@ -310,10 +310,7 @@ impl Suite {
     /// How the vendor answers with a status of failure and these words. Unless
     /// this says otherwise, JSON that has the words wherever vendors have
     /// them.
-    pub fn errors(
-        mut self,
-        answer: impl Fn(u16, &str) -> Answer + Send + Sync + 'static,
-    ) -> Self {
+    pub fn errors(mut self, answer: impl Fn(u16, &str) -> Answer + Send + Sync + 'static) -> Self {
         self.errors = Arc::new(answer);
         self
     }

@@ -134,7 +134,11 @@ impl Sent {
             "{} with {segments} segments and the query keys [{}]{}",
             url.origin().ascii_serialization(),
             keys.join(", "),
-            if url.fragment().is_some() { " and a fragment" } else { "" }
+            if url.fragment().is_some() {
+                " and a fragment"
+            } else {
+                ""
+            }
         )
     }
 
@@ -174,8 +178,17 @@ impl std::fmt::Display for Difference {
             Some(value) => shorten(&value.to_string()),
             None => "absent".to_owned(),
         };
-        let pointer = if self.pointer.is_empty() { "/" } else { &self.pointer };
-        write!(f, "{pointer}: {} became {}", show(&self.before), show(&self.after))
+        let pointer = if self.pointer.is_empty() {
+            "/"
+        } else {
+            &self.pointer
+        };
+        write!(
+            f,
+            "{pointer}: {} became {}",
+            show(&self.before),
+            show(&self.after)
+        )
     }
 }
 
@@ -221,7 +234,11 @@ pub(crate) fn differences(before: &Value, after: &Value) -> Vec<Difference> {
 /// The first differences, for a report.
 pub(crate) fn listed(differences: &[Difference]) -> String {
     const MOST: usize = 8;
-    let mut lines: Vec<_> = differences.iter().take(MOST).map(ToString::to_string).collect();
+    let mut lines: Vec<_> = differences
+        .iter()
+        .take(MOST)
+        .map(ToString::to_string)
+        .collect();
     if differences.len() > MOST {
         lines.push(format!("and {} more", differences.len() - MOST));
     }
@@ -252,6 +269,9 @@ mod tests {
             .iter()
             .map(|leaf| (leaf.pointer.as_str(), leaf.key.as_str()))
             .collect();
-        assert_eq!(found, [("/a/ids/0", "ids"), ("/a/ids/1", "ids"), ("/e", "e")]);
+        assert_eq!(
+            found,
+            [("/a/ids/0", "ids"), ("/a/ids/1", "ids"), ("/e", "e")]
+        );
     }
 }

@@ -78,6 +78,10 @@ checks! {
     /// No id or name stands under another one's name.
     Names "names"
         "two fields are swapped in the mapping of this kind"
+    /// An entry of traits, properties or context under a name that the request
+    /// has already, replaces nothing.
+    ReservedNames "reserved-names"
+        "set what is the request's own after the entries, or leave out entries of such names"
     /// Kinds that say so carry the message id, and no others.
     MessageId "message-id"
         "take `message_id` from the input, or correct `message_id_in` in the test"

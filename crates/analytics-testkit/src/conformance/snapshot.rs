@@ -17,7 +17,6 @@ use super::{
 pub(crate) async fn check(run: &Run<'_>, kind: Kind, input: &AnyInput, requests: &[Value]) {
     let path = run.suite.snapshots.join(format!("{kind}.json"));
     let found = json!({
-        "input": input,
         "requests": requests,
         "mapping": mapping(run, input, requests).await,
     });
@@ -39,9 +38,13 @@ pub(crate) async fn check(run: &Run<'_>, kind: Kind, input: &AnyInput, requests:
     match serde_json::from_slice::<Value>(&kept) {
         Ok(kept) => {
             let differences = differences(&kept, &found);
-            run.expect(differences.is_empty(), Check::Snapshot, kind, expected, || {
-                listed(&differences)
-            });
+            run.expect(
+                differences.is_empty(),
+                Check::Snapshot,
+                kind,
+                expected,
+                || listed(&differences),
+            );
         }
         Err(error) => run.fail(Check::Snapshot, kind, expected, error.to_string()),
     }
@@ -75,11 +78,7 @@ fn write(path: &std::path::Path, snapshot: &Value) -> io::Result<()> {
 /// For each field of the input, the places in the requests that change with
 /// it. Found by changing one field after the other, so that values that a
 /// vendor gets hashed or converted are found too.
-async fn mapping(
-    run: &Run<'_>,
-    input: &AnyInput,
-    requests: &[Value],
-) -> BTreeMap<String, Vec<String>> {
+async fn mapping(run: &Run<'_>, input: &AnyInput, requests: &[Value]) -> BTreeMap<String, String> {
     let mut mapping = BTreeMap::new();
     let Ok(json) = serde_json::to_value(input) else {
         return mapping;
@@ -99,7 +98,7 @@ async fn mapping(
                 let _ = trial.attempt(&changed).await;
                 places(requests, &trial.documents())
             }
-            None => vec!["(not changed: the vendor takes no other value)".to_owned()],
+            None => "(cannot be changed)".to_owned(),
         };
         let field = leaf.pointer.trim_start_matches('/').replace('/', ".");
         mapping.insert(field, places);
@@ -134,9 +133,9 @@ fn changes(value: &Value) -> Vec<Value> {
     }
 }
 
-fn places(before: &[Value], after: &[Value]) -> Vec<String> {
+fn places(before: &[Value], after: &[Value]) -> String {
     if before.len() != after.len() {
-        return vec!["(the number of requests)".to_owned()];
+        return "(the number of requests)".to_owned();
     }
     let is_one = before.len() == 1;
     let mut places = Vec::new();
@@ -150,7 +149,10 @@ fn places(before: &[Value], after: &[Value]) -> Vec<String> {
             });
         }
     }
-    places
+    if places.is_empty() {
+        return "(not sent)".to_owned();
+    }
+    places.join(", ")
 }
 
 /// Fields of which one never stands under the other's name, with the names
@@ -187,7 +189,9 @@ pub(crate) fn names(run: &Run<'_>, kind: Kind, input: &AnyInput, requests: &[Val
     }
     for leaf in requests.iter().flat_map(leaves) {
         let name = super::places::normal(&leaf.key);
-        let Some((field, _)) = NAMES.iter().find(|(_, names)| names.contains(&name.as_str()))
+        let Some((field, _)) = NAMES
+            .iter()
+            .find(|(_, names)| names.contains(&name.as_str()))
         else {
             continue;
         };
@@ -199,7 +203,10 @@ pub(crate) fn names(run: &Run<'_>, kind: Kind, input: &AnyInput, requests: &[Val
             run.fail(
                 Check::Names,
                 kind,
-                format!("the {field} of the input, or nothing of it, at {}", leaf.pointer),
+                format!(
+                    "the {field} of the input, or nothing of it, at {}",
+                    leaf.pointer
+                ),
                 format!("its {other}: {value}"),
             );
         }

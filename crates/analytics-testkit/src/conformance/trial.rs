@@ -201,7 +201,11 @@ impl Trial<'_> {
     pub(crate) async fn attempt(&self, input: &AnyInput) -> Outcome {
         let attempt = self.first_attempt(input);
         let outcome = self
-            .guarded(input.kind(), "an attempt is made", self.subject.deliver(&attempt))
+            .guarded(
+                input.kind(),
+                "an attempt is made",
+                self.subject.deliver(&attempt),
+            )
             .await;
         self.note(input.kind(), outcome)
     }
@@ -276,9 +280,8 @@ impl Trial<'_> {
     /// Whatever comes out anywhere shows no secret, and errors name the
     /// instance.
     pub(crate) fn look_at(&self, kind: Kind, outcome: &Outcome) {
-        for sent in self.wire.sent() {
-            self.run.needles.borrow_mut().learn(&sent);
-        }
+        self.wire
+            .each_new(|sent| self.run.needles.borrow_mut().learn(sent));
         let shown = |what: &str, text: &str| self.run.shown(Some(kind), what, text);
         let json = |response| serde_json::to_string(response).unwrap_or_default();
         match outcome {
@@ -306,7 +309,13 @@ impl Trial<'_> {
                     Check::NamedErrors,
                     kind,
                     "the instance's name in every error",
-                    || format!("{:?} in `{}`", error.integration(), shorten(&error.to_string())),
+                    || {
+                        format!(
+                            "{:?} in `{}`",
+                            error.integration(),
+                            shorten(&error.to_string())
+                        )
+                    },
                 );
             }
         }
@@ -354,7 +363,11 @@ pub(crate) fn brief(outcome: &Outcome) -> String {
     match outcome {
         Ok(_) => "delivered".to_owned(),
         Err(error) => {
-            let lasting = if error.is_retryable() { "retryable" } else { "permanent" };
+            let lasting = if error.is_retryable() {
+                "retryable"
+            } else {
+                "permanent"
+            };
             shorten(&format!("{lasting}: {error}"))
         }
     }

@@ -2,6 +2,7 @@
 //! and a clock without waiting.
 
 use std::{
+    collections::HashSet,
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
@@ -16,6 +17,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use jiff::SignedDuration;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, MapAccess, SeqAccess, Visitor},
+};
 
 use crate::server::{Answer, Request};
 
@@ -96,6 +101,7 @@ pub(crate) struct Wire {
 struct State {
     plan: Plan,
     sent: Vec<Sent>,
+    looked_at: usize,
 }
 
 impl fmt::Debug for Wire {
@@ -111,6 +117,7 @@ impl Wire {
             state: Mutex::new(State {
                 plan,
                 sent: Vec::new(),
+                looked_at: 0,
             }),
             in_flight: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
@@ -126,6 +133,13 @@ impl Wire {
         self.state().sent.clone()
     }
 
+    /// Looks at every request since the last time.
+    pub(crate) fn each_new(&self, look: impl FnMut(&Sent)) {
+        let mut state = self.state();
+        state.sent.iter().skip(state.looked_at).for_each(look);
+        state.looked_at = state.sent.len();
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.state().sent.len()
     }
@@ -134,6 +148,7 @@ impl Wire {
     pub(crate) fn restart(&self, plan: Plan) {
         let mut state = self.state();
         state.sent.clear();
+        state.looked_at = 0;
         state.plan = plan;
     }
 
@@ -245,9 +260,67 @@ fn is_no_json(request: &Request) -> Option<String> {
     if !says_json {
         return None;
     }
-    serde_json::from_slice::<serde_json::Value>(&request.body)
+    serde_json::from_slice::<Once>(&request.body)
         .err()
-        .map(|error| format!("says that it is JSON, and is not: {error}"))
+        .map(|error| format!("not JSON as it should be: {error}"))
+}
+
+/// JSON in which no key stands twice in one object: of such a one, vendors read
+/// one value and lose the other.
+struct Once;
+
+impl<'de> Deserialize<'de> for Once {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Once)
+    }
+}
+
+impl<'de> Visitor<'de> for Once {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Self, A::Error> {
+        while values.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self, A::Error> {
+        let mut keys = HashSet::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            entries.next_value::<Self>()?;
+            if let Some(twice) = keys.replace(key) {
+                return Err(A::Error::custom(format_args!("`{twice}` stands twice")));
+            }
+        }
+        Ok(self)
+    }
 }
 
 /// A clock that stands still until somebody sleeps.

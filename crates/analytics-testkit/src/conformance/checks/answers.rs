@@ -27,8 +27,16 @@ pub(crate) async fn permanent(run: &Run<'_>, base: &Base) {
             Answer::empty(status).header("location", "https://elsewhere.example.net/taken")
         };
         for (check, kind, answer) in [
-            (Check::Unauthorized, Some(ErrorKind::Unauthorized), errors(401, WORDS)),
-            (Check::TooLarge, Some(ErrorKind::TooLarge), errors(413, WORDS)),
+            (
+                Check::Unauthorized,
+                Some(ErrorKind::Unauthorized),
+                errors(401, WORDS),
+            ),
+            (
+                Check::TooLarge,
+                Some(ErrorKind::TooLarge),
+                errors(413, WORDS),
+            ),
             (Check::Redirect, None, redirect(302)),
             (Check::Redirect, None, redirect(307)),
         ] {
@@ -122,7 +130,9 @@ pub(crate) async fn refusal(run: &Run<'_>, base: &Base) {
         );
         if let Err(error) = &outcome {
             run.expect(
-                error.response().is_some_and(|r| r.status_code == answer.status),
+                error
+                    .response()
+                    .is_some_and(|r| r.status_code == answer.status),
                 Check::RefusalIn2xx,
                 base.kind,
                 "the vendor's answer in the error",
@@ -152,7 +162,10 @@ pub(crate) async fn waits(run: &Run<'_>, base: &Base) {
             let pauses = trial.clock.pauses();
             // Half of the interval is the least that a policy pauses.
             let grows = pauses.len() == 2
-                && pauses.iter().zip(1..).all(|(p, nth)| *p >= policy.pause(nth, 0.0));
+                && pauses
+                    .iter()
+                    .zip(1..)
+                    .all(|(p, nth)| *p >= policy.pause(nth, 0.0));
             run.expect(
                 outcome.is_ok() && grows && trial.wire.count() == base.sent.len() + 2,
                 Check::ServerError,
@@ -160,7 +173,10 @@ pub(crate) async fn waits(run: &Run<'_>, base: &Base) {
                 format!("{status} twice, two pauses by the policy, then delivered"),
                 || {
                     let requests = trial.wire.count();
-                    format!("{}, pauses {pauses:?}, {requests} requests", brief(&outcome))
+                    format!(
+                        "{}, pauses {pauses:?}, {requests} requests",
+                        brief(&outcome)
+                    )
                 },
             );
         }
@@ -275,9 +291,10 @@ pub(crate) async fn ends(run: &Run<'_>, base: &Base) {
     if attempts == 0 {
         return;
     }
-    trial
-        .wire
-        .restart(failing_from(0, Reply::Answer((run.suite.errors)(500, WORDS))));
+    trial.wire.restart(failing_from(
+        0,
+        Reply::Answer((run.suite.errors)(500, WORDS)),
+    ));
     let outcome = trial.send(&mut base.input.clone()).await;
     let lasting = |outcome: &Outcome| {
         outcome

@@ -41,7 +41,9 @@ impl Owners {
     /// The events that a request carries, in its order.
     fn carried(&self, sent: &Sent) -> Vec<usize> {
         let mut carried = Vec::new();
-        let body = leaves(&sent.body()).into_iter().map(|leaf| text(&leaf.value));
+        let body = leaves(&sent.body())
+            .into_iter()
+            .map(|leaf| text(&leaf.value));
         let others = sent.tokens().into_iter();
         for owner in body.chain(others).filter_map(|token| self.0.get(&token)) {
             if !carried.contains(owner) {
@@ -66,7 +68,8 @@ fn varied(input: &AnyInput, person: usize, serial: usize) -> Option<AnyInput> {
             continue;
         };
         let is_id = IDS.contains(&leaf.key.as_str()) || text.contains('@');
-        let is_free = leaf.pointer.starts_with("/traits") || leaf.pointer.starts_with("/properties");
+        let is_free =
+            leaf.pointer.starts_with("/traits") || leaf.pointer.starts_with("/properties");
         let changed = if is_id {
             format!("p{person}-{text}")
         } else if is_free && is_plain(text) {
@@ -85,7 +88,9 @@ fn varied(input: &AnyInput, person: usize, serial: usize) -> Option<AnyInput> {
 fn is_plain(text: &str) -> bool {
     text.len() > 3
         && text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text.chars().all(|c| c.is_alphanumeric() || " -_".contains(c))
+        && text
+            .chars()
+            .all(|c| c.is_alphanumeric() || " -_".contains(c))
         && text.parse::<Timestamp>().is_err()
 }
 
@@ -143,7 +148,8 @@ impl<'r> Crowd<'r> {
     }
 
     fn trial(&self, plan: crate::conformance::wire::Plan) -> Option<Trial<'r>> {
-        self.run.trial(self.configuration, NAME, Duration::ZERO, plan)
+        self.run
+            .trial(self.configuration, NAME, Duration::ZERO, plan)
     }
 
     async fn deliver(&self, trial: &Trial<'_>) -> Option<Vec<Outcome>> {
@@ -191,7 +197,10 @@ impl<'r> Crowd<'r> {
 }
 
 /// The kinds of the first configuration.
-fn first<'r, 'b>(run: &'r Run<'_>, bases: &'b [Base]) -> Option<(&'r Configuration, Vec<&'b Base>)> {
+fn first<'r, 'b>(
+    run: &'r Run<'_>,
+    bases: &'b [Base],
+) -> Option<(&'r Configuration, Vec<&'b Base>)> {
     let configuration = run.suite.configurations.first()?;
     let bases: Vec<_> = bases
         .iter()
@@ -225,7 +234,10 @@ pub(crate) async fn outcomes(run: &Run<'_>, bases: &[Base]) {
     }
     crowd.accepted_once(Check::Batch, &trial.wire.sent(), &[]);
     run.expect(
-        trial.batch(&[]).await.is_none_or(|outcomes| outcomes.is_empty()),
+        trial
+            .batch(&[])
+            .await
+            .is_none_or(|outcomes| outcomes.is_empty()),
         Check::Batch,
         None,
         "nothing for an empty batch",
@@ -300,7 +312,9 @@ async fn split(crowd: &Crowd<'_>, trial: &Trial<'_>, poisoned: &[usize]) {
         };
         crowd
             .run
-            .expect(fits, Check::Splits, crowd.kind(event), expected, || brief(outcome));
+            .expect(fits, Check::Splits, crowd.kind(event), expected, || {
+                brief(outcome)
+            });
     }
     let sent = trial.wire.sent();
     crowd.accepted_once(Check::Splits, &sent, poisoned);
@@ -369,10 +383,17 @@ pub(crate) async fn partial(run: &Run<'_>, bases: &[Base]) {
                 } else {
                     "delivered, for the vendor refused another event of the request"
                 };
-                run.expect(fits, Check::PartialRefusal, base.kind, expected, || brief(outcome));
+                run.expect(fits, Check::PartialRefusal, base.kind, expected, || {
+                    brief(outcome)
+                });
             }
             let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
-            for event in trial.wire.sent().iter().flat_map(|s| crowd.owners.carried(s)) {
+            for event in trial
+                .wire
+                .sent()
+                .iter()
+                .flat_map(|s| crowd.owners.carried(s))
+            {
                 *counts.entry(event).or_default() += 1;
             }
             let is_again = |(event, count): (&usize, &usize)| {
@@ -457,7 +478,11 @@ fn blocked(crowd: &Crowd<'_>, outcomes: &[Outcome], sent: &[Sent], failed: usize
                     kind,
                     "retryable and unsent, after an earlier event of the person failed for now",
                     || {
-                        let unsent = if after.contains(&event) { "sent" } else { "unsent" };
+                        let unsent = if after.contains(&event) {
+                            "sent"
+                        } else {
+                            "unsent"
+                        };
                         format!("{}, {unsent}", brief(outcome))
                     },
                 );

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use analytics_spec::{
-    ActivityPolicy, ErrorKind, IntegrationExt as _, Kind, Policies, Value,
-    config::Instance, integration::Support,
+    ActivityPolicy, ErrorKind, IntegrationExt as _, Kind, Policies, Value, config::Instance,
+    integration::Support,
 };
 use tokio::task::JoinSet;
 
@@ -31,7 +31,9 @@ pub(crate) fn setup(run: &Run<'_>) {
             "none named; say `secrets` with an empty list if there are none",
         ),
         Some(secrets) => {
-            let short = secrets.iter().filter(|s| s.chars().count() < MIN_SECRET_CHARS);
+            let short = secrets
+                .iter()
+                .filter(|s| s.chars().count() < MIN_SECRET_CHARS);
             for _ in short {
                 run.fail(
                     Check::Setup,
@@ -79,7 +81,12 @@ pub(crate) async fn builds(run: &Run<'_>) {
             ("close", subject.close().await),
         ] {
             if let Err(error) = done {
-                run.fail(Check::Builds, None, format!("{what} succeeds"), error.to_string());
+                run.fail(
+                    Check::Builds,
+                    None,
+                    format!("{what} succeeds"),
+                    error.to_string(),
+                );
             }
         }
         run.expect(
@@ -98,7 +105,11 @@ pub(crate) async fn builds(run: &Run<'_>) {
             || format!("{batching:?}"),
         );
     }
-    let has_secrets = run.suite.secrets.as_ref().is_some_and(|all| !all.is_empty());
+    let has_secrets = run
+        .suite
+        .secrets
+        .as_ref()
+        .is_some_and(|all| !all.is_empty());
     if let Some(blank) = &run.suite.blank
         && has_secrets
     {
@@ -187,7 +198,12 @@ pub(crate) async fn policies(run: &Run<'_>, bases: &[Base]) {
     };
     let policies = trial.subject.policies();
     if let Err(error) = Instance::new(NAME).policies(policies.clone()).check() {
-        run.fail(Check::Policies, None, "policies that can be obeyed", error.to_string());
+        run.fail(
+            Check::Policies,
+            None,
+            "policies that can be obeyed",
+            error.to_string(),
+        );
     }
     let policy = policies.resolve();
     run.expect(
@@ -202,9 +218,8 @@ pub(crate) async fn policies(run: &Run<'_>, bases: &[Base]) {
         || format!("{policy:?}"),
     );
     let timeout = |seconds| {
-        Policies::new().request(
-            ActivityPolicy::new().single_attempt_timeout(Duration::from_secs(seconds)),
-        )
+        Policies::new()
+            .request(ActivityPolicy::new().single_attempt_timeout(Duration::from_secs(seconds)))
     };
     let mut instance = Instance::new(NAME).policies(timeout(7));
     let Some(configuration) = run.suite.configuration_of(base.kind) else {
@@ -212,7 +227,11 @@ pub(crate) async fn policies(run: &Run<'_>, bases: &[Base]) {
     };
     for (allow, expected, seconds) in [
         (false, "the instance's time-out of 7 s for the request", 7),
-        (true, "the input's time-out of 3 s for the request, where it is allowed", 3),
+        (
+            true,
+            "the input's time-out of 3 s for the request, where it is allowed",
+            3,
+        ),
     ] {
         instance = instance.allow_policies_override(allow);
         let trial = run.trial_as(configuration, instance.clone(), Duration::ZERO, accepting());
@@ -243,7 +262,9 @@ pub(crate) async fn policies(run: &Run<'_>, bases: &[Base]) {
             let mut input = base.input.clone().policies(timeout(3));
             let outcome = trial.send(&mut input).await;
             run.expect(
-                outcome.as_ref().is_err_and(|e| e.kind() == ErrorKind::Validation),
+                outcome
+                    .as_ref()
+                    .is_err_and(|e| e.kind() == ErrorKind::Validation),
                 Check::Policies,
                 None,
                 "a validation error for an input with policies, where they are not allowed",
@@ -258,7 +279,9 @@ pub(crate) fn validation(run: &Run<'_>, bases: &[Base]) {
         let Some(trial) = run.trial_of(base.kind, accepting()) else {
             continue;
         };
-        let answers: Vec<_> = (0..3).map(|_| trial.subject.validate(&base.input)).collect();
+        let answers: Vec<_> = (0..3)
+            .map(|_| trial.subject.validate(&base.input))
+            .collect();
         run.expect(
             answers.windows(2).all(|pair| pair.first() == pair.last()),
             Check::Validation,
@@ -276,7 +299,11 @@ pub(crate) fn validation(run: &Run<'_>, bases: &[Base]) {
         }
         run.expect(
             trial.wire.count() == 0,
-            if run.suite.wired { Check::Preview } else { Check::Validation },
+            if run.suite.wired {
+                Check::Preview
+            } else {
+                Check::Validation
+            },
             base.kind,
             "no request to validate or preview",
             || format!("{} requests", trial.wire.count()),
@@ -284,11 +311,7 @@ pub(crate) fn validation(run: &Run<'_>, bases: &[Base]) {
     }
 }
 
-fn compare_previews(
-    run: &Run<'_>,
-    base: &Base,
-    previews: &[analytics_spec::integration::Preview],
-) {
+fn compare_previews(run: &Run<'_>, base: &Base, previews: &[analytics_spec::integration::Preview]) {
     let seen: Vec<_> = previews.iter().map(|p| p.method.clone()).collect();
     let real: Vec<_> = base.sent.iter().map(|s| s.request.method.clone()).collect();
     run.expect(
@@ -418,6 +441,11 @@ pub(crate) async fn in_flight(run: &Run<'_>, bases: &[Base]) {
         Check::InFlight,
         None,
         format!("at most {allowed} requests under way, and all delivered"),
-        || format!("{} under way; all delivered: {delivered}", trial.wire.peak()),
+        || {
+            format!(
+                "{} under way; all delivered: {delivered}",
+                trial.wire.peak()
+            )
+        },
     );
 }

@@ -102,7 +102,10 @@ async fn texts(run: &Run<'_>, base: &Base, hostile: &str) {
             around = changed;
         }
     }
-    around.context.message_id.clone_from(&base.input.context.message_id);
+    around
+        .context
+        .message_id
+        .clone_from(&base.input.context.message_id);
     outcome(run, base, around, hostile).await;
     if run.suite.wired && hostile.chars().count() < 200 && ORDINARY.contains(&hostile) {
         unbent(run, base, &json, hostile).await;
@@ -118,7 +121,10 @@ async fn unbent(run: &Run<'_>, base: &Base, json: &Value, hostile: &str) {
         is_free
             && leaf.value.is_string()
             && !leaf.pointer.ends_with("email")
-            && base.sent.iter().any(|s| s.tokens().contains(&text(&leaf.value)))
+            && base
+                .sent
+                .iter()
+                .any(|s| s.tokens().contains(&text(&leaf.value)))
     });
     let Some(leaf) = verbatim else { return };
     let Some(input) = with(&base.input, &leaf.pointer, Value::from(hostile)) else {
@@ -136,7 +142,10 @@ async fn unbent(run: &Run<'_>, base: &Base, json: &Value, hostile: &str) {
         sent.iter().any(|sent| sent.tokens().contains(hostile)),
         Check::Hostile,
         base.kind,
-        format!("{hostile:?} arrives as it is, as {} of the fixture does", leaf.value),
+        format!(
+            "{hostile:?} arrives as it is, as {} of the fixture does",
+            leaf.value
+        ),
         || "it does not".to_owned(),
     );
 }
@@ -193,7 +202,9 @@ async fn outcome(run: &Run<'_>, base: &Base, mut input: AnyInput, what: &str) {
     if !valid {
         run.expect(
             sent.is_empty()
-                && outcome.as_ref().is_err_and(|e| e.kind() == ErrorKind::Validation),
+                && outcome
+                    .as_ref()
+                    .is_err_and(|e| e.kind() == ErrorKind::Validation),
             Check::Invalid,
             base.kind,
             format!("a validation error and no request for {what}"),
@@ -224,7 +235,10 @@ async fn outcome(run: &Run<'_>, base: &Base, mut input: AnyInput, what: &str) {
             is_less || shapes.contains(&sent.url_shape()),
             Check::Hostile,
             base.kind,
-            format!("a URL of the fixture's shape for {what}: {}", shapes.join("; ")),
+            format!(
+                "a URL of the fixture's shape for {what}: {}",
+                shapes.join("; ")
+            ),
             || sent.url_shape(),
         );
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use analytics_spec::{AnyInput, Secret, Value, config::Instance};
+use analytics_spec::{AnyInput, IntegrationExt as _, Secret, Value, config::Instance};
 use jiff::SignedDuration;
 
 use super::Base;
@@ -36,21 +36,13 @@ pub(crate) async fn baselines(run: &Run<'_>) -> Vec<Base> {
             || brief(&outcome),
         );
         if run.suite.wired {
-            let asked = run.expect(
-                !sent.is_empty(),
-                Check::Delivers,
-                kind,
-                "a request",
-                || "none".to_owned(),
-            );
+            let asked = run.expect(!sent.is_empty(), Check::Delivers, kind, "a request", || {
+                "none".to_owned()
+            });
             let pauses = trial.clock.pauses();
-            run.expect(
-                pauses.is_empty(),
-                Check::Delivers,
-                kind,
-                "no pause",
-                || format!("{pauses:?}"),
-            );
+            run.expect(pauses.is_empty(), Check::Delivers, kind, "no pause", || {
+                format!("{pauses:?}")
+            });
             let kept = outcome
                 .as_ref()
                 .is_ok_and(|delivery| delivery.response.is_some());
@@ -88,9 +80,15 @@ pub(crate) fn requests(run: &Run<'_>, bases: &[Base]) {
             };
             let authority = sent.url.split('/').nth(2).unwrap_or_default();
             wrong(sent.url.starts_with("https://"), "https", "another scheme");
-            wrong(!authority.contains('@'), "no credentials before the host", "some");
             wrong(
-                sent.request.header_value("user-agent").is_some_and(|v| !v.is_empty()),
+                !authority.contains('@'),
+                "no credentials before the host",
+                "some",
+            );
+            wrong(
+                sent.request
+                    .header_value("user-agent")
+                    .is_some_and(|v| !v.is_empty()),
                 "a user agent",
                 "none",
             );
@@ -156,6 +154,97 @@ pub(crate) async fn reviewed(run: &Run<'_>, bases: &[Base]) {
     snapshot::no_others(run);
 }
 
+/// What an entry says that has no business to say it.
+const INTRUDER: &str = "intruder-e2f0";
+
+/// Entries under every name that the fixture's requests have: what stood in the requests before still does.
+pub(crate) async fn reserved(run: &Run<'_>, bases: &[Base]) {
+    for base in bases {
+        let names: BTreeSet<String> = base
+            .documents
+            .iter()
+            .filter_map(|document| document.get("body"))
+            .flat_map(leaves)
+            .flat_map(|leaf| {
+                let keys = leaf
+                    .pointer
+                    .split('/')
+                    .filter(|key| key.parse::<usize>().is_err());
+                keys.map(|key| key.replace("~1", "/").replace("~0", "~"))
+                    .collect::<Vec<_>>()
+            })
+            .filter(|name| !name.is_empty())
+            .collect();
+        let Some(trial) = run.trial_of(base.kind, accepting()) else {
+            continue;
+        };
+        let Ok(json) = serde_json::to_value(&base.input) else {
+            continue;
+        };
+        let traits = format!("/{}/traits", base.kind);
+        let properties = format!("/{}/properties", base.kind);
+        let context = [
+            "",
+            "/app",
+            "/device",
+            "/cloud",
+            "/subscription",
+            "/os",
+            "/location",
+        ]
+        .map(|object| format!("/context{object}"));
+        for dictionary in [traits, properties].iter().chain(&context) {
+            let place = dictionary.trim_start_matches('/').replace('/', ".");
+            let with = |names: &[&String]| {
+                let mut json = json.clone();
+                let Some(Value::Object(map)) = json.pointer_mut(dictionary) else {
+                    return None;
+                };
+                for name in names {
+                    map.entry(*name).or_insert_with(|| Value::from(INTRUDER));
+                }
+                let input = AnyInput::from_value(json).ok()?;
+                trial.subject.check(&input).is_ok().then_some(input)
+            };
+            let all: Vec<_> = names.iter().collect();
+            let mut inputs = vec![(format!("names of the request in {place}"), with(&all))];
+            if inputs.iter().any(|(_, input)| input.is_none()) {
+                // Validation refuses some of them: the others, one at a time.
+                inputs = names
+                    .iter()
+                    .map(|name| (format!("`{name}` in {place}"), with(&[name])))
+                    .collect();
+            }
+            for (what, input) in inputs {
+                let Some(input) = input else { continue };
+                trial.wire.restart(accepting());
+                let _ = trial.attempt(&input).await;
+                intruded(run, base, &what, &trial.wire.sent());
+            }
+        }
+    }
+}
+
+fn intruded(run: &Run<'_>, base: &Base, what: &str, sent: &[Sent]) {
+    let expected = format!("{what} replace nothing there");
+    if let Some(problem) = sent.iter().find_map(|sent| sent.unreadable.clone()) {
+        run.fail(Check::ReservedNames, base.kind, expected, problem);
+        return;
+    }
+    let now = documents(sent, &run.suite.volatile);
+    let replaced: Vec<_> = differences(&Value::from(base.documents.clone()), &Value::from(now))
+        .into_iter()
+        .filter(|difference| difference.before.is_some())
+        .collect();
+    run.expect(
+        replaced.is_empty(),
+        Check::ReservedNames,
+        base.kind,
+        expected,
+        || listed(&replaced),
+    );
+}
+
 /// Whether requests depend on the message id and on the timestamp.
 pub(crate) async fn identity(run: &Run<'_>, bases: &[Base]) {
     for base in bases {
@@ -167,8 +256,18 @@ pub(crate) async fn identity(run: &Run<'_>, bases: &[Base]) {
             .timestamp
             .and_then(|t| t.saturating_sub(SignedDuration::from_hours(1)).ok());
         for (check, what, changed, declared) in [
-            (Check::MessageId, "message id", other_id, run.suite.message_id_in),
-            (Check::Timestamp, "timestamp", other_time, run.suite.timestamp_in),
+            (
+                Check::MessageId,
+                "message id",
+                other_id,
+                run.suite.message_id_in,
+            ),
+            (
+                Check::Timestamp,
+                "timestamp",
+                other_time,
+                run.suite.timestamp_in,
+            ),
         ] {
             let Some(trial) = run.trial_of(base.kind, accepting()) else {
                 continue;
@@ -273,7 +372,12 @@ async fn retry(run: &Run<'_>, base: &Base, input: &AnyInput, nth: usize) -> BTre
     }
     let lines: Vec<_> = sent.iter().map(Sent::line).collect();
     let (Some(first), Some(second)) = (sent.get(nth), sent.get(nth + 1)) else {
-        run.fail(Check::Resumes, base.kind, "a second attempt", lines.join("; "));
+        run.fail(
+            Check::Resumes,
+            base.kind,
+            "a second attempt",
+            lines.join("; "),
+        );
         return varied;
     };
     let resumed = run.expect(

@@ -37,6 +37,7 @@ pub(crate) async fn all(run: &Run<'_>) {
     }
     mapping::requests(run, &bases);
     mapping::reviewed(run, &bases).await;
+    mapping::reserved(run, &bases).await;
     mapping::identity(run, &bases).await;
     mapping::replayed(run, &bases).await;
     mapping::retried(run, &bases).await;

@@ -45,7 +45,11 @@ pub(crate) fn shown(run: &Run<'_>, bases: &[Base]) {
         if let Ok(previews) = trial.subject.preview(&base.input) {
             let json = serde_json::to_string(&previews).unwrap_or_default();
             run.shown(Some(base.kind), "a preview", &json);
-            run.shown(Some(base.kind), "a preview's Debug", &format!("{previews:?}"));
+            run.shown(
+                Some(base.kind),
+                "a preview's Debug",
+                &format!("{previews:?}"),
+            );
         }
     }
 }
