@@ -6,7 +6,7 @@ use analytics_testkit::{Answer, conformance::Suite};
 use serde_json::json;
 
 const WRITE_KEY: &str = "write-key-4Qz8";
-const TOKEN: &str = "sgp_public-api-token-7Lk2";
+const TOKEN: &str = "public-api-token-7Lk2";
 
 #[tokio::test]
 async fn conforms() {

@@ -2,7 +2,7 @@
 
 use std::{
     any::Any,
-    cell::RefCell,
+    cell::{Cell, RefCell},
     error::Error as _,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -29,13 +29,15 @@ use super::{
 pub(crate) type Outcome = Result<Delivery, Error>;
 
 /// Longer than any check takes; shorter than anybody waits.
-pub(crate) const LONGEST: Duration = Duration::from_secs(120);
+pub(crate) const LONGEST: Duration = Duration::from_secs(60);
 
 /// A suite under way.
 pub(crate) struct Run<'s> {
     pub(crate) suite: &'s Suite,
     report: RefCell<Report>,
     pub(crate) needles: RefCell<Needles>,
+    /// Something did not end: there is no use in waiting for it again.
+    is_stuck: Cell<bool>,
 }
 
 impl<'s> Run<'s> {
@@ -44,6 +46,7 @@ impl<'s> Run<'s> {
             suite,
             report: RefCell::default(),
             needles: RefCell::new(Needles::new(suite.secrets.iter().flatten())),
+            is_stuck: Cell::new(false),
         }
     }
 
@@ -118,6 +121,9 @@ impl<'s> Run<'s> {
         later: Duration,
         plan: Plan,
     ) -> Option<Trial<'_>> {
+        if self.is_stuck.get() {
+            return None;
+        }
         let world = World {
             wire: Arc::new(Wire::new(self.suite.answering(), plan)),
             clock: Arc::new(FakeClock::after(later)),
@@ -253,9 +259,7 @@ impl Trial<'_> {
     ) -> Result<T, Error> {
         let ended = tokio::time::timeout(LONGEST, caught(future)).await;
         if self.wire.is_overrun() {
-            let seen = format!("{} requests, and no end", self.wire.count());
-            self.run
-                .fail(Check::Ends, kind, format!("an end when {when}"), seen);
+            self.stuck(kind, when, "requests, and no end");
         }
         match ended {
             Ok(Ok(outcome)) => outcome,
@@ -264,12 +268,24 @@ impl Trial<'_> {
                 Err(Error::new(ErrorKind::Internal, "a panic").with_integration(NAME))
             }
             Err(_) => {
-                let seen = format!("still waiting after {LONGEST:?}");
-                self.run
-                    .fail(Check::Ends, kind, format!("an end when {when}"), seen);
+                self.stuck(
+                    kind,
+                    when,
+                    &format!("requests, and waiting for {LONGEST:?}"),
+                );
                 Err(Error::new(ErrorKind::Internal, "no end").with_integration(NAME))
             }
         }
+    }
+
+    fn stuck(&self, kind: Kind, when: &str, seen: &str) {
+        self.run.is_stuck.set(true);
+        self.run.fail(
+            Check::Ends,
+            kind,
+            format!("an end when {when}; nothing is checked after this"),
+            format!("{} {seen}", self.wire.count()),
+        );
     }
 
     fn note(&self, kind: Kind, outcome: Outcome) -> Outcome {

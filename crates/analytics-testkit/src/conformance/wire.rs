@@ -25,7 +25,7 @@ use serde::{
 use crate::server::{Answer, Request};
 
 /// More than any scenario needs: whoever sends as many does not stop.
-const MAX_REQUESTS: usize = 2_000;
+const MAX_REQUESTS: usize = 500;
 
 /// No body that a suite causes is larger once it is unpacked.
 const MAX_BODY_BYTES: usize = 256 * 1024 * 1024;

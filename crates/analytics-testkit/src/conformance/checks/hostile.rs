@@ -74,15 +74,27 @@ fn deep(levels: usize) -> Value {
     })
 }
 
-/// A text in each id, and in each name. What remains of the URL's shape says
-/// whether ids are encoded.
+/// A text in each id and name: in all of them, or, where validation refuses
+/// that, in one after the other.
 async fn ids(run: &Run<'_>, base: &Base, hostile: &str) {
+    let cut: String = hostile.chars().take(255).collect();
+    let (mut all, mut single) = (base.input.clone(), Vec::new());
     for key in IDS.into_iter().chain(NAMES) {
         let pointer = format!("/{}/{key}", base.kind);
-        let cut: String = hostile.chars().take(255).collect();
-        if let Some(input) = with(&base.input, &pointer, Value::from(cut)) {
-            outcome(run, base, input, hostile).await;
+        single.extend(with(&base.input, &pointer, Value::from(cut.clone())));
+        // The two ids of an alias differ.
+        if let Some(changed) = with(&all, &pointer, Value::from(cut.clone())) {
+            all = changed;
         }
+    }
+    let Some(trial) = run.trial_of(base.kind, accepting()) else {
+        return;
+    };
+    if trial.subject.check(&all).is_ok() {
+        single = vec![all];
+    }
+    for input in single {
+        outcome(run, base, input, hostile).await;
     }
 }
 
@@ -95,18 +107,28 @@ async fn texts(run: &Run<'_>, base: &Base, hostile: &str) {
     let Ok(json) = serde_json::to_value(&base.input) else {
         return;
     };
-    let mut around = base.input.clone();
+    let mut around = json.clone();
+    let is_long = hostile.chars().count() > 255;
     for leaf in leaves(&json) {
-        let is_around = leaf.pointer.starts_with("/context") && leaf.value.is_string();
-        if is_around && let Some(changed) = with(&around, &leaf.pointer, Value::from(hostile)) {
-            around = changed;
+        // What has a form of its own stays. A long text in each place would be
+        // as many megabytes as there are places.
+        let is_free = leaf.value.is_string()
+            && leaf.pointer.starts_with("/context")
+            && !["message_id", "timestamp", "ip"].contains(&leaf.key.as_str())
+            && (!is_long || leaf.key == "user_agent");
+        if is_free && let Some(place) = around.pointer_mut(&leaf.pointer) {
+            *place = Value::from(hostile);
         }
     }
-    around
-        .context
-        .message_id
-        .clone_from(&base.input.context.message_id);
-    outcome(run, base, around, hostile).await;
+    match AnyInput::from_value(around) {
+        Ok(around) => outcome(run, base, around, hostile).await,
+        Err(error) => run.fail(
+            Check::Hostile,
+            base.kind,
+            "any text in a context without a form",
+            error.to_string(),
+        ),
+    }
     if run.suite.wired && hostile.chars().count() < 200 && ORDINARY.contains(&hostile) {
         unbent(run, base, &json, hostile).await;
     }
