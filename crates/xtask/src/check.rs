@@ -8,7 +8,8 @@ const BY_VENDOR: [&str; 2] = ["analytics-kit", "analytics-cli"];
 /// Everything that CI checks besides the tests. All of it is run, so that one
 /// run shows everything that is wrong.
 pub(crate) fn run() -> Outcome {
-    let checks: [(&str, fn() -> Outcome); 5] = [
+    type Check = fn() -> Outcome;
+    let checks: [(&str, Check); 5] = [
         ("toolchain", toolchain),
         ("format", || cargo::run(&["fmt", "--all", "--check"])),
         ("clippy", clippy),
