@@ -64,6 +64,13 @@
 //! A track's name becomes 2 to 30 letters, digits, `_` and `-`; other
 //! characters become `_`. Properties become text, nested ones JSON. The event
 //! has no id at Mailchimp: after a time-out it may be recorded twice.
+//!
+//! # What takes long
+//!
+//! An address that signs up at many audiences is refused "for now", with no
+//! time. It is tried again every ten minutes, and a call without an engine
+//! waits for that, at most
+//! [`MAX_RETRY_AFTER_TOTAL`](analytics_spec::integration::MAX_RETRY_AFTER_TOTAL).
 
 mod config;
 mod delete;
