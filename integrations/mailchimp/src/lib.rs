@@ -70,7 +70,7 @@
 //! An address that signs up at many audiences is refused "for now", with no
 //! time. It is tried again every ten minutes, and a call without an engine
 //! waits for that, at most
-//! [`MAX_RETRY_AFTER_TOTAL`](analytics_spec::integration::MAX_RETRY_AFTER_TOTAL).
+//! [`MAX_ASKED`](analytics_spec::policies::MAX_ASKED).
 
 mod config;
 mod delete;
