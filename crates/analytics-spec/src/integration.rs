@@ -252,15 +252,7 @@ pub trait IntegrationExt: Integration {
     /// The policy for one input: its own where it may have one, then the
     /// instance's, then the defaults.
     fn request_policy(&self, input: &AnyInput) -> RequestPolicy {
-        let own = self.policies();
-        match &input.policies {
-            Some(policies) if self.allows_policies_override() => {
-                let mut policies = policies.clone();
-                policies.inherit(&own);
-                policies.resolve()
-            }
-            _ => own.resolve(),
-        }
+        policy_for(input, self.policies(), self.allows_policies_override())
     }
 
     /// Checks an input and delivers it, with retries by its policy.
@@ -270,7 +262,9 @@ pub trait IntegrationExt: Integration {
     ///
     /// # Errors
     ///
-    /// What [`check`](Self::check) finds, or the last attempt's error.
+    /// What [`check`](Self::check) finds, or the last attempt's error with the
+    /// progress of all attempts. Delays that the vendor asks for are waited for
+    /// up to [`MAX_RETRY_AFTER_TOTAL`].
     async fn send_with(&self, clock: &dyn Clock, input: &mut AnyInput) -> Result<Delivery, Error> {
         input.stamp(clock.now());
         self.check(input)?;
@@ -288,29 +282,49 @@ pub trait IntegrationExt: Integration {
                 Ok(delivery) => return Ok(delivery),
                 Err(error) => error,
             };
-            let Next::Retry {
-                after,
-                counted: counts,
-            } = policy.next(counted, &error, clock.jitter())
-            else {
-                return Err(error);
-            };
-            if counts {
-                counted += 1;
-            } else {
-                asked = asked.saturating_add(after);
-                if asked > MAX_RETRY_AFTER_TOTAL {
-                    return Err(error);
+            progress = progress.max(error.progress());
+            match policy.next(counted, &error, clock.jitter()) {
+                // There is no earlier event here that one could wait for.
+                _ if error.kind() == ErrorKind::Deferred => {
+                    return Err(error.with_progress(progress));
+                }
+                Next::GiveUp => return Err(error.with_progress(progress)),
+                Next::Retry {
+                    after,
+                    counted: true,
+                } => {
+                    counted = counted.saturating_add(1);
+                    clock.sleep(after).await;
+                }
+                Next::Retry {
+                    after,
+                    counted: false,
+                } => {
+                    asked = asked.saturating_add(after);
+                    if asked > MAX_RETRY_AFTER_TOTAL {
+                        return Err(error.with_progress(progress));
+                    }
+                    clock.sleep(after).await;
                 }
             }
-            progress = progress.max(error.progress());
-            number += 1;
-            clock.sleep(after).await;
+            number = number.saturating_add(1);
         }
     }
 }
 
 impl<I: Integration + ?Sized> IntegrationExt for I {}
+
+/// The policy for one input, over the policies that hold where it is handled.
+pub(crate) fn policy_for(input: &AnyInput, base: Policies, may_override: bool) -> RequestPolicy {
+    match &input.policies {
+        Some(own) if may_override => {
+            let mut policies = own.clone();
+            policies.inherit(&base);
+            policies.resolve()
+        }
+        _ => base.resolve(),
+    }
+}
 
 /// The seven calls, on whatever takes events: an integration alone, or a
 /// client that carries them to several.
