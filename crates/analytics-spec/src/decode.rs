@@ -11,8 +11,9 @@ use crate::{
     validation::{Code, Violation},
 };
 
-/// Where the decoding stands, and what it found wrong.
-#[derive(Default)]
+/// Where the decoding or the checking of a value stands, and what it found
+/// wrong.
+#[derive(Debug, Default)]
 pub struct Reader {
     path: Vec<Cow<'static, str>>,
     violations: Vec<Violation>,

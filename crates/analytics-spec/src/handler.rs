@@ -382,7 +382,7 @@ impl Handler {
     #[must_use]
     pub fn request_policy(&self, input: &AnyInput) -> RequestPolicy {
         let may_override = self.integration().allows_policies_override();
-        policy_for(input, self.policies(), may_override)
+        policy_for(input, &self.policies(), may_override)
     }
 
     /// Completes an input's context from the handler's.

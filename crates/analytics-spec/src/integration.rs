@@ -252,7 +252,7 @@ pub trait IntegrationExt: Integration {
     /// The policy for one input: its own where it may have one, then the
     /// instance's, then the defaults.
     fn request_policy(&self, input: &AnyInput) -> RequestPolicy {
-        policy_for(input, self.policies(), self.allows_policies_override())
+        policy_for(input, &self.policies(), self.allows_policies_override())
     }
 
     /// Checks an input and delivers it, with retries by its policy.
@@ -315,11 +315,11 @@ pub trait IntegrationExt: Integration {
 impl<I: Integration + ?Sized> IntegrationExt for I {}
 
 /// The policy for one input, over the policies that hold where it is handled.
-pub(crate) fn policy_for(input: &AnyInput, base: Policies, may_override: bool) -> RequestPolicy {
+pub(crate) fn policy_for(input: &AnyInput, base: &Policies, may_override: bool) -> RequestPolicy {
     match &input.policies {
         Some(own) if may_override => {
             let mut policies = own.clone();
-            policies.inherit(&base);
+            policies.inherit(base);
             policies.resolve()
         }
         _ => base.resolve(),
