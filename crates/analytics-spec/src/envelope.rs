@@ -119,11 +119,9 @@ impl<E: Event> Input<E> {
         let mut violations = reader.finish();
         let mut content = Reader::default();
         read.check(&mut content);
-        for violation in content.finish() {
-            if !violations.iter().any(|found| explains(found, &violation)) {
-                violations.push(violation);
-            }
-        }
+        let mut rules = content.finish();
+        rules.retain(|rule| !violations.iter().any(|found| explains(found, rule)));
+        violations.append(&mut rules);
         read.finish(violations)
     }
 
