@@ -322,7 +322,9 @@ impl RequestPolicy {
             * self.backoff_coefficient.powi(doublings))
         .min(longest);
         Duration::try_from_secs_f64(interval * (0.5 + jitter.clamp(0.0, 1.0) / 2.0))
-            .unwrap_or(self.maximum_interval)
+            .map_or(self.maximum_interval, |pause| {
+                pause.min(self.maximum_interval)
+            })
     }
 }
 
