@@ -99,7 +99,6 @@ impl ReqwestTransport {
                 .referer(false)
                 .retry(reqwest::retry::never())
                 .pool_idle_timeout(Duration::from_secs(55))
-                .user_agent(concat!("analytics-rust/", env!("CARGO_PKG_VERSION")))
         };
         let build = |builder: reqwest::ClientBuilder| {
             builder.build().map_err(|error| {
@@ -179,7 +178,7 @@ impl std::fmt::Display for Causes<'_> {
 
 fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
+    host.eq_ignore_ascii_case("localhost")
         || host
             .parse::<std::net::IpAddr>()
             .is_ok_and(|address| address.is_loopback())
