@@ -17,7 +17,7 @@ use http::{
     header::{CONTENT_ENCODING, USER_AGENT},
 };
 use tokio::sync::Semaphore;
-use tracing::{Instrument as _, field};
+use tracing::{Instrument as _, Span, field};
 
 use crate::{
     batch::{Answer, Batch, Group},
@@ -112,10 +112,18 @@ impl<V: HttpVendor> Client<V> {
             events = group.members.len(),
             status = field::Empty,
         );
-        self.send(group, number, timeout).instrument(span).await
+        self.send(group, number, timeout, &span)
+            .instrument(span.clone())
+            .await
     }
 
-    async fn send(&self, group: &Group<V::Route>, number: u32, timeout: Duration) -> Answer {
+    async fn send(
+        &self,
+        group: &Group<V::Route>,
+        number: u32,
+        timeout: Duration,
+        span: &Span,
+    ) -> Answer {
         let sending = self.sending(number);
         let request = match self.vendor.request(&group.route, &group.bodies, sending) {
             Ok(request) => request,
@@ -133,7 +141,6 @@ impl<V: HttpVendor> Client<V> {
         // The semaphore is never closed, so there is always a permit to wait for.
         let _permit = self.in_flight.acquire().await;
         let answer = self.transport.send(request, timeout).await;
-        let span = tracing::Span::current();
         match answer {
             Ok(answer) => {
                 let mut response = response::keep(&answer);

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
-/// The most bytes of an answer that are read.
+/// The most bytes of an answer that are read. One of as many counts as cut.
 pub const MAX_RESPONSE_BYTES: usize = 4 * 1024 * 1024;
 
 /// What sends requests.
