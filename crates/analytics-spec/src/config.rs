@@ -111,6 +111,13 @@ pub fn missing(vendor: &str, key: &str) -> Error {
     ))
 }
 
+/// The error for a key that is not among the `known` ones; it names the
+/// nearest.
+#[must_use]
+pub fn unknown(key: &str, known: &[&str]) -> Error {
+    Error::configuration(decode::unknown_message(key, known))
+}
+
 /// Reads a vendor's configuration from a table. Any string in it may be
 /// `{ env = "VAR" }`; keys that it leaves out are filled from `env`, where
 /// that has their conventional [`variable`].
@@ -126,7 +133,7 @@ pub fn read<C: VendorConfig>(
     let known = keys::<C>();
     for key in table.keys() {
         if !known.contains(&key.as_str()) {
-            return Err(Error::configuration(decode::unknown_message(key, known)));
+            return Err(unknown(key, known));
         }
     }
     for (key, value) in &mut table {

@@ -1,6 +1,7 @@
 //! The specification bound to one integration, and what it registers on.
 
 use std::{
+    borrow::Cow,
     fmt,
     sync::{
         Arc,
@@ -357,9 +358,16 @@ impl Handler {
         }
     }
 
-    /// Completes an input's context from the handler's.
-    pub fn complete(&self, input: &mut AnyInput) {
-        input.context.inherit(&self.0.config.context);
+    /// An input with its context completed from the handler's.
+    #[must_use]
+    pub fn complete<'a>(&self, input: &'a AnyInput) -> Cow<'a, AnyInput> {
+        let base = &self.0.config.context;
+        if base.is_empty() {
+            return Cow::Borrowed(input);
+        }
+        let mut input = input.clone();
+        input.context.inherit(base);
+        Cow::Owned(input)
     }
 
     /// The validation step.

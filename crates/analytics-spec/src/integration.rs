@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::{
     Alias, AnyInput, Clock, Delete, Error, ErrorKind, Event, Group, HttpResponse, Identify, Input,
     Kind, KindSet, Page, Policies, RequestPolicy, Screen, Track, ValidationError,
-    policies::Next,
+    policies::Retries,
     validation::{Code, Violation},
 };
 
@@ -211,10 +211,6 @@ pub fn deferred() -> Error {
     )
 }
 
-/// The longest that one event waits in all for delays that the vendor asked
-/// for, when nothing else bounds it.
-pub const MAX_RETRY_AFTER_TOTAL: Duration = Duration::from_secs(12 * 60 * 60);
-
 /// What every integration can do because of what it implements.
 #[async_trait]
 pub trait IntegrationExt: Integration {
@@ -275,37 +271,16 @@ pub trait IntegrationExt: Integration {
         input.stamp(clock.now());
         self.check(input)?;
         let policy = self.request_policy(input);
-        let (mut number, mut counted, mut progress) = (1, 0, Progress::NONE);
-        let mut asked = Duration::ZERO;
+        let mut retries = Retries::new();
         loop {
-            let attempt = Attempt {
-                input,
-                number,
-                progress,
-                timeout: policy.single_attempt_timeout,
-            };
-            let error = match self.deliver(&attempt).await {
+            let error = match self.deliver(&retries.attempt(input, &policy)).await {
                 Ok(delivery) => return Ok(delivery),
                 Err(error) => error,
             };
-            let Next::Retry {
-                after,
-                counted: counts,
-            } = policy.next(counted, &error, clock.jitter())
-            else {
-                return Err(error);
-            };
-            if counts {
-                counted += 1;
-            } else {
-                asked = asked.saturating_add(after);
-                if asked > MAX_RETRY_AFTER_TOTAL {
-                    return Err(error);
-                }
+            match retries.failed(&error, &policy, clock.jitter()) {
+                Some(pause) => clock.sleep(pause).await,
+                None => return Err(error),
             }
-            progress = progress.max(error.progress());
-            number += 1;
-            clock.sleep(after).await;
         }
     }
 }

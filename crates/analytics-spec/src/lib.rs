@@ -77,7 +77,7 @@ pub use integration::{Attempt, Calls, Delivery, Integration, IntegrationExt, Pro
 pub use jiff::Timestamp;
 pub use kind::{Kind, KindSet};
 pub use nearest::nearest;
-pub use policies::{ActivityPolicy, Policies, RequestPolicy, RetryPolicy};
+pub use policies::{ActivityPolicy, Policies, RequestPolicy, Retries, RetryPolicy};
 pub use response::HttpResponse;
 pub use secret::Secret;
 /// A free dictionary: traits, properties, and whatever else is JSON.

@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::{
-    Error, ErrorKind,
+    AnyInput, Attempt, Error, ErrorKind, Progress,
     decode::{Decode, Inherit, Reader, members},
     validation::{Code, Violation},
 };
@@ -320,6 +320,70 @@ impl RequestPolicy {
         .min(longest);
         Duration::try_from_secs_f64(interval * (0.5 + jitter.clamp(0.0, 1.0) / 2.0))
             .unwrap_or(self.maximum_interval)
+    }
+}
+
+/// How far the attempts at one event have come: a state machine that every
+/// driver of retries steps through, and a durable one stores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Retries {
+    /// Attempts that were made.
+    pub made: u32,
+    /// Those of them that count towards the maximum.
+    pub counted: u32,
+    /// What they got through.
+    pub progress: Progress,
+    /// For how long the vendor asked to wait, in all.
+    pub asked: Duration,
+}
+
+/// The longest that one event waits in all for delays that the vendor asked
+/// for.
+pub const MAX_ASKED: Duration = Duration::from_secs(12 * 60 * 60);
+
+impl Retries {
+    /// Before the first attempt.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The next attempt.
+    #[must_use]
+    pub fn attempt<'a>(&self, input: &'a AnyInput, policy: &RequestPolicy) -> Attempt<'a> {
+        Attempt {
+            input,
+            number: self.made.saturating_add(1),
+            progress: self.progress,
+            timeout: policy.single_attempt_timeout,
+        }
+    }
+
+    /// Takes an attempt's failure: the pause before the next attempt, or
+    /// `None` if the failure is final.
+    pub fn failed(
+        &mut self,
+        error: &Error,
+        policy: &RequestPolicy,
+        jitter: f64,
+    ) -> Option<Duration> {
+        self.progress = self.progress.max(error.progress());
+        let next = policy.next(self.counted, error, jitter);
+        if error.kind() != ErrorKind::Deferred {
+            self.made = self.made.saturating_add(1);
+        }
+        match next {
+            Next::GiveUp => None,
+            Next::Retry { after, counted } => {
+                if counted {
+                    self.counted = self.counted.saturating_add(1);
+                } else {
+                    self.asked = self.asked.saturating_add(after);
+                }
+                (self.asked <= MAX_ASKED).then_some(after)
+            }
+        }
     }
 }
 
