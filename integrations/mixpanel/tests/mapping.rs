@@ -6,7 +6,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test may fail"
+    clippy::needless_pass_by_value,
+    reason = "a test may fail, and reads best with what it expects in place"
 )]
 
 use analytics_http::{HttpVendor as _, Sending};
