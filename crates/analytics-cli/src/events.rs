@@ -2,11 +2,11 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader},
     path::Path,
 };
 
-use analytics_kit::{AnyInput, ValidationError, Violation, validation::Code};
+use analytics_kit::{AnyInput, Code, Violation};
 
 use crate::exit::Failure;
 
@@ -79,7 +79,7 @@ pub(crate) struct Line {
     /// How many bytes of the file end with it.
     pub(crate) bytes: u64,
     /// What it holds, or everything that is wrong with it.
-    pub(crate) input: Result<AnyInput, ValidationError>,
+    pub(crate) input: Result<AnyInput, Vec<Violation>>,
 }
 
 /// Reads lines. No more than one is in memory.
@@ -112,11 +112,11 @@ impl Iterator for Lines {
                 }
                 read(line)
             } else {
-                Err(ValidationError::new(
+                Err(vec![Violation::new(
                     "$",
                     Code::TooLarge,
                     format!("the line has more than {MAX_LINE_BYTES} bytes"),
-                ))
+                )])
             };
             return Some(Ok(Line {
                 number: self.number,
@@ -161,27 +161,20 @@ impl Lines {
     }
 }
 
-fn read(line: &[u8]) -> Result<AnyInput, ValidationError> {
+fn read(line: &[u8]) -> Result<AnyInput, Vec<Violation>> {
     if let Err(error) = std::str::from_utf8(line) {
-        return Err(ValidationError::new(
+        return Err(vec![Violation::new(
             "$",
             Code::Malformed,
             format!("is not UTF-8 from byte {} on", error.valid_up_to() + 1),
-        ));
+        )]);
     }
     AnyInput::from_json(line).map_err(|error| {
-        let within_the_line = |violation: Violation| Violation {
-            message: violation.message.replace(" at line 1 column ", " at column "),
-            ..violation
-        };
-        let mut violations = error.into_violations().into_iter().map(within_the_line);
-        // There is at least one.
-        match violations.next() {
-            Some(first) => {
-                let rest = std::iter::once(first).chain(violations).collect();
-                ValidationError::check(rest).err().unwrap_or_else(nothing)
-            }
-            None => nothing(),
+        let mut violations = error.into_violations();
+        for violation in &mut violations {
+            // Within a line, every place is on line 1.
+            violation.message = violation.message.replace(" at line 1 column ", " at column ");
         }
+        violations
     })
 }
