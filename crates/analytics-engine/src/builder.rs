@@ -1,11 +1,14 @@
 //! What an engine is made of.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
-use analytics_spec::{Clock, Context, Error, Handler, Integration, TokioClock, handler};
+use analytics_spec::{
+    Clock, Context, Error, Handler, Integration, TokioClock, handler, integration::Batching,
+};
 
 use crate::{
     engine::Engine,
+    gate::Gate,
     lane::{Lane, Observer, Signals},
     settled::Settled,
     store::{MemoryStore, Store},
@@ -94,7 +97,8 @@ impl Builder {
         self
     }
 
-    /// Registers and initialises every integration, and begins to deliver.
+    /// Registers and initialises every integration, and begins to deliver. If
+    /// one cannot begin, those before it are closed again.
     ///
     /// # Errors
     ///
@@ -102,24 +106,47 @@ impl Builder {
     pub async fn build(self) -> Result<Engine, Error> {
         let handlers = self.handlers.into_iter().collect::<Result<Vec<_>, _>>()?;
         let mut worker = EmbeddedWorker::new(Arc::clone(&self.clock));
+        let mut names = HashSet::new();
         for handler in &handlers {
+            // Also if they share no workflow: the store knows lanes by name.
+            if !names.insert(handler.name()) {
+                return Err(Error::configuration(format!(
+                    "two integrations are called {}: give them different names",
+                    handler.name()
+                )));
+            }
             handler.register(&mut worker)?;
         }
-        for handler in &handlers {
-            handler.init().await?;
+        for (place, handler) in handlers.iter().enumerate() {
+            if let Err(error) = handler.init().await {
+                for handler in handlers.iter().take(place) {
+                    if let Err(error) = handler.close().await {
+                        tracing::warn!(%error, "an integration did not close well");
+                    }
+                }
+                return Err(error);
+            }
         }
+        let gate = Arc::new(Gate::default());
         let lanes = handlers.into_iter().map(|handler| {
             let batching = handler.integration().batching();
+            let batching = Batching {
+                max_items: batching.max_items.max(1),
+                max_in_flight: batching.max_in_flight.max(1),
+                ..batching
+            };
             Lane {
                 store: Arc::clone(&self.store),
                 clock: Arc::clone(&self.clock),
                 observer: self.observer.clone(),
+                gate: Arc::clone(&gate),
                 signals: Signals::new(),
                 linger: if batching.max_items > 1 {
                     self.linger
                 } else {
                     Duration::ZERO
                 },
+                batching,
                 window_bytes: self.window_bytes,
                 handler,
             }
@@ -131,6 +158,7 @@ impl Builder {
             self.store,
             self.clock,
             self.context,
+            gate,
         ))
     }
 }

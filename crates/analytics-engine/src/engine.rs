@@ -1,10 +1,8 @@
 //! Taking events, and ending well.
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -12,11 +10,16 @@ use analytics_spec::{
     AnyInput, Calls, Clock, Context, Error, ErrorKind, Event, Handler, Input, Output, Value,
 };
 use futures::future::join_all;
-use tokio::task::JoinHandle;
+use tokio::{
+    sync::Mutex,
+    task::{AbortHandle, JoinHandle},
+    time::Instant,
+};
 
 use crate::{
     builder::Builder,
-    lane::{Lane, Signals},
+    gate::Gate,
+    lane::{self, Lane, Signals},
     settled::Unsettled,
     store::Store,
     worker::EmbeddedWorker,
@@ -30,9 +33,22 @@ pub struct Engine {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     context: Context,
-    is_open: AtomicBool,
-    tasks: Mutex<Vec<JoinHandle<Vec<Unsettled>>>>,
+    gate: Arc<Gate>,
+    ending: Mutex<Ending>,
+    aborts: Vec<AbortHandle>,
 }
+
+/// The lanes that have not ended, and what those that have left behind. Kept
+/// here so that nothing is lost by dropping a `close` half-way.
+#[derive(Debug)]
+struct Ending {
+    tasks: VecDeque<(Arc<str>, JoinHandle<Vec<Unsettled>>)>,
+    left: Vec<Unsettled>,
+}
+
+/// Integrations have at least this long to close, also when the time for
+/// closing the engine is over.
+const CLOSE_AT_LEAST: Duration = Duration::from_secs(1);
 
 /// The engine's end of a lane.
 #[derive(Debug)]
@@ -57,6 +73,9 @@ pub struct Receipt {
     pub refused: Vec<(Arc<str>, Error)>,
 }
 
+/// Nobody waits longer, and no clock overflows by it.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
 impl Engine {
     /// What an engine is made of.
     pub fn builder() -> Builder {
@@ -69,27 +88,30 @@ impl Engine {
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         context: Context,
+        gate: Arc<Gate>,
     ) -> Self {
-        let ways = lanes
-            .iter()
-            .map(|lane| Way {
-                name: lane.handler.name().into(),
+        let mut ways = Vec::with_capacity(lanes.len());
+        let mut tasks = VecDeque::with_capacity(lanes.len());
+        for lane in lanes {
+            let name: Arc<str> = lane.handler.name().into();
+            ways.push(Way {
+                name: Arc::clone(&name),
                 handler: lane.handler.clone(),
                 signals: Arc::clone(&lane.signals),
-            })
-            .collect();
-        let tasks = lanes
-            .into_iter()
-            .map(|lane| tokio::spawn(lane.run()))
-            .collect();
+            });
+            tasks.push_back((name, tokio::spawn(lane.run())));
+        }
+        let aborts = tasks.iter().map(|(_, task)| task.abort_handle()).collect();
+        let left = Vec::new();
         Self {
             worker,
             lanes: ways,
             store,
             clock,
             context,
-            is_open: AtomicBool::new(true),
-            tasks: Mutex::new(tasks),
+            gate,
+            ending: Mutex::new(Ending { tasks, left }),
+            aborts,
         }
     }
 
@@ -131,16 +153,27 @@ impl Engine {
 
     /// Accepts an event for every integration; waits for room.
     ///
+    /// Dropped before it returns, it has either accepted the event or not. One
+    /// that still waits when the engine is closed goes on waiting as long as
+    /// [`close`](Self::close) does.
+    ///
     /// # Errors
     ///
     /// The event breaks the specification's rules, or the engine is closed.
     pub async fn enqueue<E: Event>(&self, input: impl Into<Input<E>>) -> Result<Receipt, Error> {
-        let (input, receipt) = self.accept(input.into().into_any())?;
-        if !receipt.queued.is_empty() {
-            self.store.append(input, &receipt.queued).await?;
-            self.wake();
+        let input = input.into().into_any();
+        let sealed = self.gate.sealed();
+        let entry = self.enter()?;
+        let (input, receipt) = self.accept(input)?;
+        if receipt.queued.is_empty() {
+            return Ok(receipt);
         }
-        Ok(receipt)
+        tokio::select! {
+            biased;
+            appended = self.store.append(input, &receipt.queued) => appended?,
+            () = sealed => return Err(closed()),
+        };
+        entry.finish().map(|()| receipt)
     }
 
     /// Accepts an event for every integration, if there is room.
@@ -149,19 +182,26 @@ impl Engine {
     ///
     /// As [`enqueue`](Self::enqueue), and [`Full`](ErrorKind::Full).
     pub fn try_enqueue<E: Event>(&self, input: impl Into<Input<E>>) -> Result<Receipt, Error> {
+        let entry = self.enter()?;
         let (input, receipt) = self.accept(input.into().into_any())?;
-        if !receipt.queued.is_empty() {
-            self.store.try_append(input, &receipt.queued)?;
-            self.wake();
+        if receipt.queued.is_empty() {
+            return Ok(receipt);
         }
-        Ok(receipt)
+        self.store.try_append(input, &receipt.queued)?;
+        entry.finish().map(|()| receipt)
+    }
+
+    fn enter(&self) -> Result<Entry<'_>, Error> {
+        self.gate.enter();
+        let entry = Entry(self);
+        if self.gate.is_closed() {
+            return Err(closed());
+        }
+        Ok(entry)
     }
 
     /// Completes, stamps and validates; who is to get the event.
     fn accept(&self, mut input: AnyInput) -> Result<(AnyInput, Receipt), Error> {
-        if !self.is_open.load(Ordering::Acquire) {
-            return Err(Error::new(ErrorKind::Closed, "the engine is closed"));
-        }
         input.context.inherit(&self.context);
         input.stamp(self.clock.now());
         input.validate()?;
@@ -195,76 +235,132 @@ impl Engine {
     }
 
     /// Waits until everything that was accepted before is settled, without
-    /// letting batches wait to fill up.
+    /// letting batches wait to fill up. Pauses before another attempt are
+    /// waited for.
     ///
     /// # Errors
     ///
     /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded), if that takes longer
-    /// than `within`; nothing is lost by it.
+    /// than `within`; nothing is lost by it. [`Closed`](ErrorKind::Closed), if
+    /// the engine ended before everything was settled.
     pub async fn flush(&self, within: Duration) -> Result<(), Error> {
         let mark = self.store.last();
         let settled = join_all(self.lanes.iter().map(|lane| async {
-            let mut through = lane.signals.settled.subscribe();
-            let urgent = Urgent::new(&lane.signals);
-            // The lane ends only when the engine is closed; then nothing is
-            // left that could be waited for.
-            let _ = through.wait_for(|through| *through >= mark).await;
-            drop(urgent);
+            let mut reached = lane.signals.reached.subscribe();
+            let _urgent = Urgent::new(&lane.signals);
+            let reached = reached
+                .wait_for(|reached| reached.through >= mark || reached.is_over)
+                .await;
+            reached.is_ok_and(|reached| reached.through >= mark)
         }));
-        tokio::time::timeout(within, settled)
-            .await
-            .map(|_| ())
-            .map_err(|_| {
-                Error::new(
-                    ErrorKind::DeadlineExceeded,
-                    "not everything was delivered in time",
-                )
-            })
+        let settled = tokio::time::timeout(within, settled).await.map_err(|_| {
+            Error::new(
+                ErrorKind::DeadlineExceeded,
+                "not everything was delivered in time",
+            )
+        })?;
+        if settled.contains(&false) {
+            return Err(closed());
+        }
+        Ok(())
     }
 
     /// Takes no more events, delivers those that were accepted, and ends.
-    /// What is not settled when `within` is over is returned.
+    /// What is not settled when `within` is over is returned, once: a second
+    /// call waits for the end as well, and returns nothing.
     pub async fn close(&self, within: Duration) -> Vec<Unsettled> {
         self.end(within, false).await
     }
 
     /// Takes no more events, waits for the deliveries that are under way, and
-    /// ends. What is not settled is returned.
+    /// ends. What is not settled is returned, as by [`close`](Self::close).
     pub async fn halt(&self, within: Duration) -> Vec<Unsettled> {
         self.end(within, true).await
     }
 
     async fn end(&self, within: Duration, at_once: bool) -> Vec<Unsettled> {
-        self.is_open.store(false, Ordering::Release);
-        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        if tasks.is_empty() {
-            return Vec::new();
+        let deadline = Instant::now() + within.min(LONGEST);
+        if at_once {
+            // Nothing makes room any more for those who wait for it.
+            self.gate.seal();
+        } else {
+            self.gate.close();
         }
         for lane in &self.lanes {
             lane.signals.closing.store(true, Ordering::Release);
-            lane.signals.halted.store(at_once, Ordering::Release);
+            lane.signals.halted.fetch_or(at_once, Ordering::Release);
         }
         self.wake();
-        let deadline = tokio::time::sleep(within);
-        let ended = join_all(tasks);
-        tokio::pin!(ended, deadline);
-        let left = tokio::select! {
+        let ended = self.ended(deadline);
+        tokio::pin!(ended);
+        tokio::select! {
             left = &mut ended => left,
-            () = &mut deadline => {
+            () = tokio::time::sleep_until(deadline) => {
+                self.gate.seal();
                 for lane in &self.lanes {
-                    lane.signals.abandoned.store(true, Ordering::Release);
+                    lane.signals.abandoned.notify_one();
                 }
-                self.wake();
                 ended.await
             }
-        };
-        for lane in &self.lanes {
-            if let Err(error) = lane.handler.close().await {
-                tracing::warn!(%error, "an integration did not close well");
-            }
         }
-        // A lane itself does not panic; what it calls is caught before.
-        left.into_iter().flatten().flatten().collect()
+    }
+
+    /// Waits for every lane's end, and closes the integrations.
+    async fn ended(&self, deadline: Instant) -> Vec<Unsettled> {
+        let mut ending = self.ending.lock().await;
+        let Ending { tasks, left } = &mut *ending;
+        while let Some((name, task)) = tasks.front_mut() {
+            match task.await {
+                Ok(unsettled) => left.extend(unsettled),
+                Err(error) => {
+                    tracing::error!(integration = %name, %error, "a lane did not end well");
+                    left.extend(lane::left_in(&*self.store, name).await);
+                }
+            }
+            tasks.pop_front();
+        }
+        let deadline = deadline.max(Instant::now() + CLOSE_AT_LEAST);
+        let open = self.lanes.iter().filter(|lane| lane.handler.is_ready());
+        join_all(open.map(|lane| async move {
+            match tokio::time::timeout_at(deadline, lane.handler.close()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "an integration did not close well"),
+                Err(_) => {
+                    tracing::warn!(integration = %lane.name, "an integration did not close in time");
+                }
+            }
+        }))
+        .await;
+        std::mem::take(left)
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the engine is closed")
+}
+
+/// Somebody on the way in.
+struct Entry<'a>(&'a Engine);
+
+impl Entry<'_> {
+    /// The event is in the store: the lanes will find it, unless they have
+    /// ended.
+    fn finish(self) -> Result<(), Error> {
+        self.0.wake();
+        if self.0.gate.is_sealed() {
+            return Err(closed());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        self.0.gate.leave();
+        // The lanes wait for the last one.
+        if self.0.gate.is_quiet() {
+            self.0.wake();
+        }
     }
 }
 
@@ -287,7 +383,7 @@ impl Drop for Urgent<'_> {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        for task in &*self.tasks.lock().unwrap_or_else(PoisonError::into_inner) {
+        for task in &self.aborts {
             task.abort();
         }
     }

@@ -56,6 +56,7 @@
 
 mod builder;
 mod engine;
+mod gate;
 mod lane;
 mod schedule;
 mod settled;

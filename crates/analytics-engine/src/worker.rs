@@ -7,6 +7,7 @@ use analytics_spec::{
     Retries, Status, ValidationError, Value, Worker,
     handler::{Activity, Step, Workflow, workflow_name},
 };
+use serde::Deserialize as _;
 
 /// What a name stands for.
 #[derive(Clone, Debug)]
@@ -177,10 +178,14 @@ impl Worker for EmbeddedWorker {
     }
 }
 
-/// Reads an input that must be of a kind. Its form only: the validation step
-/// looks at its content.
+/// Reads an input that must be of a kind. Its form only, if that is right: the
+/// validation step looks at its content, and tells the hooks.
 fn read(value: Value, kind: Kind) -> Result<AnyInput, ValidationError> {
-    let input = AnyInput::from_value(value)?;
+    let input = match AnyInput::deserialize(&value) {
+        Ok(input) => input,
+        // Says everything that is wrong, of form and content.
+        Err(_) => AnyInput::from_value(value)?,
+    };
     if input.kind() == kind {
         Ok(input)
     } else {

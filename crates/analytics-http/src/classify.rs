@@ -20,16 +20,21 @@ pub struct Refusal {
     pub message: String,
     /// How long to wait; if absent, what the answer's `Retry-After` says.
     pub retry_after: Option<Duration>,
+    /// Whether one of several steps may be the reason: if all of a request are
+    /// refused so, it is sent again in halves, down to one step alone.
+    pub split: bool,
 }
 
 impl Refusal {
-    /// For good.
+    /// For good. [`TooLarge`](ErrorKind::TooLarge) is to be
+    /// [split](Self::split).
     pub fn permanent(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
             retryable: false,
             message: message.into(),
             retry_after: None,
+            split: kind == ErrorKind::TooLarge,
         }
     }
 
@@ -45,6 +50,13 @@ impl Refusal {
     #[must_use]
     pub fn retry_after(mut self, delay: Duration) -> Self {
         self.retry_after = Some(delay);
+        self
+    }
+
+    /// Says that one of several steps may be the reason.
+    #[must_use]
+    pub fn split(mut self) -> Self {
+        self.split = true;
         self
     }
 }
@@ -78,10 +90,8 @@ pub fn classify(response: &HttpResponse) -> Verdict {
         _ => (ErrorKind::RequestRejected, false),
     };
     Err(Refusal {
-        kind,
         retryable,
-        message: message(response),
-        retry_after: None,
+        ..Refusal::permanent(kind, message(response))
     })
 }
 

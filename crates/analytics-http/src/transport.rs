@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
-/// The most bytes of an answer that are read.
+/// The most bytes of an answer that are read. One of as many counts as cut.
 pub const MAX_RESPONSE_BYTES: usize = 4 * 1024 * 1024;
 
 /// What sends requests.
@@ -99,7 +99,6 @@ impl ReqwestTransport {
                 .referer(false)
                 .retry(reqwest::retry::never())
                 .pool_idle_timeout(Duration::from_secs(55))
-                .user_agent(concat!("analytics-rust/", env!("CARGO_PKG_VERSION")))
         };
         let build = |builder: reqwest::ClientBuilder| {
             builder.build().map_err(|error| {
@@ -179,7 +178,7 @@ impl std::fmt::Display for Causes<'_> {
 
 fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
+    host.eq_ignore_ascii_case("localhost")
         || host
             .parse::<std::net::IpAddr>()
             .is_ok_and(|address| address.is_loopback())

@@ -248,15 +248,7 @@ pub trait IntegrationExt: Integration {
     /// The policy for one input: its own where it may have one, then the
     /// instance's, then the defaults.
     fn request_policy(&self, input: &AnyInput) -> RequestPolicy {
-        let own = self.policies();
-        match &input.policies {
-            Some(policies) if self.allows_policies_override() => {
-                let mut policies = policies.clone();
-                policies.inherit(&own);
-                policies.resolve()
-            }
-            _ => own.resolve(),
-        }
+        policy_for(input, &self.policies(), self.allows_policies_override())
     }
 
     /// Checks an input and delivers it, with retries by its policy.
@@ -266,7 +258,9 @@ pub trait IntegrationExt: Integration {
     ///
     /// # Errors
     ///
-    /// What [`check`](Self::check) finds, or the last attempt's error.
+    /// What [`check`](Self::check) finds, or the last attempt's error with the
+    /// progress of all attempts. Delays that the vendor asks for are waited for
+    /// up to [`MAX_ASKED`](crate::policies::MAX_ASKED).
     async fn send_with(&self, clock: &dyn Clock, input: &mut AnyInput) -> Result<Delivery, Error> {
         input.stamp(clock.now());
         self.check(input)?;
@@ -278,14 +272,27 @@ pub trait IntegrationExt: Integration {
                 Err(error) => error,
             };
             match retries.failed(&error, &policy, clock.jitter()) {
-                Some(pause) => clock.sleep(pause).await,
-                None => return Err(error),
+                // There is no earlier event here that one could wait for.
+                Some(pause) if error.kind() != ErrorKind::Deferred => clock.sleep(pause).await,
+                _ => return Err(error.with_progress(retries.progress)),
             }
         }
     }
 }
 
 impl<I: Integration + ?Sized> IntegrationExt for I {}
+
+/// The policy for one input, over the policies that hold where it is handled.
+pub(crate) fn policy_for(input: &AnyInput, base: &Policies, may_override: bool) -> RequestPolicy {
+    match &input.policies {
+        Some(own) if may_override => {
+            let mut policies = own.clone();
+            policies.inherit(base);
+            policies.resolve()
+        }
+        _ => base.resolve(),
+    }
+}
 
 /// The seven calls, on whatever takes events: an integration alone, or a
 /// client that carries them to several.

@@ -42,6 +42,7 @@
 //! | [`mod@integration`] | [`Integration`], what a vendor implements |
 //! | [`mod@handler`] | [`Handler`] and [`Worker`], what engines run |
 //! | [`mod@config`] | configuration by key, file and environment variable |
+//! | [`mod@clock`] | time and chance, injected |
 
 pub mod clock;
 pub mod config;

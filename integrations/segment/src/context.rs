@@ -8,6 +8,29 @@ use analytics_spec::{
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
+/// Writes each value that there is under Segment's name, and then what
+/// else stands there, unless its name is one that has been written.
+macro_rules! write_object {
+    ($serializer:ident, $extra:expr, { $($key:literal: $value:expr,)* }) => {{
+        let mut map = $serializer.serialize_map(None)?;
+        $(
+            if let Some(value) = &$value {
+                map.serialize_entry($key, value)?;
+            }
+        )*
+        for (key, value) in $extra {
+            let is_written = match key.as_str() {
+                $( $key => $value.is_some(), )*
+                _ => false,
+            };
+            if !is_written {
+                map.serialize_entry(key, value)?;
+            }
+        }
+        map.end()
+    }};
+}
+
 /// A context as Segment has it. What Segment does not know goes along under
 /// its own name in camel case, and Segment ignores it.
 pub(crate) struct SegmentContext<'a> {
@@ -19,23 +42,15 @@ pub(crate) struct SegmentContext<'a> {
 impl Serialize for SegmentContext<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let c = self.context;
-        let mut map = serializer.serialize_map(None)?;
-        macro_rules! entries {
-            ($($key:literal: $value:expr,)*) => {$(
-                if let Some(value) = &$value {
-                    map.serialize_entry($key, value)?;
-                }
-            )*};
-        }
-        entries! {
+        write_object!(serializer, &c.extra, {
             "ip": c.ip,
             "userAgent": c.user_agent,
             "locale": c.locale,
             "timezone": c.timezone,
             "library": c.library,
-            "app": c.app.as_deref().map(app),
+            "app": c.app.as_deref().map(Renamed),
             "campaign": c.campaign,
-            "device": c.device.as_deref().map(device),
+            "device": c.device.as_deref().map(Renamed),
             "location": c.location,
             "network": c.network,
             "os": c.os,
@@ -43,123 +58,57 @@ impl Serialize for SegmentContext<'_> {
             "referrer": c.referrer,
             "screen": c.screen,
             "traits": self.traits,
-            "cloud": c.cloud.as_deref().map(cloud),
+            "cloud": c.cloud.as_deref().map(Renamed),
             "git": c.git,
-            "subscription": c.subscription.as_deref().map(subscription),
+            "subscription": c.subscription.as_deref().map(Renamed),
             "meta": c.meta,
             "flags": c.flags,
             "params": c.params,
+        })
+    }
+}
+
+/// An object of the context, some keys of which Segment calls otherwise.
+struct Renamed<'a, T>(&'a T);
+
+macro_rules! renamed {
+    ($($Name:ident { $($key:literal: $field:ident,)* })*) => {$(
+        impl Serialize for Renamed<'_, $Name> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let object = self.0;
+                write_object!(serializer, &object.extra, { $($key: object.$field,)* })
+            }
         }
-        for (key, value) in &c.extra {
-            map.serialize_entry(key, value)?;
-        }
-        map.end()
-    }
+    )*};
 }
 
-fn app(app: &App) -> impl Serialize + '_ {
-    #[derive(Serialize)]
-    struct Renamed<'a> {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        name: &'a Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        version: &'a Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        build: &'a Option<String>,
-        #[serde(flatten)]
-        extra: &'a Map<String, Value>,
+renamed! {
+    App {
+        "name": name,
+        "version": version,
+        "build": build_id,
     }
-    Renamed {
-        name: &app.name,
-        version: &app.version,
-        build: &app.build_id,
-        extra: &app.extra,
+    Cloud {
+        "provider": provider,
+        "service": service,
+        "region": region,
+        "projectId": project_id,
+        "accountId": account_id,
     }
-}
-
-fn device(device: &Device) -> impl Serialize + '_ {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Renamed<'a> {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        id: &'a Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        manufacturer: &'a Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        model: &'a Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        name: &'a Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        r#type: &'a Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        version: &'a Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        advertising_id: &'a Option<String>,
-        #[serde(flatten)]
-        extra: &'a Map<String, Value>,
+    Device {
+        "id": id,
+        "manufacturer": manufacturer,
+        "model": model,
+        "name": name,
+        "type": type_,
+        "version": version,
+        "advertisingId": advertising_id,
     }
-    Renamed {
-        id: &device.id,
-        manufacturer: &device.manufacturer,
-        model: &device.model,
-        name: &device.name,
-        r#type: &device.type_,
-        version: &device.version,
-        advertising_id: &device.advertising_id,
-        extra: &device.extra,
-    }
-}
-
-fn cloud(cloud: &Cloud) -> impl Serialize + '_ {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Renamed<'a> {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        provider: &'a Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        service: &'a Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        region: &'a Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        project_id: &'a Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        account_id: &'a Option<String>,
-        #[serde(flatten)]
-        extra: &'a Map<String, Value>,
-    }
-    Renamed {
-        provider: &cloud.provider,
-        service: &cloud.service,
-        region: &cloud.region,
-        project_id: &cloud.project_id,
-        account_id: &cloud.account_id,
-        extra: &cloud.extra,
-    }
-}
-
-fn subscription(subscription: &Subscription) -> impl Serialize + '_ {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Renamed<'a> {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        account_id: &'a Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        subscription_id: &'a Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        event: &'a Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        value: &'a Option<f64>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        increment_by: &'a Option<f64>,
-        #[serde(flatten)]
-        extra: &'a Map<String, Value>,
-    }
-    Renamed {
-        account_id: &subscription.account_id,
-        subscription_id: &subscription.subscription_id,
-        event: &subscription.event,
-        value: &subscription.value,
-        increment_by: &subscription.increment_by,
-        extra: &subscription.extra,
+    Subscription {
+        "accountId": account_id,
+        "subscriptionId": subscription_id,
+        "event": event,
+        "value": value,
+        "incrementBy": increment_by,
     }
 }
