@@ -59,7 +59,12 @@ fn value() -> impl Strategy<Value = Value> + Clone {
 }
 
 fn dictionary() -> impl Strategy<Value = Map<String, Value>> + Clone {
-    collection::btree_map(text(), value(), 0..4).prop_map(|map| map.into_iter().collect())
+    collection::btree_map(name(), value(), 0..4).prop_map(|map| map.into_iter().collect())
+}
+
+/// Names that meet others when contexts are merged.
+fn name() -> impl Strategy<Value = String> + Clone {
+    prop_oneof![3 => "[a-c]", 1 => text()]
 }
 
 /// Keys that no object of the context has; `null` would be absent.
@@ -147,8 +152,8 @@ fn context() -> BoxedStrategy<Context> {
         locale: text(),
         timezone: text(),
         meta: dictionary(),
-        flags: collection::btree_map(text(), any::<bool>(), 0..4),
-        params: collection::btree_map(text(), collection::vec(text(), 0..3), 0..4),
+        flags: collection::btree_map(name(), any::<bool>(), 0..4),
+        params: collection::btree_map(name(), collection::vec(text(), 0..3), 0..4),
         library: texts!(Library { name version }),
         git: texts!(Git { repository branch commit author tag }),
         app: texts!(App { name version build_id }),
