@@ -51,17 +51,15 @@ pub(crate) fn select(
         .collect();
     for name in names {
         if !known.contains(&name.as_str()) {
-            return Err(Failure::usage(
-                match nearest(name, known.iter().copied()) {
-                    Some(near) => {
-                        format!("no integration is called `{name}`: did you mean `{near}`?")
-                    }
-                    None => format!(
-                        "no integration is called `{name}`: configured are {}",
-                        known.join(", ")
-                    ),
-                },
-            ));
+            return Err(Failure::usage(match nearest(name, known.iter().copied()) {
+                Some(near) => {
+                    format!("no integration is called `{name}`: did you mean `{near}`?")
+                }
+                None => format!(
+                    "no integration is called `{name}`: configured are {}",
+                    known.join(", ")
+                ),
+            }));
         }
     }
     Ok(configuration.retain(|integration| names.iter().any(|name| name == integration.name())))

@@ -102,7 +102,11 @@ async fn accept(
 ) -> Result<Option<EndedEarly>, Error> {
     let mut lines = read_ahead(source);
     let mut last = 0;
-    let stopped = |at_line| Ok(Some(EndedEarly::Stopped { at_line: Some(at_line) }));
+    let stopped = |at_line| {
+        Ok(Some(EndedEarly::Stopped {
+            at_line: Some(at_line),
+        }))
+    };
     loop {
         let line = tokio::select! {
             biased;

@@ -173,7 +173,9 @@ fn read(line: &[u8]) -> Result<AnyInput, Vec<Violation>> {
         let mut violations = error.into_violations();
         for violation in &mut violations {
             // Within a line, every place is on line 1.
-            violation.message = violation.message.replace(" at line 1 column ", " at column ");
+            violation.message = violation
+                .message
+                .replace(" at line 1 column ", " at column ");
         }
         violations
     })

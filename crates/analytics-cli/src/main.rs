@@ -38,7 +38,7 @@ struct Cli {
     )]
     config: PathBuf,
 
-    /// Say more on stderr; twice for every request. RUST_LOG says it finer
+    /// Say more on stderr; twice for every request. `RUST_LOG` says it finer
     #[arg(
         short,
         long,

@@ -68,7 +68,9 @@ async fn show(stage: Stage, console: Console) {
         for request in requests {
             last = request.number;
             let taken = received.iter().filter(|r| r.request == last).count();
-            let status = request.status.map_or("no answer".to_owned(), |s| s.to_string());
+            let status = request
+                .status
+                .map_or("no answer".to_owned(), |s| s.to_string());
             console.note(format_args!(
                 "{name:10} {status} {} {}: {taken} received",
                 request.request.method, request.request.path

@@ -86,8 +86,7 @@ impl Send {
             let (console, name) = (console.clone(), name.clone());
             move |problem| say(&console, &name, &problem)
         }));
-        let engine =
-            delivery::engine(configuration, &self.policies(), Arc::clone(&ledger)).await?;
+        let engine = delivery::engine(configuration, &self.policies(), Arc::clone(&ledger)).await?;
         let summary = tokio::select! {
             summary = delivery::carry(source, &engine, &ledger, &stop) => summary?,
             never = progress::show(console, bytes, &ledger) => match never {},
@@ -122,7 +121,10 @@ fn say(console: &Console, file: &str, problem: &Problem) {
         None => String::new(),
     };
     for reason in &problem.reasons {
-        console.note(format_args!("{file}:{}: {integration}{reason}", problem.line));
+        console.note(format_args!(
+            "{file}:{}: {integration}{reason}",
+            problem.line
+        ));
     }
 }
 
@@ -132,12 +134,16 @@ fn say_end(summary: &Summary, file: &str, globals: &Globals) {
     match &summary.ended_early {
         Some(EndedEarly::Stopped {
             at_line: Some(line),
-        }) => console.note(format_args!("{file}: stopped; not read from line {line} on")),
+        }) => console.note(format_args!(
+            "{file}: stopped; not read from line {line} on"
+        )),
         Some(EndedEarly::Stopped { at_line: None }) => {
             console.note(format_args!("{file}: stopped; the file had been read"));
         }
         Some(EndedEarly::Unreadable { after_line, error }) => {
-            console.note(format_args!("{file}: cannot be read after line {after_line}: {error}"));
+            console.note(format_args!(
+                "{file}: cannot be read after line {after_line}: {error}"
+            ));
         }
         None => {}
     }

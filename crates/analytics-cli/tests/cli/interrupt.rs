@@ -133,7 +133,10 @@ async fn the_sandbox_runs_until_it_is_stopped() {
         }
     }
     dir.write("analytics.toml", configuration);
-    dir.write("events.jsonl", events(3) + "{\"delete\":{\"user_id\":\"u1\"}}\n");
+    dir.write(
+        "events.jsonl",
+        events(3) + "{\"delete\":{\"user_id\":\"u1\"}}\n",
+    );
     dir.run(&["send", "events.jsonl", "--to", "segment"])
         .ends_with(0);
     signal(&child, "INT");

@@ -1,6 +1,13 @@
 //! The command as people and scripts use it: the real binary, against vendors
 //! that answer on loopback.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "these are tests, also where they are helpers"
+)]
+
 mod support;
 
 mod demo;

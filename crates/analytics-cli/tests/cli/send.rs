@@ -310,7 +310,10 @@ async fn lines_with_one_message_id_are_told_apart() {
             r#"{{"context":{{"message_id":"same"}},"track":{{"user_id":"u{n}@example.com","event":"Opened"}}}}"#
         )
     };
-    dir.write("events.jsonl", (1..=5).map(line).collect::<Vec<_>>().join("\n"));
+    dir.write(
+        "events.jsonl",
+        (1..=5).map(line).collect::<Vec<_>>().join("\n"),
+    );
     let run = dir.run(&["send", "events.jsonl"]);
     run.ends_with(1);
     let mut failed: Vec<_> = run
