@@ -640,12 +640,11 @@ fn a_handlers_context_completes_the_inputs() {
         .timezone("Europe/Paris")
         .message_id("m1");
     let handler = handler(config(Scripted::new([])).context(context));
-    let mut input = Input::new(Track::new("E").user_id("u"))
+    let input = Input::new(Track::new("E").user_id("u"))
         .context(Context::new().locale("fr-FR"))
         .into_any();
-    handler.complete(&mut input);
     assert_eq!(
-        input.context,
+        handler.complete(&input).context,
         Context::new().locale("fr-FR").timezone("Europe/Paris")
     );
 }
