@@ -29,6 +29,7 @@ impl Dir {
     }
 
     /// A directory with a configuration.
+    #[cfg(feature = "segment")]
     pub(crate) fn configured(configuration: &str) -> Self {
         let dir = Self::new();
         dir.write("analytics.toml", configuration);
