@@ -10,7 +10,8 @@ use crate::{exit::Failure, output::Console};
 /// what `-v` adds.
 pub(crate) fn start(verbose: u8, console: &Console) -> Result<(), Failure> {
     let default = match verbose {
-        0 => "warn",
+        // What a request's refusal comes to is said by the command itself.
+        0 => "warn,analytics_http=error",
         1 => "warn,analytics=info",
         _ => "warn,analytics=debug",
     };

@@ -26,19 +26,26 @@ use crate::{
 
 /// Customer data to many vendors: check events, deliver them, see what arrives.
 #[derive(Debug, Parser)]
-#[command(name = "analytics", version, about, max_term_width = 100)]
+#[command(name = "analytics", version)]
 struct Cli {
     /// Where integrations are configured
     #[arg(
         long,
         global = true,
         value_name = "FILE",
-        default_value = "analytics.toml"
+        default_value = "analytics.toml",
+        help_heading = "Global options"
     )]
     config: PathBuf,
 
-    /// Say more on stderr; twice for every request. RUST_LOG says it finer
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    /// Say more on stderr; twice for every request. `RUST_LOG` says it finer
+    #[arg(
+        short,
+        long,
+        global = true,
+        action = clap::ArgAction::Count,
+        help_heading = "Global options"
+    )]
     verbose: u8,
 
     #[command(subcommand)]

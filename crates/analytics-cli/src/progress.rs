@@ -25,12 +25,27 @@ pub(crate) async fn show(console: &Console, bytes: Option<u64>, ledger: &Ledger)
         let totals = ledger.totals();
         let line = describe(&totals, started.elapsed());
         if draws {
-            console.bar().set_position(totals.bytes);
+            console.bar().set_position(done(&totals));
             console.bar().set_message(line);
         } else {
             console.note(line);
         }
     }
+}
+
+/// How many of the bytes that were read are done with.
+fn done(totals: &Totals) -> u64 {
+    let integrations = u64::try_from(totals.integrations.len()).unwrap_or_default();
+    let settled = totals.integrations.values().fold(
+        totals.invalid.saturating_mul(integrations),
+        |settled, tally| settled + tally.delivered + tally.failed + tally.unsupported,
+    );
+    // More may be settled already than is counted as read.
+    totals
+        .bytes
+        .saturating_mul(settled)
+        .checked_div(totals.read.saturating_mul(integrations))
+        .map_or(0, |done| done.min(totals.bytes))
 }
 
 fn describe(totals: &Totals, elapsed: Duration) -> String {
@@ -59,7 +74,7 @@ pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(digit);

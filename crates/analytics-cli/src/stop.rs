@@ -40,7 +40,7 @@ impl Stop {
             None => false,
         };
         if !asked {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
@@ -74,7 +74,6 @@ struct Signals;
 
 #[cfg(not(unix))]
 impl Signals {
-    #[expect(clippy::unnecessary_wraps, reason = "as where signals can fail")]
     fn new() -> std::io::Result<Self> {
         Ok(Self)
     }

@@ -2,7 +2,7 @@
 
 use comfy_table::{
     CellAlignment, ColumnConstraint, ContentArrangement, ContentLineStyle, LineStyle, Table,
-    TableStyle, Width, presets,
+    TableStyle, presets,
 };
 
 /// Fits the terminals and the documents that tables are read in.
@@ -44,13 +44,6 @@ pub(crate) fn align_right(table: &mut Table, from: usize) {
 pub(crate) fn keep_whole(table: &mut Table, count: usize) {
     for column in table.column_iter_mut().take(count) {
         column.set_constraint(ColumnConstraint::ContentWidth);
-    }
-}
-
-/// Columns of one width, from this one on.
-pub(crate) fn fix_width(table: &mut Table, from: usize, width: u16) {
-    for column in table.column_iter_mut().skip(from) {
-        column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(width)));
     }
 }
 

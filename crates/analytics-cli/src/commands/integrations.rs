@@ -33,9 +33,11 @@ impl Integrations {
             for kind in Kind::ALL {
                 row.push(match vendor.support(kind) {
                     Ok(Support::Yes) => "✓".to_owned(),
-                    Ok(Support::When(condition)) => format!("✓{}", notes.mark(condition)),
+                    Ok(Support::When(condition)) => {
+                        format!("✓{}", notes.mark(format!("if {condition}")))
+                    }
                     Ok(Support::No) => "–".to_owned(),
-                    Err(_) => notes.mark("not compiled in").to_owned(),
+                    Err(_) => notes.mark("not compiled in".to_owned()).to_owned(),
                 });
             }
             table.add_row(row);
@@ -62,10 +64,10 @@ impl Integrations {
 
 /// The footnotes, each once.
 #[derive(Default)]
-struct Notes(Vec<&'static str>);
+struct Notes(Vec<String>);
 
 impl Notes {
-    fn mark(&mut self, note: &'static str) -> &'static str {
+    fn mark(&mut self, note: String) -> &'static str {
         let known = self.0.iter().position(|known| *known == note);
         mark(known.unwrap_or_else(|| {
             self.0.push(note);

@@ -28,6 +28,7 @@ use crate::{
 /// the vendor does not support), 1 if anything was invalid, failed or not sent,
 /// and 2 if the command line or the configuration is wrong.
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Send {
     /// The events, one JSON envelope a line; `-` is standard input
     file: PathBuf,
