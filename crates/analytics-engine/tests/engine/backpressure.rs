@@ -44,7 +44,7 @@ async fn enqueue_waits_for_room_and_try_enqueue_does_not() {
 async fn room_is_counted_in_bytes_as_well() {
     let vendor = Arc::new(Vendor::new("a").hold());
     let engine = with_room(&vendor, 1000, 10_000).await;
-    let large = || event("u1", "large").property("text", "x".repeat(1800));
+    let large = || event("u1", "large").property("text", "x".repeat(1900));
     let mut accepted = 0;
     let error = loop {
         match engine.try_enqueue(large()) {
@@ -77,8 +77,8 @@ async fn an_event_larger_than_the_store_waits_until_it_is_alone() {
 #[tokio::test(start_paused = true)]
 async fn an_enqueue_that_is_dropped_while_it_waits_leaves_no_trace() {
     let vendor = Arc::new(Vendor::new("a").hold());
-    let engine = with_room(&vendor, 10, 1000).await;
-    let large = || event("u1", "large").property("text", "x".repeat(500));
+    let engine = with_room(&vendor, 10, 3000).await;
+    let large = || event("u1", "large").property("text", "x".repeat(2000));
     engine.enqueue(large()).await.unwrap();
     for _ in 0..100 {
         // It has the room for an event, and waits for that of its bytes.
@@ -88,13 +88,19 @@ async fn an_enqueue_that_is_dropped_while_it_waits_leaves_no_trace() {
         engine.try_enqueue(event("u1", format!("{n}"))).unwrap();
     }
     vendor.release();
-    assert!(engine.close(secs(1)).await.is_empty(), "nobody is on the way in");
+    assert!(
+        engine.close(secs(1)).await.is_empty(),
+        "nobody is on the way in"
+    );
     assert_eq!(vendor.names(), ["large", "0", "1", "2"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn room_is_given_back_when_the_slowest_integration_is_done() {
-    let (slow, fast) = (Arc::new(Vendor::new("slow").takes(secs(1))), Arc::new(Vendor::new("fast")));
+    let (slow, fast) = (
+        Arc::new(Vendor::new("slow").takes(secs(1))),
+        Arc::new(Vendor::new("fast")),
+    );
     let engine = engine()
         .integration(slow.clone())
         .integration(fast.clone())
@@ -123,7 +129,10 @@ async fn a_small_window_delivers_everything() {
         .await
         .unwrap();
     for n in 0..200 {
-        engine.enqueue(event(&format!("u{}", n % 5), format!("{n}"))).await.unwrap();
+        engine
+            .enqueue(event(&format!("u{}", n % 5), format!("{n}")))
+            .await
+            .unwrap();
     }
     engine.flush(secs(10)).await.unwrap();
     ends.assert_once();
@@ -140,7 +149,11 @@ async fn an_observer_may_enqueue() {
         .integration(vendor.clone())
         .on_settled(move |settled| {
             if settled.input.event.user_id() == Some("first") {
-                inner.get().unwrap().try_enqueue(Track::new("again").user_id("second")).unwrap();
+                inner
+                    .get()
+                    .unwrap()
+                    .try_enqueue(Track::new("again").user_id("second"))
+                    .unwrap();
             }
         })
         .build()

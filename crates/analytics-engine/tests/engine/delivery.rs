@@ -21,7 +21,10 @@ async fn a_full_batch_goes_at_once_and_the_rest_when_it_has_waited() {
         .await
         .unwrap();
     for n in 0..7 {
-        engine.enqueue(event(&format!("u{n}"), format!("{n}"))).await.unwrap();
+        engine
+            .enqueue(event(&format!("u{n}"), format!("{n}")))
+            .await
+            .unwrap();
     }
     tokio::time::sleep(ms(49)).await;
     assert_eq!(vendor.batch_names(), [["0", "1", "2"], ["3", "4", "5"]]);
@@ -31,7 +34,11 @@ async fn a_full_batch_goes_at_once_and_the_rest_when_it_has_waited() {
     assert!(engine.close(secs(1)).await.is_empty());
     ends.assert_once();
     assert_eq!(ends.count(), 7);
-    assert!(ends.all().iter().all(|end| end.attempts == 1 && end.error.is_none()));
+    assert!(
+        ends.all()
+            .iter()
+            .all(|end| end.attempts == 1 && end.error.is_none())
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -64,10 +71,15 @@ async fn integrations_that_take_one_event_at_a_time_do_not_wait() {
         .await
         .unwrap();
     for n in 0..20 {
-        engine.enqueue(event(&format!("u{n}"), format!("{n}"))).await.unwrap();
+        engine
+            .enqueue(event(&format!("u{n}"), format!("{n}")))
+            .await
+            .unwrap();
     }
     engine.flush(secs(1)).await.unwrap();
-    let most = vendor.most_in_flight.load(std::sync::atomic::Ordering::SeqCst);
+    let most = vendor
+        .most_in_flight
+        .load(std::sync::atomic::Ordering::SeqCst);
     assert_eq!(most, 8);
     assert_eq!(vendor.times().last(), Some(&ms(20)));
 }
@@ -88,12 +100,18 @@ async fn events_that_cannot_be_sent_do_not_fill_a_batch() {
         .await
         .unwrap();
     for n in 0..30 {
-        engine.enqueue(event("poor", format!("poor {n}"))).await.unwrap();
+        engine
+            .enqueue(event("poor", format!("poor {n}")))
+            .await
+            .unwrap();
     }
     tokio::time::sleep(ms(1)).await;
     assert_eq!(vendor.sent().len(), 1);
     for n in 0..5 {
-        engine.enqueue(event(&format!("u{n}"), format!("{n}"))).await.unwrap();
+        engine
+            .enqueue(event(&format!("u{n}"), format!("{n}")))
+            .await
+            .unwrap();
         tokio::time::sleep(ms(10)).await;
     }
     tokio::time::sleep(ms(100)).await;
@@ -118,34 +136,50 @@ async fn one_persons_events_arrive_in_order_over_failures() {
             log.lock().unwrap().push(name);
             Ok(())
         });
+    let vendor = Arc::new(vendor);
     let ends = Ends::default();
     let engine = engine()
-        .integration(Arc::new(vendor))
+        .integration(vendor.clone())
         .on_settled(ends.observer())
         .build()
         .await
         .unwrap();
     for n in 0..40 {
         for user in ["u1", "u2", "u3"] {
-            engine.enqueue(event(user, format!("{user} {n}"))).await.unwrap();
+            engine
+                .enqueue(event(user, format!("{user} {n}")))
+                .await
+                .unwrap();
         }
     }
     engine.flush(secs(600)).await.unwrap();
+    assert!(vendor.sent().len() > 30);
     ends.assert_once();
     let accepted = accepted.lock().unwrap();
     for user in ["u1", "u2", "u3"] {
         let expected: Vec<_> = (0..40).map(|n| format!("{user} {n}")).collect();
-        let got: Vec<_> = accepted.iter().filter(|name| name.starts_with(user)).cloned().collect();
+        let got: Vec<_> = accepted
+            .iter()
+            .filter(|name| name.starts_with(user))
+            .cloned()
+            .collect();
         assert_eq!(got, expected);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn anonymous_user_and_alias_are_one_line() {
-    let vendor = Vendor::new("a").batches(10, 4).policies(attempts(0)).answers(|attempt| {
-        let is_first = crate::support::name(&attempt.input.event) == "anonymous";
-        if is_first && attempt.number == 1 { Err(unavailable()) } else { Ok(()) }
-    });
+    let vendor = Vendor::new("a")
+        .batches(10, 4)
+        .policies(attempts(0))
+        .answers(|attempt| {
+            let is_first = crate::support::name(&attempt.input.event) == "anonymous";
+            if is_first && attempt.number == 1 {
+                Err(unavailable())
+            } else {
+                Ok(())
+            }
+        });
     let ends = Ends::default();
     let engine = engine()
         .integration(Arc::new(vendor))
@@ -154,12 +188,21 @@ async fn anonymous_user_and_alias_are_one_line() {
         .await
         .unwrap();
     let track = analytics_spec::Track::new;
-    engine.enqueue(track("anonymous").anonymous_id("x")).await.unwrap();
-    engine.enqueue(Identify::new().anonymous_id("x").user_id("old")).await.unwrap();
+    engine
+        .enqueue(track("anonymous").anonymous_id("x"))
+        .await
+        .unwrap();
+    engine
+        .enqueue(Identify::new().anonymous_id("x").user_id("old"))
+        .await
+        .unwrap();
     engine.enqueue(Alias::new("old", "new")).await.unwrap();
     engine.enqueue(event("new", "last")).await.unwrap();
     // The same text in the other space of ids is somebody else.
-    engine.enqueue(track("another").anonymous_id("new")).await.unwrap();
+    engine
+        .enqueue(track("another").anonymous_id("new"))
+        .await
+        .unwrap();
     engine.flush(secs(10)).await.unwrap();
     let names: Vec<_> = ends.all().into_iter().map(|end| end.name).collect();
     assert_eq!(names, ["another", "anonymous", "identify", "alias", "last"]);
@@ -195,7 +238,11 @@ async fn others_do_not_wait_for_who_fails() {
 #[tokio::test(start_paused = true)]
 async fn every_attempt_is_the_same_event() {
     let vendor = Vendor::new("a").policies(attempts(0)).answers(|attempt| {
-        if attempt.number < 5 { Err(unavailable()) } else { Ok(()) }
+        if attempt.number < 5 {
+            Err(unavailable())
+        } else {
+            Ok(())
+        }
     });
     let vendor = Arc::new(vendor);
     let engine = engine().integration(vendor.clone()).build().await.unwrap();
@@ -205,7 +252,10 @@ async fn every_attempt_is_the_same_event() {
     let numbers: Vec<_> = seen.iter().map(|seen| seen.number).collect();
     assert_eq!(numbers, [1, 2, 3, 4, 5]);
     assert!(seen.iter().all(|s| s.message_id == receipt.message_id));
-    assert!(seen.iter().all(|s| s.timestamp == seen[0].timestamp && s.timestamp.is_some()));
+    assert!(
+        seen.iter()
+            .all(|s| s.timestamp == seen[0].timestamp && s.timestamp.is_some())
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -213,11 +263,19 @@ async fn a_receipt_says_who_gets_an_event_and_who_does_not() {
     let mut pages = Vendor::new("pages");
     pages.supports = KindSet::EMPTY.with(Kind::Page);
     let mut strict = Vendor::new("strict");
-    strict.rule = |_| Err(ValidationError::new("track.user_id", Code::Required, "an email is needed"));
+    strict.rule = |_| {
+        Err(ValidationError::new(
+            "track.user_id",
+            Code::Required,
+            "an email is needed",
+        ))
+    };
     let failed: Arc<Mutex<Vec<String>>> = Arc::default();
     let names = Arc::clone(&failed);
-    let strict = analytics_spec::handler::Config::new(Arc::new(strict) as Arc<dyn analytics_spec::Integration>)
-        .on_workflow_error(move |failed| names.lock().unwrap().push(failed.name.to_owned()));
+    let strict = analytics_spec::handler::Config::new(
+        Arc::new(strict) as Arc<dyn analytics_spec::Integration>
+    )
+    .on_workflow_error(move |failed| names.lock().unwrap().push(failed.name.to_owned()));
     let (pages, all) = (Arc::new(pages), Arc::new(Vendor::new("all")));
     let ends = Ends::default();
     let engine = engine()
@@ -270,7 +328,10 @@ async fn policies_of_an_input_win_where_they_may() {
     assert_eq!(receipt.queued, ["lenient".into()]);
     let (name, error) = &receipt.refused[0];
     assert_eq!(&**name, "strict");
-    assert!(error.to_string().contains("allow_policies_override"), "{error}");
+    assert!(
+        error.to_string().contains("allow_policies_override"),
+        "{error}"
+    );
     engine.flush(secs(60)).await.unwrap();
     assert_eq!(ends.all()[0].attempts, 2);
     assert!(lenient.seen().iter().all(|seen| seen.timeout == secs(3)));
@@ -285,13 +346,20 @@ async fn the_engines_context_is_around_every_event() {
     let log = Arc::clone(&ends);
     let engine = engine()
         .integration(Arc::new(Vendor::new("a")))
-        .context(analytics_spec::Context::new().locale("en-GB").user_agent("engine"))
+        .context(
+            analytics_spec::Context::new()
+                .locale("en-GB")
+                .user_agent("engine"),
+        )
         .on_settled(move |settled| log.lock().unwrap().push(settled.input.context.clone()))
         .build()
         .await
         .unwrap();
     let own = analytics_spec::Context::new().user_agent("own");
-    engine.enqueue(Input::new(event("u1", "e")).context(own)).await.unwrap();
+    engine
+        .enqueue(Input::new(event("u1", "e")).context(own))
+        .await
+        .unwrap();
     engine.flush(secs(1)).await.unwrap();
     let ends = ends.lock().unwrap();
     assert_eq!(ends[0].locale.as_deref(), Some("en-GB"));

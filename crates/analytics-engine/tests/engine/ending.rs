@@ -107,10 +107,17 @@ async fn close_delivers_what_was_accepted_and_then_closes_integrations() {
 
 #[tokio::test(start_paused = true)]
 async fn close_returns_what_is_left_at_the_deadline() {
-    let vendor = Vendor::new("a").batches(2, 1).policies(attempts(0)).answers(|attempt| {
-        let is_poor = attempt.input.event.user_id() == Some("poor");
-        if is_poor { Err(unavailable().with_retry_after(secs(20))) } else { Ok(()) }
-    });
+    let vendor = Vendor::new("a")
+        .batches(2, 1)
+        .policies(attempts(0))
+        .answers(|attempt| {
+            let is_poor = attempt.input.event.user_id() == Some("poor");
+            if is_poor {
+                Err(unavailable().with_retry_after(secs(20)))
+            } else {
+                Ok(())
+            }
+        });
     let vendor = Arc::new(vendor.takes(secs(4)));
     let ends = Ends::default();
     let engine = engine()
@@ -157,7 +164,10 @@ async fn halt_sends_nothing_new_and_lists_all_the_rest() {
         .unwrap();
     let mut ids = Vec::new();
     for n in 0..100 {
-        let receipt = engine.enqueue(event(&format!("u{n}"), format!("{n}"))).await.unwrap();
+        let receipt = engine
+            .enqueue(event(&format!("u{n}"), format!("{n}")))
+            .await
+            .unwrap();
         ids.push(receipt.message_id);
     }
     tokio::time::sleep(ms(500)).await;
@@ -189,11 +199,19 @@ async fn close_can_be_dropped_repeated_and_cut_short() {
     let vendor = Arc::new(Vendor::new("a").hold());
     let engine = engine().integration(vendor.clone()).build().await.unwrap();
     engine.enqueue(event("u1", "1")).await.unwrap();
-    assert!(tokio::time::timeout(secs(1), engine.close(secs(60))).await.is_err());
+    assert!(
+        tokio::time::timeout(secs(1), engine.close(secs(60)))
+            .await
+            .is_err()
+    );
     assert_eq!(engine.close(secs(1)).await.len(), 1);
 
     let vendor = Arc::new(Vendor::new("a").hold());
-    let engine = crate::support::engine().integration(vendor.clone()).build().await.unwrap();
+    let engine = crate::support::engine()
+        .integration(vendor.clone())
+        .build()
+        .await
+        .unwrap();
     engine.enqueue(event("u1", "1")).await.unwrap();
     engine.enqueue(event("u1", "2")).await.unwrap();
     let halt = async {
@@ -207,9 +225,17 @@ async fn close_can_be_dropped_repeated_and_cut_short() {
 
     // Closing an engine again that a dropped close left behind leaks nothing.
     let vendor = Arc::new(Vendor::new("a").hold());
-    let engine = crate::support::engine().integration(vendor.clone()).build().await.unwrap();
+    let engine = crate::support::engine()
+        .integration(vendor.clone())
+        .build()
+        .await
+        .unwrap();
     engine.enqueue(event("u1", "1")).await.unwrap();
-    assert!(tokio::time::timeout(secs(1), engine.close(secs(60))).await.is_err());
+    assert!(
+        tokio::time::timeout(secs(1), engine.close(secs(60)))
+            .await
+            .is_err()
+    );
     drop(engine);
     tokio::time::sleep(ms(1)).await;
     assert_eq!(Arc::strong_count(&vendor), 1);
@@ -217,7 +243,11 @@ async fn close_can_be_dropped_repeated_and_cut_short() {
 
 #[tokio::test(start_paused = true)]
 async fn an_unlimited_close_does_not_overflow() {
-    let engine = engine().integration(Arc::new(Vendor::new("a"))).build().await.unwrap();
+    let engine = engine()
+        .integration(Arc::new(Vendor::new("a")))
+        .build()
+        .await
+        .unwrap();
     engine.enqueue(event("u1", "1")).await.unwrap();
     engine.flush(std::time::Duration::MAX).await.unwrap();
     assert!(engine.close(std::time::Duration::MAX).await.is_empty());
@@ -227,7 +257,11 @@ async fn an_unlimited_close_does_not_overflow() {
 async fn an_integration_that_does_not_close_delays_the_end_no_more_than_it_may() {
     let mut vendor = Vendor::new("a");
     vendor.closing_takes = secs(3600);
-    let engine = engine().integration(Arc::new(vendor)).build().await.unwrap();
+    let engine = engine()
+        .integration(Arc::new(vendor))
+        .build()
+        .await
+        .unwrap();
     let begin = tokio::time::Instant::now();
     engine.close(secs(5)).await;
     assert_eq!(begin.elapsed().as_secs(), 5);
@@ -252,7 +286,10 @@ async fn a_dropped_engine_leaves_nothing_behind() {
     drop(engine);
     tokio::time::sleep(ms(1)).await;
     assert_eq!(metrics.num_alive_tasks(), 0);
-    assert_eq!((Arc::strong_count(&vendor), Arc::strong_count(&store)), (1, 1));
+    assert_eq!(
+        (Arc::strong_count(&vendor), Arc::strong_count(&store)),
+        (1, 1)
+    );
 }
 
 /// An `enqueue` that waits for room when the engine is closed is delivered as
@@ -335,9 +372,16 @@ async fn an_accepted_event_is_delivered_or_listed_whenever_the_engine_closes() {
                     let mut accepted = 0;
                     for n in 0.. {
                         let track = Track::new("e").user_id(format!("{task}-{n}"));
-                        match if n % 2 == 0 { engine.enqueue(track).await } else { engine.try_enqueue(track) } {
+                        let enqueued = if n % 2 == 0 {
+                            engine.enqueue(track).await
+                        } else {
+                            engine.try_enqueue(track)
+                        };
+                        match enqueued {
                             Ok(_) => accepted += 1,
-                            Err(error) if error.kind() == ErrorKind::Full => tokio::task::yield_now().await,
+                            Err(error) if error.kind() == ErrorKind::Full => {
+                                tokio::task::yield_now().await;
+                            }
                             Err(error) => {
                                 assert_eq!(error.kind(), ErrorKind::Closed);
                                 return accepted;
@@ -366,6 +410,9 @@ async fn an_accepted_event_is_delivered_or_listed_whenever_the_engine_closes() {
         ends.assert_once();
         // Who was turned back at the last moment may be listed as well.
         let found = ends.count() + left.len();
-        assert!(found >= accepted * 2, "round {round}: {found} of {accepted}");
+        assert!(
+            found >= accepted * 2,
+            "round {round}: {found} of {accepted}"
+        );
     }
 }

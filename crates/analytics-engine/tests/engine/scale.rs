@@ -21,11 +21,15 @@ use crate::support::{Ends, Vendor, attempts, event, secs};
 async fn many_tasks_at_once_and_everything_arrives_in_order() {
     const TASKS: usize = 16;
     const EVENTS: usize = 500;
+    const PEOPLE: usize = 3;
     let ends = Ends::default();
-    let (one, many) = (Arc::new(Vendor::new("one")), Arc::new(Vendor::new("many").batches(50, 4)));
+    let (one, many) = (
+        Arc::new(Vendor::new("one")),
+        Arc::new(Vendor::new("many").batches(50, 4)),
+    );
     let engine = Engine::builder()
-        .integration(one)
-        .integration(many)
+        .integration(one.clone())
+        .integration(many.clone())
         .on_settled(ends.observer())
         .store(Arc::new(MemoryStore::new(100, 1_000_000)))
         .linger(Duration::from_millis(1))
@@ -38,9 +42,12 @@ async fn many_tasks_at_once_and_everything_arrives_in_order() {
             let engine = Arc::clone(&engine);
             tokio::spawn(async move {
                 for n in 0..EVENTS {
-                    // Three people each; tasks share them.
-                    let user = format!("u{}", n % 3);
-                    engine.enqueue(event(&user, format!("{task} {}", n / 3))).await.unwrap();
+                    // Tasks share their people.
+                    let user = format!("u{}", n % PEOPLE);
+                    engine
+                        .enqueue(event(&user, format!("{task} {n}")))
+                        .await
+                        .unwrap();
                 }
             })
         })
@@ -51,19 +58,19 @@ async fn many_tasks_at_once_and_everything_arrives_in_order() {
     assert!(engine.close(secs(60)).await.is_empty());
     ends.assert_once();
     assert_eq!(ends.count(), TASKS * EVENTS * 2);
+    assert_eq!(one.names().len(), TASKS * EVENTS);
+    assert_eq!(many.names().len(), TASKS * EVENTS);
     for integration in ["one", "many"] {
-        let mut last: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut next: HashMap<(String, usize), usize> = HashMap::new();
         for (name, error) in ends.at(integration) {
             assert_eq!(error, None);
             let (task, n) = name.split_once(' ').unwrap();
-            last.entry(task.to_owned()).or_default().push(n.parse().unwrap());
-        }
-        for (task, numbers) in last {
-            // Each number once for each of the three people.
-            let mut sorted = numbers.clone();
-            sorted.sort_unstable();
-            assert_eq!(numbers.len(), EVENTS, "{task}");
-            assert!(sorted.windows(2).all(|pair| pair[1] - pair[0] <= 1));
+            let n: usize = n.parse().unwrap();
+            let next = next
+                .entry((task.to_owned(), n % PEOPLE))
+                .or_insert(n % PEOPLE);
+            assert_eq!(n, *next, "{integration}: of task {task}");
+            *next += PEOPLE;
         }
     }
 }
@@ -186,7 +193,11 @@ async fn run(shape: &str, builder: Builder, user: fn(u64) -> u64) {
     assert_eq!(settled.load(Ordering::SeqCst) as u64, EVENTS * 3);
     for counter in &counters {
         assert_eq!(counter.count.load(Ordering::SeqCst) as u64, EVENTS);
-        assert!(counter.is_in_order.load(Ordering::SeqCst), "{}", counter.name);
+        assert!(
+            counter.is_in_order.load(Ordering::SeqCst),
+            "{}",
+            counter.name
+        );
     }
     // A generous limit for a debug build on a busy machine; what is quadratic
     // takes many minutes.

@@ -89,7 +89,12 @@ async fn closing_waits_until_the_store_can_be_read() {
     let store = Arc::new(Disk::default());
     store.failing_pulls.store(3, Ordering::SeqCst);
     let vendor = Arc::new(Vendor::new("a"));
-    let engine = engine().integration(vendor.clone()).store(store).build().await.unwrap();
+    let engine = engine()
+        .integration(vendor.clone())
+        .store(store)
+        .build()
+        .await
+        .unwrap();
     engine.enqueue(event("u1", "e")).await.unwrap();
     assert!(engine.close(secs(60)).await.is_empty());
     assert_eq!(vendor.names(), ["e"]);
@@ -169,13 +174,23 @@ async fn a_lane_that_panics_loses_nothing_silently() {
 async fn a_store_may_outlive_its_engine() {
     let store = Arc::new(MemoryStore::default());
     let first = Arc::new(Vendor::new("a").hold());
-    let begin = engine().integration(first).store(store.clone()).build().await.unwrap();
+    let begin = engine()
+        .integration(first)
+        .store(store.clone())
+        .build()
+        .await
+        .unwrap();
     for name in ["1", "2", "3"] {
         begin.enqueue(event("u1", name)).await.unwrap();
     }
     assert_eq!(begin.halt(ms(10)).await.len(), 3);
     let second = Arc::new(Vendor::new("a"));
-    let again = engine().integration(second.clone()).store(store).build().await.unwrap();
+    let again = engine()
+        .integration(second.clone())
+        .store(store)
+        .build()
+        .await
+        .unwrap();
     again.enqueue(event("u1", "4")).await.unwrap();
     again.flush(secs(1)).await.unwrap();
     assert_eq!(second.names(), ["1", "2", "3", "4"]);
