@@ -76,8 +76,8 @@ impl Builder {
         self
     }
 
-    /// Called when an event has come to its end at an integration. It runs on
-    /// the integration's lane: it should be quick.
+    /// Called when an event has come to its end at an integration, and the
+    /// store knows. It runs on the integration's lane: it should be quick.
     pub fn on_settled(mut self, observer: impl Fn(&Settled<'_>) + Send + Sync + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self
@@ -91,7 +91,8 @@ impl Builder {
     }
 
     /// Sets how many bytes of events each integration has at hand, beyond what
-    /// the store itself keeps in memory: 64 MiB, if nothing else is said.
+    /// the store itself keeps in memory: 64 MiB, if nothing else is said. When
+    /// all of them wait for another attempt, so does what comes after them.
     pub fn window_bytes(mut self, bytes: usize) -> Self {
         self.window_bytes = bytes.max(1);
         self

@@ -44,13 +44,17 @@
 //!
 //! - Every accepted event ends: delivered, or refused with a reason
 //!   ([`Builder::on_settled`]); or, when the engine is closed, named in what
-//!   [`close`](Engine::close) returns. With the [`MemoryStore`], what is
-//!   pending is lost if the process ends without `close`.
+//!   [`close`](Engine::close) returns. What a store fails to read is not
+//!   named, but still in the store. With the [`MemoryStore`], what is pending
+//!   is lost if the process ends without `close`.
 //! - Every attempt at an event carries the same message id and timestamp.
 //! - Events that share a [`Person`](analytics_spec::event::Person) reach one
 //!   integration in the order in which they were accepted, also over retries.
-//!   Others do not wait for them.
+//!   Others do not wait for them, until what waits fills the
+//!   [window](Builder::window_bytes).
 //! - An integration that is down slows no other, until the store is full.
+//! - A store that fails is asked again, with growing pauses; nothing is sent
+//!   to a vendor while earlier outcomes cannot be written.
 //! - Memory is bounded: [`enqueue`](Engine::enqueue) waits for room, and
 //!   [`try_enqueue`](Engine::try_enqueue) says [`Full`](analytics_spec::ErrorKind::Full).
 

@@ -40,6 +40,7 @@ pub struct Unsettled {
     pub kind: Kind,
     /// How many attempts were made.
     pub attempts: u32,
-    /// An attempt was under way: the vendor may have accepted the event.
+    /// An attempt was under way, or its outcome could not be written: the
+    /// vendor may have accepted the event.
     pub in_flight: bool,
 }

@@ -115,8 +115,8 @@ pub fn message(response: &HttpResponse) -> String {
 /// The most characters of an answer that a message repeats.
 const MAX_SAID_CHARS: usize = 300;
 
-/// What an answer's body says in words: its `message`, `error`, `detail`,
-/// `title` or `errors`, else its text.
+/// What an answer's body says in words: its `message`, its `error`, its `title`
+/// and `detail` (RFC 9457), or its `errors`; else its text.
 #[must_use]
 pub fn said(response: &HttpResponse) -> Option<String> {
     use serde_json::Value;
@@ -128,9 +128,17 @@ pub fn said(response: &HttpResponse) -> Option<String> {
                 let all: Vec<_> = values.iter().filter_map(words).collect();
                 (!all.is_empty()).then(|| all.join("; "))
             }
-            Value::Object(map) => ["message", "error", "detail", "title", "errors"]
-                .iter()
-                .find_map(|key| map.get(*key).and_then(words)),
+            Value::Object(map) => {
+                let said = |key| map.get(key).and_then(words);
+                let problem = match (said("title"), said("detail")) {
+                    (Some(title), Some(detail)) => Some(format!("{title}: {detail}")),
+                    (title, detail) => detail.or(title),
+                };
+                said("message")
+                    .or_else(|| said("error"))
+                    .or(problem)
+                    .or_else(|| said("errors"))
+            }
             _ => None,
         }
     }
@@ -232,6 +240,10 @@ mod tests {
             (
                 json!({"errors": [{"message": "a"}, {"message": "b"}]}),
                 "400 Bad Request: a; b",
+            ),
+            (
+                json!({"title": "Invalid Resource", "detail": "no such list", "status": 400}),
+                "400 Bad Request: Invalid Resource: no such list",
             ),
             (json!({"code": 400}), "400 Bad Request"),
         ];

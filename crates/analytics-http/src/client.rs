@@ -24,7 +24,7 @@ use crate::{
     classify::{Refusal, retry_after},
     redact::Redactor,
     response,
-    transport::{self, Transport},
+    transport::{ReqwestTransport, Transport},
     vendor::{HttpVendor, Reading, Sending},
 };
 
@@ -63,7 +63,7 @@ impl<V: HttpVendor> Client<V> {
             ),
             vendor,
             instance,
-            transport: transport::shared()?,
+            transport: Arc::new(ReqwestTransport::new()?),
             clock: Arc::new(TokioClock::new()),
         })
     }

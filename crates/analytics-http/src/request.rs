@@ -7,7 +7,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Uri,
-    header::{AUTHORIZATION, CONTENT_TYPE},
+    header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE},
     request::Builder,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -148,11 +148,12 @@ pub fn empty(
     url: &str,
     authorization: Option<&HeaderValue>,
 ) -> Result<Request<Bytes>, Error> {
-    finish(
-        Request::builder().method(method).uri(url),
-        authorization,
-        Bytes::new(),
-    )
+    let mut request = Request::builder();
+    if matches!(method, Method::POST | Method::PUT | Method::PATCH) {
+        // Without a length, gateways answer these with 411.
+        request = request.header(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+    finish(request.method(method).uri(url), authorization, Bytes::new())
 }
 
 fn finish(

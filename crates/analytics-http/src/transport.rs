@@ -63,19 +63,12 @@ impl TransportError {
     }
 }
 
-/// The transport of every instance that is not given another one, so that all
-/// share their connections.
-pub(crate) fn shared() -> Result<Arc<dyn Transport>, Error> {
-    static SHARED: OnceLock<Arc<ReqwestTransport>> = OnceLock::new();
-    if let Some(transport) = SHARED.get() {
-        return Ok(transport.clone());
-    }
-    let transport = Arc::new(ReqwestTransport::new()?);
-    Ok(SHARED.get_or_init(|| transport).clone())
-}
-
 /// reqwest: HTTP/1.1 over rustls, connections reused, proxies from the
 /// environment except for loopback addresses.
+///
+/// Its connections live in the runtime that opened them: a transport is for
+/// one runtime, and every [`Client`](crate::Client) has one of its own unless
+/// it is given another.
 #[derive(Clone, Debug)]
 pub struct ReqwestTransport {
     client: reqwest::Client,
@@ -184,9 +177,19 @@ fn is_loopback(host: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
+/// The TLS settings, which are costly to make and the same for every transport.
+fn tls() -> Result<rustls::ClientConfig, Error> {
+    static TLS: OnceLock<rustls::ClientConfig> = OnceLock::new();
+    if let Some(tls) = TLS.get() {
+        return Ok(tls.clone());
+    }
+    let tls = make_tls()?;
+    Ok(TLS.get_or_init(|| tls).clone())
+}
+
 /// TLS with the certificates that the system trusts; on a system that has
 /// none, such as a container of one file, with Mozilla's.
-fn tls() -> Result<rustls::ClientConfig, Error> {
+fn make_tls() -> Result<rustls::ClientConfig, Error> {
     let unusable =
         |error: rustls::Error| Error::configuration("TLS cannot be set up").with_source(error);
     let builder = rustls::ClientConfig::builder_with_provider(Arc::new(

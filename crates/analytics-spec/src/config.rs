@@ -167,6 +167,14 @@ pub fn read<C: VendorConfig>(
     })
 }
 
+/// A variable's value: a table where it is written as a JSON object, else text.
+fn written(value: String) -> Value {
+    match serde_json::from_str(&value) {
+        Ok(Value::Object(table)) => Value::Object(table),
+        _ => Value::String(value),
+    }
+}
+
 /// The keys of a configuration: the names of its struct's fields.
 #[must_use]
 pub fn keys<C: VendorConfig>() -> &'static [&'static str] {

@@ -367,6 +367,7 @@ impl Retries {
 
     /// Takes an attempt's failure: the pause before the next attempt, or
     /// `None` if the failure is final.
+    #[must_use]
     pub fn failed(
         &mut self,
         error: &Error,

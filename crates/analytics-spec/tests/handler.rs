@@ -643,8 +643,10 @@ fn a_handlers_context_completes_the_inputs() {
     let input = Input::new(Track::new("E").user_id("u"))
         .context(Context::new().locale("fr-FR"))
         .into_any();
+    let completed = handler.complete(&input);
+    assert_eq!(completed.event, input.event);
     assert_eq!(
-        handler.complete(&input).context,
+        completed.context,
         Context::new().locale("fr-FR").timezone("Europe/Paris")
     );
 }

@@ -12,13 +12,13 @@ use std::{collections::BTreeMap, fs, net::IpAddr, path::PathBuf, sync::LazyLock,
 
 use analytics_spec::{
     ActivityPolicy, Alias, AnyEvent, AnyInput, AnyOutput, Context, Delete, Error, ErrorKind, Event,
-    Group, HttpResponse, Identify, Input, Map, Output, Page, Policies, RequestPolicy, RetryPolicy,
-    Screen, Status, Timestamp, Track, Value,
+    Group, HttpResponse, Identify, Input, Map, Output, Page, Policies, Progress, RequestPolicy,
+    Retries, RetryPolicy, Screen, Status, Timestamp, Track, Value,
     context::{
         App, Campaign, Cloud, Device, Git, Library, Location, Network, Os, PageContext, Referrer,
         ScreenContext, Subscription,
     },
-    policies::Next,
+    policies::{MAX_ASKED, Next},
 };
 use proptest::{collection, num, option, prelude::*, sample};
 use serde_json::json;
@@ -59,7 +59,12 @@ fn value() -> impl Strategy<Value = Value> + Clone {
 }
 
 fn dictionary() -> impl Strategy<Value = Map<String, Value>> + Clone {
-    collection::btree_map(text(), value(), 0..4).prop_map(|map| map.into_iter().collect())
+    collection::btree_map(name(), value(), 0..4).prop_map(|map| map.into_iter().collect())
+}
+
+/// Names that meet others when contexts are merged.
+fn name() -> impl Strategy<Value = String> + Clone {
+    prop_oneof![3 => "[a-c]", 1 => text()]
 }
 
 /// Keys that no object of the context has; `null` would be absent.
@@ -147,8 +152,8 @@ fn context() -> BoxedStrategy<Context> {
         locale: text(),
         timezone: text(),
         meta: dictionary(),
-        flags: collection::btree_map(text(), any::<bool>(), 0..4),
-        params: collection::btree_map(text(), collection::vec(text(), 0..3), 0..4),
+        flags: collection::btree_map(name(), any::<bool>(), 0..4),
+        params: collection::btree_map(name(), collection::vec(text(), 0..3), 0..4),
         library: texts!(Library { name version }),
         git: texts!(Git { repository branch commit author tag }),
         app: texts!(App { name version build_id }),
@@ -543,6 +548,63 @@ proptest! {
         prop_assert_eq!(policy.initial_interval, initial);
         prop_assert!(policy.maximum_interval >= initial);
         prop_assert!(policy.maximum_interval >= RequestPolicy::default().maximum_interval);
+    }
+}
+
+/// A failed attempt: how it went on, and how far it got.
+fn failure() -> impl Strategy<Value = Error> {
+    let kind = prop_oneof![
+        4 => Just(ErrorKind::Unavailable),
+        2 => Just(ErrorKind::RateLimited),
+        1 => Just(ErrorKind::Deferred),
+    ];
+    let asked = option::of((0..20_000_u64).prop_map(Duration::from_secs));
+    (kind, asked, 0..5_u32).prop_map(|(kind, asked, progress)| {
+        let error = Error::new(kind, "later").with_progress(Progress(progress));
+        match asked {
+            Some(asked) => error.with_retry_after(asked),
+            None => error,
+        }
+    })
+}
+
+proptest! {
+    /// Whatever happens, and however often an engine stops in between.
+    #[test]
+    fn retries_stay_in_their_bounds(
+        mut policy in request_policy(),
+        attempts in 1..10_u32,
+        failures in collection::vec((failure(), 0.0..1.0), 0..60),
+    ) {
+        policy.maximum_attempts = attempts;
+        policy.non_retryable_error_types.clear();
+        let input = AnyInput::new(Track::new("E").user_id("u").into());
+        let mut retries = Retries::new();
+        let mut waited = Duration::ZERO;
+        for (error, jitter) in failures {
+            let before = retries;
+            let attempt = before.attempt(&input, &policy);
+            prop_assert_eq!(attempt.number, before.made + 1);
+            prop_assert_eq!(attempt.progress, before.progress);
+            prop_assert_eq!(attempt.timeout, policy.single_attempt_timeout);
+
+            let pause = retries.failed(&error, &policy, jitter);
+            let deferred = error.kind() == ErrorKind::Deferred;
+            prop_assert_eq!(retries.made, before.made + u32::from(!deferred));
+            prop_assert_eq!(retries.progress, before.progress.max(error.progress()));
+            prop_assert!(retries.counted < attempts);
+            let Some(pause) = pause else { break };
+            if deferred {
+                prop_assert_eq!(pause, Duration::ZERO);
+            } else if retries.counted > before.counted {
+                prop_assert!(pause <= policy.maximum_interval);
+            } else {
+                prop_assert_eq!(Some(pause), error.retry_after());
+                waited += pause;
+            }
+            prop_assert_eq!(retries.asked, waited);
+            prop_assert!(waited <= MAX_ASKED);
+        }
     }
 }
 

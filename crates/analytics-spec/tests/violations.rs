@@ -7,8 +7,8 @@
 )]
 
 use analytics_spec::{
-    AnyInput, Code, Context, Event, Input, InputIdentify, InputTrack, Policies, Track,
-    ValidationError, Value,
+    ActivityPolicy, AnyInput, Code, Context, Event, Input, InputIdentify, InputTrack, Policies,
+    RetryPolicy, Track, ValidationError, Value,
 };
 use serde_json::json;
 
@@ -924,6 +924,16 @@ fn built_inputs_that_could_not_be_read_back() {
             "context.locale: conflict",
         ]
     );
+
+    for coefficient in [f64::INFINITY, f64::NAN] {
+        let retry = RetryPolicy::new().backoff_coefficient(coefficient);
+        let policies = Policies::new().request(ActivityPolicy::new().retry_policy(retry));
+        let input = Input::new(Track::new("E").user_id("u")).policies(policies);
+        assert_eq!(
+            found(&input.validate().unwrap_err()),
+            ["policies.request.retry_policy.backoff_coefficient: out_of_range"]
+        );
+    }
 
     let mut deep = json!(1);
     for _ in 0..101 {

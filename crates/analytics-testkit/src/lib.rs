@@ -29,6 +29,7 @@
 //! # }
 //! ```
 
+pub mod conformance;
 pub mod server;
 pub mod vendors;
 

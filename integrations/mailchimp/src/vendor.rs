@@ -13,7 +13,7 @@ use analytics_spec::{
     integration::Batching,
 };
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, header::CONTENT_LENGTH};
+use http::{HeaderValue, Method, Request};
 use serde_json::json as value;
 
 use crate::{Config, delete, group, identify, merge::MergeFields, outcome, track};
@@ -151,13 +151,7 @@ impl HttpVendor for MailchimpVendor {
             Action::Archive => empty(Method::DELETE, &member, auth),
             Action::Erase => {
                 let url = format!("{member}/actions/delete-permanent");
-                let mut request = empty(Method::POST, &url, auth)?;
-                // Gateways answer 411 to a POST without a length, and the
-                // transport gives none to an empty body (RFC 9110, section 8.6).
-                request
-                    .headers_mut()
-                    .insert(CONTENT_LENGTH, HeaderValue::from(0));
-                Ok(request)
+                empty(Method::POST, &url, auth)
             }
         }
     }

@@ -103,8 +103,24 @@
 //! - Records of 1 MB and more; events with 255 properties and more, or with an
 //!   object or a list of as many; events from before 1971.
 //!
-//! Mixpanel keeps 255 characters of a string, and refuses events of more than
-//! an hour in the future.
+//! Mixpanel keeps 255 characters of a string. It refuses objects nested too
+//! deeply, and events of more than an hour in the future.
+//!
+//! # Requests and answers
+//!
+//! A request carries up to 2,000 records and 2 MB; a deletion, up to 1,999
+//! users. Events are compressed, profiles are not: Mixpanel does not take that.
+//!
+//! | answer | outcome |
+//! |---|---|
+//! | 2xx that says so | delivered |
+//! | 400, or 2xx, that names records as failed | those are refused for good, with Mixpanel's words; the others are delivered |
+//! | 2xx with `0`, `"status": 0` or an error, as `/engage` and `/groups` answer what they refuse | refused for good; if there are several records, they are sent again in halves, until the refused one is alone |
+//! | 2xx that says nothing of this | sent again: Mixpanel recognises a repeated event by its name, `time`, `distinct_id` and `$insert_id`, and a repeated profile comes to the same |
+//! | 413 | halved; a single record is refused for good |
+//! | 400, 401, 403 and other 4xx | refused for good |
+//! | 408, 429, 5xx, no answer | sent again after 2 s, doubling up to 60 s, or when `Retry-After` says |
+//! | a deletion's answer that names no task | refused for good |
 
 mod alias;
 mod config;

@@ -20,7 +20,7 @@ pub(crate) fn records(response: &HttpResponse, items: usize) -> Reading {
     }
     match (verdict, acceptance(response)) {
         (Ok(()), Acceptance::Accepted) => Reading::All(Ok(())),
-        (Ok(()), Acceptance::Refused) => unnamed(items, refusal(response)),
+        (Ok(()), Acceptance::Refused) => Reading::All(Err(refusal(response))),
         (Ok(()), Acceptance::Unclear) => Reading::All(Err(unclear())),
         (Err(refusal), _) => Reading::All(Err(refusal)),
     }
@@ -80,7 +80,7 @@ fn each(response: &HttpResponse, failed: &[(Option<usize>, String)], items: usiz
         match index {
             Some(index) if *index < items => named.insert(*index, message),
             // Which one it is shows when it is alone.
-            _ => return unnamed(items, refused(message)),
+            _ => return Reading::All(Err(refused(message).split())),
         };
     }
     // Mixpanel says that it imported fewer than it did not name: the rest is
@@ -97,15 +97,6 @@ fn each(response: &HttpResponse, failed: &[(Option<usize>, String)], items: usiz
         None => Ok(()),
     });
     Reading::Each(verdicts.collect())
-}
-
-/// A refusal that may mean any of the records. `TooLarge` makes the client ask
-/// again with half of them, until the refused one is alone.
-fn unnamed(items: usize, mut refusal: Refusal) -> Reading {
-    if items > 1 {
-        refusal.kind = ErrorKind::TooLarge;
-    }
-    Reading::All(Err(refusal))
 }
 
 /// What a body says, whatever the status.
@@ -144,6 +135,7 @@ fn acceptance(response: &HttpResponse) -> Acceptance {
     }
 }
 
+/// A refusal that may mean any of the records.
 fn refusal(response: &HttpResponse) -> Refusal {
     // The number that is the whole body is not a reason.
     let said = match &response.body {
@@ -155,6 +147,7 @@ fn refusal(response: &HttpResponse) -> Refusal {
         ErrorKind::RequestRejected,
         format!("Mixpanel refused the record: {said}"),
     )
+    .split()
 }
 
 /// Records may be sent again: Mixpanel recognises events, and profiles come to
@@ -206,7 +199,7 @@ mod tests {
             ),
             (json!({"status": "OK", "error": "quota"}), "quota"),
         ] {
-            let refusal = rejected(&format!("Mixpanel refused the record: {said}"));
+            let refusal = rejected(&format!("Mixpanel refused the record: {said}")).split();
             assert_eq!(
                 records(&answer(200, body.clone()), 1),
                 Reading::All(Err(refusal)),
@@ -229,20 +222,15 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_that_names_no_record_is_asked_again_in_halves() {
-        let Reading::All(Err(refusal)) = records(&answer(200, json!({"status": 0})), 2) else {
-            panic!("not refused");
-        };
-        assert_eq!(refusal.kind, ErrorKind::TooLarge);
+    fn a_refusal_that_names_no_record_may_mean_any() {
         let unknown = json!({"failed_records": [{"insert_id": "m1", "message": "bad"}]});
-        let Reading::All(Err(refusal)) = records(&answer(400, unknown.clone()), 2) else {
-            panic!("not refused");
-        };
-        assert_eq!(refusal.kind, ErrorKind::TooLarge);
-        assert_eq!(
-            records(&answer(400, unknown), 1),
-            Reading::All(Err(rejected("Mixpanel refused the record: bad")))
-        );
+        let outside = json!({"failed_records": [{"index": 2, "message": "bad"}]});
+        for body in [unknown, outside] {
+            assert_eq!(
+                records(&answer(400, body), 2),
+                Reading::All(Err(rejected("Mixpanel refused the record: bad").split()))
+            );
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use analytics_http::ReqwestTransport;
 use analytics_mixpanel::{
     Alias, Calls as _, ComplianceType, Config, Context, Delete, Error, ErrorKind, Group, Identify,
     Input, Mixpanel, Page, Track,
@@ -67,8 +68,15 @@ fn build(config: Config, timeout: Duration) -> (Mixpanel, StoppedClock) {
     let clock = StoppedClock::default();
     let policy = ActivityPolicy::new().single_attempt_timeout(timeout);
     let instance = Instance::new("mp").policies(Policies::new().request(policy));
-    let client = config.build_as(instance).unwrap();
-    (client.with_clock(Arc::new(clock.clone())), clock)
+    // Every test has a runtime of its own, with which its connections end: the
+    // transport that all clients share would hand them to the next test.
+    let transport = Arc::new(ReqwestTransport::new().unwrap());
+    let client = config
+        .build_as(instance)
+        .unwrap()
+        .with_transport(transport)
+        .with_clock(Arc::new(clock.clone()));
+    (client, clock)
 }
 
 async fn project() -> (MockServer, Mixpanel, StoppedClock) {

@@ -170,6 +170,10 @@ impl HttpVendor for SegmentVendor {
 
     fn steps(&self, input: &AnyInput) -> Result<Vec<Step<Route>>, Error> {
         let route = match input.kind() {
+            // Without the token, the request would go out without credentials.
+            Kind::Delete if self.public_api_auth.is_none() => {
+                return Err(Error::unsupported(Kind::Delete, Self::VENDOR));
+            }
             Kind::Delete => Route::Regulations,
             _ => Route::Batch,
         };

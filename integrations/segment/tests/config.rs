@@ -1,5 +1,7 @@
 //! What a configuration has to say, and what is said where it does not.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, which may panic")]
+
 use analytics_segment::{Config, Region, RegulationType};
 use analytics_spec::{
     Error, ErrorKind, Integration as _, Kind, KindSet, Map, Value,

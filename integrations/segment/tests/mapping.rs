@@ -1,7 +1,11 @@
 //! The mapping, byte by byte: every field has a value of its own, so that two
 //! that are swapped show.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests, which may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests, which may panic"
+)]
 
 use analytics_http::{HttpVendor as _, Sending};
 use analytics_segment::{Config, Region, RegulationType, Segment};

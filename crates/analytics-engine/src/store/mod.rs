@@ -67,6 +67,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// - Returns when the event is as safe as this store makes it.
     /// - Waits for room.
     /// - Gives later events higher numbers.
+    /// - Dropped before it returns, has either kept the event or not, and takes
+    ///   no room if it has not.
     async fn append(&self, input: AnyInput, lanes: &[Arc<str>]) -> Result<Seq, Error>;
 
     /// Like [`append`](Self::append), without waiting for room.
@@ -77,11 +79,19 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// What a lane has not settled, after `after`, in order, at most about
     /// `max_bytes` of it, and at least one event if there is one.
+    ///
+    /// - Is asked again after an error, and may be dropped.
     async fn pull(&self, lane: &str, after: Seq, max_bytes: usize) -> Result<Pulled, Error>;
 
     /// Keeps how attempts ended. What is settled at every lane is forgotten.
+    ///
+    /// - Keeps all of it or, with an error, none.
+    /// - Is asked the same again after an error; may be dropped, and then
+    ///   either kept it or not.
     async fn settle(&self, lane: &str, settlements: &[(Seq, Settlement<'_>)]) -> Result<(), Error>;
 
     /// The number of the last event that was accepted; 0 before the first.
+    ///
+    /// - Counts an event before its `append` returns.
     fn last(&self) -> Seq;
 }

@@ -1,0 +1,311 @@
+//! What follows from the vendor's answers, and from their absence.
+
+use std::time::Duration;
+
+use analytics_http::TransportError;
+use analytics_spec::{Clock as _, ErrorKind, IntegrationExt as _};
+use jiff::SignedDuration;
+
+use super::Base;
+use crate::{
+    conformance::{
+        report::Check,
+        trial::{Outcome, Run, Trial, brief, failing_from, failing_once},
+        wire::Reply,
+    },
+    server::Answer,
+};
+
+/// What no vendor says, and no message has by chance.
+const WORDS: &str = "quartz heron forbids it";
+
+/// 401, 413 and redirects: final, with one request.
+pub(crate) async fn permanent(run: &Run<'_>, base: &Base) {
+    for nth in 0..base.sent.len() {
+        let errors = &run.suite.errors;
+        let redirect = |status| {
+            Answer::empty(status).header("location", "https://elsewhere.example.net/taken")
+        };
+        for (check, kind, answer) in [
+            (
+                Check::Unauthorized,
+                Some(ErrorKind::Unauthorized),
+                errors(401, WORDS),
+            ),
+            (
+                Check::TooLarge,
+                Some(ErrorKind::TooLarge),
+                errors(413, WORDS),
+            ),
+            (Check::Redirect, None, redirect(302)),
+            (Check::Redirect, None, redirect(307)),
+        ] {
+            let status = answer.status;
+            let plan = failing_from(nth, Reply::Answer(answer));
+            let Some(trial) = run.trial_of(base.kind, plan) else {
+                continue;
+            };
+            let outcome = trial.send(&mut base.input.clone()).await;
+            let is_final = outcome.as_ref().is_err_and(|error| {
+                !error.is_retryable() && kind.is_none_or(|kind| error.kind() == kind)
+            });
+            let expected = match kind {
+                Some(kind) => format!("{status} is permanent, and {kind}"),
+                None => format!("{status} is a permanent failure"),
+            };
+            run.expect(is_final, check, base.kind, expected, || brief(&outcome));
+            sent_once(run, base, check, &trial, nth);
+            if check == Check::Redirect {
+                continue;
+            }
+            let Err(error) = &outcome else { continue };
+            run.expect(
+                error.to_string().contains(WORDS),
+                check,
+                base.kind,
+                format!("the vendor's own words in the error: {WORDS:?}"),
+                || error.to_string(),
+            );
+            run.expect(
+                error.response().is_some_and(|r| r.status_code == status),
+                check,
+                base.kind,
+                "the vendor's answer in the error",
+                || format!("{:?}", error.response().map(|r| r.status_code)),
+            );
+        }
+    }
+}
+
+/// No other request after the `nth`, and no pause.
+fn sent_once(run: &Run<'_>, base: &Base, check: Check, trial: &Trial<'_>, nth: usize) {
+    let pauses = trial.clock.pauses();
+    run.expect(
+        trial.wire.count() == nth + 1 && pauses.is_empty(),
+        check,
+        base.kind,
+        "no request after the one that was refused, and no pause",
+        || {
+            let sent = trial.wire.sent();
+            let after: Vec<_> = sent.iter().skip(nth + 1).map(|s| s.line()).collect();
+            format!("[{}] after it, pauses {pauses:?}", after.join(", "))
+        },
+    );
+}
+
+/// A 2xx whose body says failure.
+pub(crate) async fn refusal(run: &Run<'_>, base: &Base) {
+    let Some(refusal) = &run.suite.refusal else {
+        return;
+    };
+    for nth in 0..base.sent.len() {
+        let Some(answer) = base.sent.get(nth).and_then(|sent| refusal(&sent.request)) else {
+            continue;
+        };
+        run.expect(
+            (200..300).contains(&answer.status),
+            Check::Setup,
+            base.kind,
+            "a 2xx from `refusal`",
+            || answer.status.to_string(),
+        );
+        let plan = failing_from(nth, Reply::Answer(answer.clone()));
+        let Some(trial) = run.trial_of(base.kind, plan) else {
+            continue;
+        };
+        let outcome = trial.attempt(&base.input).await;
+        run.expect(
+            outcome.is_err(),
+            Check::RefusalIn2xx,
+            base.kind,
+            "a failure, for the body says so",
+            || brief(&outcome),
+        );
+        run.expect(
+            trial.wire.count() == nth + 1,
+            Check::RefusalIn2xx,
+            base.kind,
+            "no request after the one that was refused",
+            || format!("{} more", trial.wire.count().saturating_sub(nth + 1)),
+        );
+        if let Err(error) = &outcome {
+            run.expect(
+                error
+                    .response()
+                    .is_some_and(|r| r.status_code == answer.status),
+                Check::RefusalIn2xx,
+                base.kind,
+                "the vendor's answer in the error",
+                || "none".to_owned(),
+            );
+        }
+    }
+}
+
+/// 429 and 5xx: how long until the next attempt.
+pub(crate) async fn waits(run: &Run<'_>, base: &Base) {
+    for nth in 0..base.sent.len() {
+        limited(run, base, nth).await;
+        for status in [500, 503] {
+            let twice = move |_: &crate::conformance::wire::Sent, before: usize| {
+                if before == nth || before == nth + 1 {
+                    Reply::status(status)
+                } else {
+                    Reply::Accept
+                }
+            };
+            let Some(trial) = run.trial_of(base.kind, Box::new(twice)) else {
+                continue;
+            };
+            let outcome = trial.send(&mut base.input.clone()).await;
+            let policy = trial.subject.request_policy(&base.input);
+            let pauses = trial.clock.pauses();
+            // Half of the interval is the least that a policy pauses.
+            let grows = pauses.len() == 2
+                && pauses
+                    .iter()
+                    .zip(1..)
+                    .all(|(p, nth)| *p >= policy.pause(nth, 0.0));
+            run.expect(
+                outcome.is_ok() && grows && trial.wire.count() == base.sent.len() + 2,
+                Check::ServerError,
+                base.kind,
+                format!("{status} twice, two pauses by the policy, then delivered"),
+                || {
+                    let requests = trial.wire.count();
+                    format!(
+                        "{}, pauses {pauses:?}, {requests} requests",
+                        brief(&outcome)
+                    )
+                },
+            );
+        }
+    }
+}
+
+async fn limited(run: &Run<'_>, base: &Base, nth: usize) {
+    let clock = crate::conformance::wire::FakeClock::after(Duration::ZERO);
+    let date = clock
+        .now()
+        .saturating_add(SignedDuration::from_secs(42))
+        .map(|at| at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
+        .unwrap_or_default();
+    for (status, value, seconds) in [(429, "17", 17), (429, date.as_str(), 42), (503, "23", 23)] {
+        let answer = (run.suite.errors)(status, WORDS).header("retry-after", value);
+        let plan = failing_once(nth, Reply::Answer(answer));
+        let Some(trial) = run.trial_of(base.kind, plan) else {
+            continue;
+        };
+        let outcome = trial.send(&mut base.input.clone()).await;
+        let pauses = trial.clock.pauses();
+        run.expect(
+            outcome.is_ok()
+                && pauses == [Duration::from_secs(seconds)]
+                && trial.wire.count() == base.sent.len() + 1,
+            Check::RateLimited,
+            base.kind,
+            format!("{status} with `Retry-After: {value}`: {seconds} s later, delivered"),
+            || format!("{}, pauses {pauses:?}", brief(&outcome)),
+        );
+    }
+    let plan = failing_from(nth, Reply::Answer((run.suite.errors)(429, WORDS)));
+    if let Some(trial) = run.trial_of(base.kind, plan) {
+        let outcome = trial.attempt(&base.input).await;
+        run.expect(
+            outcome
+                .as_ref()
+                .is_err_and(|e| e.is_retryable() && e.kind() == ErrorKind::RateLimited),
+            Check::RateLimited,
+            base.kind,
+            "429 is retryable, and RateLimited",
+            || brief(&outcome),
+        );
+        one_attempt(run, base, &trial, nth, "429");
+    }
+}
+
+/// No connection, a broken one, no answer in time.
+pub(crate) async fn network(run: &Run<'_>, base: &Base) {
+    for nth in 0..base.sent.len() {
+        for (error, kind) in [
+            (TransportError::Connect, ErrorKind::Unavailable),
+            (TransportError::Interrupted, ErrorKind::Unavailable),
+            (TransportError::Timeout, ErrorKind::Timeout),
+        ] {
+            let plan = failing_once(nth, Reply::Lost(error));
+            let Some(trial) = run.trial_of(base.kind, plan) else {
+                continue;
+            };
+            let outcome = trial.send(&mut base.input.clone()).await;
+            let pauses = trial.clock.pauses();
+            run.expect(
+                outcome.is_ok() && pauses.len() == 1,
+                Check::Network,
+                base.kind,
+                format!("after `{error}`: one pause, then delivered"),
+                || format!("{}, pauses {pauses:?}", brief(&outcome)),
+            );
+            let plan = failing_from(nth, Reply::Lost(error));
+            let Some(trial) = run.trial_of(base.kind, plan) else {
+                continue;
+            };
+            let outcome = trial.attempt(&base.input).await;
+            run.expect(
+                outcome
+                    .as_ref()
+                    .is_err_and(|e| e.is_retryable() && e.kind() == kind),
+                Check::Network,
+                base.kind,
+                format!("`{error}` is retryable, and {kind}"),
+                || brief(&outcome),
+            );
+            one_attempt(run, base, &trial, nth, &error.to_string());
+        }
+    }
+}
+
+/// An attempt does not retry.
+fn one_attempt(run: &Run<'_>, base: &Base, trial: &Trial<'_>, nth: usize, after: &str) {
+    let pauses = trial.clock.pauses();
+    run.expect(
+        trial.wire.count() == nth + 1 && pauses.is_empty(),
+        Check::OneAttempt,
+        base.kind,
+        format!("one request in one attempt, after `{after}`"),
+        || {
+            let requests = trial.wire.count().saturating_sub(nth);
+            format!("{requests} requests, pauses {pauses:?}")
+        },
+    );
+}
+
+/// A failure that stays ends the retries, and keeps its kind.
+pub(crate) async fn ends(run: &Run<'_>, base: &Base) {
+    let plan = failing_from(0, Reply::Answer((run.suite.errors)(500, WORDS)));
+    let Some(trial) = run.trial_of(base.kind, plan) else {
+        return;
+    };
+    let attempts = trial.subject.request_policy(&base.input).maximum_attempts;
+    let once: Outcome = trial.attempt(&base.input).await;
+    one_attempt(run, base, &trial, 0, "500");
+    if attempts == 0 {
+        return;
+    }
+    trial.wire.restart(failing_from(
+        0,
+        Reply::Answer((run.suite.errors)(500, WORDS)),
+    ));
+    let outcome = trial.send(&mut base.input.clone()).await;
+    let lasting = |outcome: &Outcome| {
+        outcome
+            .as_ref()
+            .is_err_and(|e| e.is_retryable() && e.kind() == ErrorKind::Unavailable)
+    };
+    run.expect(
+        lasting(&once) && lasting(&outcome) && trial.wire.count() == attempts as usize,
+        Check::GivesUp,
+        base.kind,
+        format!("Unavailable and retryable after {attempts} attempts that got a 500"),
+        || format!("{} after {} requests", brief(&outcome), trial.wire.count()),
+    );
+}

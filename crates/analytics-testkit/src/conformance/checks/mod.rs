@@ -1,0 +1,57 @@
+//! The checks, in the order in which they are made.
+
+mod answers;
+mod batches;
+mod contract;
+mod hostile;
+mod mapping;
+mod secrets;
+
+use analytics_spec::{AnyInput, Kind, Value};
+
+pub(crate) use self::secrets::traces;
+use super::{trial::Run, wire::Sent};
+
+/// What a kind's fixture causes when the vendor accepts everything.
+pub(crate) struct Base {
+    pub(crate) kind: Kind,
+    pub(crate) input: AnyInput,
+    pub(crate) sent: Vec<Sent>,
+    pub(crate) documents: Vec<Value>,
+}
+
+pub(crate) async fn all(run: &Run<'_>) {
+    contract::setup(run);
+    contract::builds(run).await;
+    contract::support(run);
+    contract::unsupported(run).await;
+    let bases = mapping::baselines(run).await;
+    contract::policies(run, &bases).await;
+    contract::validation(run, &bases);
+    contract::invalid(run).await;
+    hostile::all(run, &bases).await;
+    batches::outcomes(run, &bases).await;
+    secrets::shown(run, &bases);
+    if !run.suite.wired {
+        return;
+    }
+    mapping::requests(run, &bases);
+    mapping::reviewed(run, &bases).await;
+    mapping::reserved(run, &bases).await;
+    mapping::identity(run, &bases).await;
+    mapping::replayed(run, &bases).await;
+    mapping::retried(run, &bases).await;
+    for base in &bases {
+        answers::permanent(run, base).await;
+        answers::refusal(run, base).await;
+        answers::waits(run, base).await;
+        answers::network(run, base).await;
+        answers::ends(run, base).await;
+        secrets::echoed(run, base).await;
+    }
+    contract::isolation(run, &bases).await;
+    contract::in_flight(run, &bases).await;
+    batches::splits(run, &bases).await;
+    batches::partial(run, &bases).await;
+    batches::order(run, &bases).await;
+}

@@ -1,0 +1,422 @@
+//! One test that finds a new integration's mistakes.
+//!
+//! A suite puts instances of an integration into a world without a network and
+//! without waiting: a transport that answers by script, a clock that only
+//! records pauses. There it makes every check of [`Check`], and then reports
+//! all that failed, each with what was expected, what was seen, and where to
+//! look.
+//!
+//! ```no_run
+//! # use analytics_spec::{AnyInput, Error, Kind, KindSet, Map, Policies, Secret, ValidationError, Value, HttpResponse, config::{Instance, VendorConfig}, integration::{Batching, Support}};
+//! # use analytics_http::{Client, HttpVendor, Limits, Reading, Sending, Step};
+//! # #[derive(Debug, serde::Deserialize)] struct Config { key: Secret }
+//! # impl Config { fn new(key: &str) -> Self { Self { key: Secret::new(key) } } }
+//! # #[derive(Debug)] struct Acme;
+//! # impl HttpVendor for Acme {
+//! #     type Route = (); const VENDOR: &'static str = "acme";
+//! #     fn supports(&self) -> KindSet { KindSet::ALL }
+//! #     fn validate(&self, _: &AnyInput) -> Result<(), ValidationError> { Ok(()) }
+//! #     fn steps(&self, _: &AnyInput) -> Result<Vec<Step<()>>, Error> { Ok(vec![]) }
+//! #     fn limits(&self, _: &()) -> Limits { Limits::SINGLE }
+//! #     fn request(&self, _: &(), _: &[bytes::Bytes], _: Sending) -> Result<http::Request<bytes::Bytes>, Error> { Ok(http::Request::new(bytes::Bytes::new())) }
+//! #     fn read(&self, _: &(), _: &HttpResponse, _: usize) -> Reading { Reading::All(Ok(())) }
+//! #     fn secrets(&self) -> Vec<&Secret> { vec![] }
+//! #     fn batching(&self) -> Batching { Batching::single(1) }
+//! #     fn configuration(&self) -> Map<String, Value> { Map::new() }
+//! # }
+//! # impl VendorConfig for Config {
+//! #     const VENDOR: &'static str = "acme"; type Integration = Client<Acme>;
+//! #     fn support(_: Kind) -> Support { Support::Yes }
+//! #     fn build_as(self, instance: Instance) -> Result<Client<Acme>, Error> { Client::new(Acme, instance) }
+//! # }
+//! use analytics_testkit::{Answer, conformance::Suite};
+//! use serde_json::json;
+//!
+//! const KEY: &str = "key-of-the-test";
+//!
+//! // #[tokio::test]
+//! async fn conforms() {
+//!     Suite::new(|| Config::new(KEY))
+//!         .secrets([KEY])
+//!         .refusal(|_| Some(Answer::json(200, &json!({"error": "no such field"}))))
+//!         .run()
+//!         .await;
+//! }
+//! ```
+//!
+//! # Snapshots
+//!
+//! What a mapping *means* only people can say. For each kind, a file below
+//! `tests/conformance/` has the requests that its [`fixture()`] causes, and for
+//! each field of the fixture the places in the requests that change with it:
+//! a field that the vendor does not get says so, and two fields that changed
+//! places show at once. Run the test with `UPDATE_CONFORMANCE=1` to write the
+//! files, and review them; a missing file is a failure.
+
+mod checks;
+mod fixtures;
+mod places;
+mod report;
+mod secrets;
+mod snapshot;
+mod trace;
+mod trial;
+mod wire;
+
+use std::{
+    collections::BTreeMap, fmt, fmt::Debug, path::PathBuf, sync::Arc, sync::OnceLock,
+    time::Duration,
+};
+
+use analytics_http::{Client, HttpVendor};
+use analytics_spec::{
+    AnyInput, Error, ErrorKind, Event, Input, Integration, Kind, KindSet, Map, Value,
+    config::{Instance, VendorConfig},
+    integration::Support,
+};
+use serde_json::json;
+use tracing::instrument::WithSubscriber as _;
+
+use self::{
+    trial::{NAME, Run},
+    wire::{Answering, FakeClock, Wire},
+};
+use crate::server::{Answer, Request};
+
+pub use self::{
+    fixtures::{ANONYMOUS_ID, EMAIL, USER_ID, input as fixture},
+    report::{Check, Failure, Report},
+    wire::World,
+};
+
+type Build = Box<dyn Fn(Instance, &World) -> Result<Arc<dyn Integration>, Error>>;
+
+/// A way in which instances are made.
+struct Configuration {
+    label: String,
+    build: Build,
+    debug: Option<Box<dyn Fn() -> String>>,
+    supports: OnceLock<KindSet>,
+}
+
+impl Configuration {
+    fn of_client<C, V>(label: String, config: impl Fn() -> C + 'static) -> Self
+    where
+        C: VendorConfig<Integration = Client<V>> + Debug + 'static,
+        V: HttpVendor,
+    {
+        let config = Arc::new(config);
+        let shown = config.clone();
+        Self {
+            debug: Some(Box::new(move || format!("{0:?} {0:#?}", shown()))),
+            ..Self::of(label, move |instance, world: &World| {
+                let client = config().build_as(instance)?;
+                Ok(client
+                    .with_transport(world.transport())
+                    .with_clock(world.clock()))
+            })
+        }
+    }
+
+    fn of<I: Integration>(
+        label: String,
+        build: impl Fn(Instance, &World) -> Result<I, Error> + 'static,
+    ) -> Self {
+        Self {
+            label,
+            build: Box::new(move |instance, world| {
+                Ok(Arc::new(build(instance, world)?) as Arc<dyn Integration>)
+            }),
+            debug: None,
+            supports: OnceLock::new(),
+        }
+    }
+
+    /// The kinds that its instances declare; none if it makes no instance.
+    fn supports(&self) -> KindSet {
+        *self.supports.get_or_init(|| {
+            let world = World {
+                wire: Arc::new(Wire::new(
+                    Arc::new(|_| Answer::empty(400)),
+                    trial::accepting(),
+                )),
+                clock: Arc::new(FakeClock::after(Duration::ZERO)),
+            };
+            (self.build)(Instance::new(NAME), &world)
+                .map_or(KindSet::EMPTY, |subject| subject.supports())
+        })
+    }
+}
+
+type Refusing = Box<dyn Fn(&Request) -> Option<Answer> + Send + Sync>;
+type RefusingItem = Arc<dyn Fn(&Request, usize) -> Option<Answer> + Send + Sync>;
+type Failing = Arc<dyn Fn(u16, &str) -> Answer + Send + Sync>;
+
+/// The conformance suite of one integration; see the [module](self).
+#[must_use = "a suite that is not run proves nothing"]
+pub struct Suite {
+    vendor: String,
+    configurations: Vec<Configuration>,
+    support: Option<fn(Kind) -> Support>,
+    /// What becomes of a configuration without a single key.
+    blank: Option<Box<dyn Fn() -> Result<(), ErrorKind>>>,
+    /// Requests go through the world's transport.
+    wired: bool,
+    answers: Answering,
+    errors: Failing,
+    refusal: Option<Arc<Refusing>>,
+    refuses_item: Option<RefusingItem>,
+    volatile: Vec<String>,
+    secrets: Option<Vec<String>>,
+    message_id_in: Option<KindSet>,
+    timestamp_in: Option<KindSet>,
+    fixtures: BTreeMap<Kind, AnyInput>,
+    invalid: Vec<AnyInput>,
+    snapshots: PathBuf,
+    update: bool,
+}
+
+impl Debug for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Suite")
+            .field("vendor", &self.vendor)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Suite {
+    /// A suite for a vendor that is reached through a [`Client`]. The
+    /// configuration is one that supports as many kinds as possible.
+    pub fn new<C, V>(config: impl Fn() -> C + 'static) -> Self
+    where
+        C: VendorConfig<Integration = Client<V>> + Debug + 'static,
+        V: HttpVendor,
+    {
+        let configuration = Configuration::of_client("first configuration".to_owned(), config);
+        Self {
+            support: Some(C::support),
+            blank: Some(Box::new(|| {
+                let read = analytics_spec::config::read::<C>(Map::new(), &|_| None);
+                read.and_then(|config| config.build_as(Instance::new(NAME)))
+                    .map(|_| ())
+                    .map_err(|error| error.kind())
+            })),
+            ..Self::of(C::VENDOR, configuration, true)
+        }
+    }
+
+    /// A suite for any integration that sends its requests through the world's
+    /// transport, and takes the time from its clock.
+    pub fn wired<I: Integration>(
+        vendor: &str,
+        build: impl Fn(Instance, &World) -> Result<I, Error> + 'static,
+    ) -> Self {
+        let configuration = Configuration::of("first configuration".to_owned(), build);
+        Self::of(vendor, configuration, true)
+    }
+
+    /// A suite for an integration that is not reached over HTTP. What it would
+    /// reach has to accept everything. Checks of requests, of answers and of
+    /// retries after them are not made: [`Check::needs_requests`].
+    pub fn direct<I: Integration>(
+        vendor: &str,
+        build: impl Fn(Instance) -> Result<I, Error> + 'static,
+    ) -> Self {
+        let configuration = Configuration::of(
+            "first configuration".to_owned(),
+            move |instance, _: &World| build(instance),
+        );
+        Self::of(vendor, configuration, false)
+    }
+
+    fn of(vendor: &str, configuration: Configuration, wired: bool) -> Self {
+        // Set by cargo for tests; without it, the directory is the package's.
+        let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(PathBuf::new, Into::into);
+        Self {
+            vendor: vendor.to_owned(),
+            configurations: vec![configuration],
+            support: None,
+            blank: None,
+            wired,
+            answers: Arc::new(|_| Answer::json(200, &json!({}))),
+            errors: Arc::new(|status, words| {
+                let body = json!({
+                    "status": status, "title": words, "detail": words, "error": words,
+                    "message": words, "errors": [{"message": words}],
+                });
+                Answer::json(status, &body)
+            }),
+            refusal: None,
+            refuses_item: None,
+            volatile: Vec::new(),
+            secrets: None,
+            message_id_in: None,
+            timestamp_in: None,
+            fixtures: BTreeMap::new(),
+            invalid: Vec::new(),
+            snapshots: package.join("tests").join("conformance"),
+            update: std::env::var_os("UPDATE_CONFORMANCE").is_some_and(|value| value == "1"),
+        }
+    }
+
+    /// Adds a configuration of the same vendor: one without a condition of
+    /// [`Support::When`], or one that supports other kinds than the first.
+    pub fn also<C, V>(mut self, label: &str, config: impl Fn() -> C + 'static) -> Self
+    where
+        C: VendorConfig<Integration = Client<V>> + Debug + 'static,
+        V: HttpVendor,
+    {
+        let label = format!("configuration {label:?}");
+        self.configurations
+            .push(Configuration::of_client(label, config));
+        self
+    }
+
+    /// Every credential in the configurations, each distinct and of at least
+    /// eight characters; none, if the vendor needs none.
+    pub fn secrets<S: Into<String>>(mut self, secrets: impl IntoIterator<Item = S>) -> Self {
+        self.secrets = Some(secrets.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// How the vendor answers a request when it accepts: 200 and `{}`, unless
+    /// this says otherwise.
+    pub fn answers(mut self, answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
+        self.answers = Arc::new(answer);
+        self
+    }
+
+    /// How the vendor answers a request with a 2xx that is a failure; `None`
+    /// for a request that it does not answer so.
+    pub fn refusal(
+        mut self,
+        answer: impl Fn(&Request) -> Option<Answer> + Send + Sync + 'static,
+    ) -> Self {
+        self.refusal = Some(Arc::new(Box::new(answer)));
+        self
+    }
+
+    /// How the vendor answers a request of which it refuses one item for good,
+    /// the others being accepted; `None` for a request that it takes or
+    /// refuses as a whole.
+    pub fn refuses_item(
+        mut self,
+        answer: impl Fn(&Request, usize) -> Option<Answer> + Send + Sync + 'static,
+    ) -> Self {
+        self.refuses_item = Some(Arc::new(answer));
+        self
+    }
+
+    /// How the vendor answers with a status of failure and these words. Unless
+    /// this says otherwise, JSON that has the words wherever vendors have
+    /// them.
+    pub fn errors(mut self, answer: impl Fn(u16, &str) -> Answer + Send + Sync + 'static) -> Self {
+        self.errors = Arc::new(answer);
+        self
+    }
+
+    /// The keys in a request's JSON whose values say when it was sent, and so
+    /// differ between attempts.
+    pub fn volatile<S: Into<String>>(mut self, keys: impl IntoIterator<Item = S>) -> Self {
+        self.volatile.extend(keys.into_iter().map(Into::into));
+        self
+    }
+
+    /// The kinds whose requests depend on the message id: all, unless this
+    /// says otherwise.
+    pub fn message_id_in(mut self, kinds: impl Into<KindSet>) -> Self {
+        self.message_id_in = Some(kinds.into());
+        self
+    }
+
+    /// The kinds whose requests depend on the timestamp: all, unless this says
+    /// otherwise.
+    pub fn timestamp_in(mut self, kinds: impl Into<KindSet>) -> Self {
+        self.timestamp_in = Some(kinds.into());
+        self
+    }
+
+    /// Replaces the fixture of a kind, for a vendor that does not accept the
+    /// one of the suite. What its context leaves out is taken from there.
+    pub fn fixture<E: Event>(mut self, input: impl Into<Input<E>>) -> Self {
+        let input = fixtures::completed(input.into().into_any());
+        self.fixtures.insert(input.kind(), input);
+        self
+    }
+
+    /// Adds an input that the vendor's own rules refuse.
+    pub fn invalid<E: Event>(mut self, input: impl Into<Input<E>>) -> Self {
+        self.invalid.push(input.into().into_any());
+        self
+    }
+
+    /// Where the snapshots are, from the package's directory:
+    /// `tests/conformance`, unless this says otherwise. For a second suite of
+    /// one package.
+    pub fn snapshots(mut self, directory: impl Into<PathBuf>) -> Self {
+        let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(PathBuf::new, Into::into);
+        self.snapshots = package.join(directory.into());
+        self
+    }
+
+    /// Whether to write the snapshots instead of comparing them: if
+    /// `UPDATE_CONFORMANCE` is `1` in the environment, unless this says
+    /// otherwise.
+    pub fn update_snapshots(mut self, update: bool) -> Self {
+        self.update = update;
+        self
+    }
+
+    /// Makes every check.
+    ///
+    /// # Panics
+    ///
+    /// If one failed, with the report of all that did.
+    pub async fn run(self) {
+        let report = self.report().await;
+        assert!(report.is_clean(), "{report}");
+    }
+
+    /// Makes every check, and says what was found.
+    pub async fn report(self) -> Report {
+        let lines = trace::Lines::default();
+        let run = Run::new(&self);
+        checks::all(&run).with_subscriber(lines.clone()).await;
+        checks::traces(&run, &lines.take());
+        run.finish(&self.vendor)
+    }
+
+    fn answering(&self) -> Answering {
+        self.answers.clone()
+    }
+
+    /// The kinds that any configuration declares.
+    fn kinds(&self) -> KindSet {
+        let declared = self.configurations.iter().map(Configuration::supports);
+        Kind::ALL
+            .into_iter()
+            .filter(|kind| declared.clone().any(|kinds| kinds.contains(*kind)))
+            .collect()
+    }
+
+    /// The first configuration that declares a kind.
+    fn configuration_of(&self, kind: Kind) -> Option<&Configuration> {
+        self.configurations
+            .iter()
+            .find(|configuration| configuration.supports().contains(kind))
+    }
+
+    fn fixture_of(&self, kind: Kind) -> AnyInput {
+        self.fixtures
+            .get(&kind)
+            .cloned()
+            .unwrap_or_else(|| fixtures::input(kind))
+    }
+}
+
+/// A value at a JSON pointer replaced, as an input again.
+fn with(input: &AnyInput, pointer: &str, value: Value) -> Option<AnyInput> {
+    let mut json = serde_json::to_value(input).ok()?;
+    *json.pointer_mut(pointer)? = value;
+    AnyInput::from_value(json).ok()
+}

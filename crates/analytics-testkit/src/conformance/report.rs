@@ -1,0 +1,289 @@
+//! What a suite found.
+
+use std::fmt;
+
+use analytics_spec::{Kind, KindSet};
+
+/// From one list: the checks, their names, what they prove, and where to look
+/// when one fails.
+macro_rules! checks {
+    ($( $(#[$doc:meta])* $Check:ident $name:literal $hint:literal )*) => {
+        /// What a suite checks.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Check {
+            $( $(#[$doc])* $Check, )*
+        }
+
+        impl Check {
+            /// All of them, in the order in which they are made.
+            pub const ALL: &[Self] = &[$(Self::$Check,)*];
+
+            /// The check's name, as reports have it.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $( Self::$Check => $name, )* }
+            }
+
+            /// Where to look when it fails.
+            #[must_use]
+            pub const fn hint(self) -> &'static str {
+                match self { $( Self::$Check => $hint, )* }
+            }
+        }
+    };
+}
+
+checks! {
+    /// What the suite was told fits what it finds.
+    Setup "setup"
+        "this is about the suite's own settings in the test"
+    /// Every configuration makes an instance with the name that it is given,
+    /// which begins and ends its life without a request.
+    Builds "builds"
+        "`build_as` checks the configuration and passes the instance on"
+    /// Without its credentials, a configuration is refused when it is built.
+    MissingCredentials "missing-credentials"
+        "let credentials default to blank, and return `config::missing` for them in `build_as`"
+    /// `VendorConfig::support` says what the instances do, both ways.
+    Support "support"
+        "compare `VendorConfig::support` with `supports`; give a configuration without a condition with `also`"
+    /// A kind that is not declared is refused, and nothing is sent.
+    Unsupported "unsupported"
+        "what `supports` leaves out, `steps` refuses with `Error::unsupported`"
+    /// Time-outs and retries are sane, the instance's win, and the time-out
+    /// reaches the transport.
+    Policies "policies"
+        "let `policies` complete the instance's own with the vendor's; retry more than once"
+    /// The numbers for batches are sane.
+    Batching "batching"
+        "`batching` is at least one of everything"
+    /// Validation is pure, and what it accepts is mapped.
+    Validation "validation"
+        "`validate` neither keeps state nor sends; what it accepts, `steps` maps without an error"
+    /// Nothing is sent for an invalid input.
+    Invalid "invalid-input"
+        "refuse it in `validate`, with the path and a code"
+    /// Every declared kind causes a request, and a 2xx is a delivery whose
+    /// answer is kept.
+    Delivers "delivers"
+        "look at the mapping of this kind, and at the reading of a plain 2xx"
+    /// Requests are sound: https, a body that is what its header says, nothing
+    /// redacted in them.
+    Requests "requests"
+        "look at how the request is built"
+    /// Requests are those that were reviewed.
+    Snapshot "snapshot"
+        "if the change is meant, run the test with UPDATE_CONFORMANCE=1 and review the diff"
+    /// No id or name stands under another one's name.
+    Names "names"
+        "two fields are swapped in the mapping of this kind"
+    /// An entry of traits, properties or context under a name that the request
+    /// has already, replaces nothing.
+    ReservedNames "reserved-names"
+        "set what is the request's own after the entries, or leave out entries of such names"
+    /// Kinds that say so carry the message id, and no others.
+    MessageId "message-id"
+        "take `message_id` from the input, or correct `message_id_in` in the test"
+    /// Kinds that say so carry the timestamp, and no others.
+    Timestamp "timestamp"
+        "take `timestamp` from the input's context, not from a clock, or correct `timestamp_in` in the test"
+    /// The request of another attempt is that of the first one.
+    StableRetries "stable-retries"
+        "make nothing up: ids and times come from the input; what has to differ is named with `volatile`"
+    /// The same input causes the same requests later, and elsewhere.
+    StableReplay "stable-replay"
+        "make nothing up, and keep nothing between events: requests depend on the input alone"
+    /// After a failure that may pass, an event goes on where it stopped.
+    Resumes "resumes"
+        "begin at the attempt's `progress`, and return it in the error"
+    /// A 2xx whose body says failure is one.
+    RefusalIn2xx "refusal-in-2xx"
+        "a 2xx is not success until the body says so: look at `read`"
+    /// 401 is final, and the vendor's words are kept.
+    Unauthorized "unauthorized"
+        "401 is permanent and `Unauthorized`; keep the vendor's message and the answer in the error"
+    /// 413 for one event is final.
+    TooLarge "too-large"
+        "413 is `TooLarge`, and permanent for one event"
+    /// Redirects are failures, and not followed.
+    Redirect "redirect"
+        "a 3xx is permanent: following it would carry the credentials elsewhere"
+    /// 429 waits as long as the vendor asks.
+    RateLimited "rate-limited"
+        "429 is retryable; leave `retry_after` to the answer's header"
+    /// 5xx is retried, with pauses that grow.
+    ServerError "server-error"
+        "5xx is retryable; leave the pause to the policy"
+    /// A connection that breaks, and an answer that does not come, are
+    /// retried.
+    Network "network"
+        "an error of the transport is retryable"
+    /// Retries come to an end.
+    GivesUp "gives-up"
+        "obey `maximum_attempts`; a failure that stays keeps its kind"
+    /// One attempt is one attempt: whoever asks for it retries.
+    OneAttempt "one-attempt"
+        "`deliver` sends each request once, and does not wait"
+    /// Errors name the instance.
+    NamedErrors "named-errors"
+        "use `Error::with_integration(self.name())`"
+    /// A batch has one outcome for each event, in order.
+    Batch "batch"
+        "return one outcome per attempt, in the order of the attempts"
+    /// A batch that is too large is sent in parts, and one event that is too
+    /// large fails alone.
+    Splits "splits"
+        "413 for several events halves the request; nothing that was accepted is sent again"
+    /// What the vendor says of one event of a request, is said of that one.
+    PartialRefusal "partial-refusal"
+        "match the vendor's verdicts to the events by index or id: look at `read`"
+    /// One person's events keep their order, also after a failure, and nothing
+    /// is sent twice or lost.
+    Order "order"
+        "after a retryable failure the person's later events are `Deferred`, unsent"
+    /// No more requests are under way than `batching` allows.
+    InFlight "in-flight"
+        "hold back what exceeds `max_in_flight`"
+    /// Any text, any number, any depth: no panic, one outcome, no other URL,
+    /// nothing bent.
+    Hostile "hostile"
+        "encode ids in URLs with `request::encode`; cut texts at characters, not bytes"
+    /// Credentials are nowhere but in requests.
+    Secrets "secrets"
+        "keep credentials as `Secret`, list them in `secrets`, mark headers as sensitive"
+    /// Traces have nothing of credentials and events.
+    Traces "traces"
+        "trace kinds, counts and statuses; never values"
+    /// A preview shows the requests that would be sent, and sends none.
+    Preview "preview"
+        "build previews from the same mapping as requests"
+    /// Instances share no state.
+    Isolation "isolation"
+        "keep state in the instance, never in a static"
+    /// No panic.
+    Panics "panics"
+        "no input and no answer may panic"
+    /// Everything ends.
+    Ends "ends"
+        "something loops or waits for ever"
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A check that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Failure {
+    /// Which check.
+    pub check: Check,
+    /// For which kinds; none if it is not about kinds.
+    pub kinds: KindSet,
+    /// What should have been.
+    pub expected: String,
+    /// What was.
+    pub seen: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.check)?;
+        if !self.kinds.is_empty() {
+            write!(f, " ({})", self.kinds)?;
+        }
+        write!(
+            f,
+            "\n   expected: {}\n   seen:     {}\n   hint:     {}",
+            self.expected,
+            self.seen,
+            self.check.hint()
+        )
+    }
+}
+
+/// What a suite found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// The vendor's name.
+    pub vendor: String,
+    /// Every failure, in the order of the checks.
+    pub failures: Vec<Failure>,
+}
+
+impl Report {
+    /// Whether everything is as it should be.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.failures.is_empty()
+    }
+
+    /// Whether a check failed.
+    #[must_use]
+    pub fn has(&self, check: Check) -> bool {
+        self.failures.iter().any(|failure| failure.check == check)
+    }
+
+    /// Adds a failure; the same one of another kind joins it.
+    pub(crate) fn add(&mut self, check: Check, kind: Option<Kind>, expected: String, seen: String) {
+        let kinds: KindSet = kind.into_iter().collect();
+        let same = self
+            .failures
+            .iter_mut()
+            .find(|f| f.check == check && f.expected == expected && f.seen == seen);
+        match same {
+            Some(same) => same.kinds = same.kinds.iter().chain(kinds.iter()).collect(),
+            None => self.failures.push(Failure {
+                check,
+                kinds,
+                expected,
+                seen,
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_clean() {
+            return write!(f, "{} conforms", self.vendor);
+        }
+        writeln!(f, "{} does not conform:", self.vendor)?;
+        for (index, failure) in self.failures.iter().enumerate() {
+            write!(f, "\n{}. {failure}\n", index + 1)?;
+        }
+        Ok(())
+    }
+}
+
+impl Check {
+    /// Whether the check is about requests and answers, and so not made for an
+    /// integration that is not reached over HTTP.
+    #[must_use]
+    pub const fn needs_requests(self) -> bool {
+        !matches!(
+            self,
+            Self::Setup
+                | Self::Builds
+                | Self::MissingCredentials
+                | Self::Support
+                | Self::Unsupported
+                | Self::Policies
+                | Self::Batching
+                | Self::Validation
+                | Self::Invalid
+                | Self::Delivers
+                | Self::NamedErrors
+                | Self::Batch
+                | Self::Hostile
+                | Self::Secrets
+                | Self::Traces
+                | Self::Panics
+                | Self::Ends
+        )
+    }
+}
