@@ -22,19 +22,22 @@ fn end(child: Child) -> Run {
     child.wait_with_output().unwrap().into()
 }
 
-/// Two events of one person, of which the second waits for the first, and the
-/// first's answer takes a while.
-async fn slow() -> (ScriptedSegment, Dir) {
+async fn vendor() -> (ScriptedSegment, Dir) {
     let vendor = ScriptedSegment::start(SegmentAccount::new(KEY))
         .await
         .unwrap();
-    vendor
-        .faults()
-        .push(Fault::Delay(Duration::from_millis(1500)).always());
     let dir = Dir::configured(&segment(&vendor.base_url(), KEY));
     (vendor, dir)
 }
 
+/// Waits until a request has met the vendor's one fault.
+async fn heard(vendor: &ScriptedSegment) {
+    while vendor.faults().pending() > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Events of one person: each batch waits for the one before.
 fn events(count: usize) -> String {
     (0..count)
         .map(|n| format!("{{\"page\":{{\"user_id\":\"u1\",\"name\":\"P{n}\"}}}}\n"))
@@ -44,15 +47,17 @@ fn events(count: usize) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_in_flight_is_finished_and_the_rest_is_named() {
     for name in ["INT", "TERM"] {
-        let (vendor, dir) = slow().await;
+        let (vendor, dir) = vendor().await;
+        vendor
+            .faults()
+            .push(Fault::Delay(Duration::from_millis(1000)));
         // More than one batch takes: what is beyond waits for the first.
         dir.write("events.jsonl", events(6000));
         let child = dir
             .command(&["send", "events.jsonl", "--json", "-v"])
             .spawn()
             .unwrap();
-        // The request is on its way as soon as the vendor is connected to.
-        tokio::time::sleep(Duration::from_millis(1000)).await;
+        heard(&vendor).await;
         signal(&child, name);
         let run = end(child);
         run.ends_with(1)
@@ -77,16 +82,19 @@ async fn what_is_in_flight_is_finished_and_the_rest_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_second_signal_ends_at_once() {
-    let (vendor, dir) = slow().await;
-    vendor.faults().clear();
-    vendor.faults().push(Fault::Hang.always());
+    let (vendor, dir) = vendor().await;
+    vendor.faults().push(Fault::Hang);
     dir.write("events.jsonl", events(3));
     let mut child = dir
         .command(&["send", "events.jsonl", "--timeout", "1h"])
         .spawn()
         .unwrap();
-    tokio::time::sleep(Duration::from_millis(1000)).await;
+    heard(&vendor).await;
     signal(&child, "INT");
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    assert!(line.contains("once more ends at once"), "{line}");
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(child.try_wait().unwrap(), None, "it waits for the answer");
     let asked = Instant::now();
@@ -97,8 +105,7 @@ async fn the_second_signal_ends_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn standard_input_that_never_ends_holds_nothing_up() {
-    let (vendor, dir) = slow().await;
-    vendor.faults().clear();
+    let (vendor, dir) = vendor().await;
     let mut child = dir
         .command(&["send", "-"])
         .stdin(Stdio::piped())
