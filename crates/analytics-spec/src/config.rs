@@ -123,7 +123,7 @@ pub fn unknown(key: &str, known: &[&str]) -> Error {
 /// Reads a vendor's configuration from a table. Any string in it may be
 /// `{ env = "VAR" }`; keys that it leaves out, or that are `null`, are filled
 /// from `env`, where that has their conventional [`variable`] and it is not
-/// blank.
+/// blank: text, or a JSON object for a table.
 ///
 /// # Errors
 ///
@@ -150,7 +150,7 @@ pub fn read<C: VendorConfig>(
         }
         let variable = variable(C::VENDOR, key);
         if let Some(value) = env(&variable).filter(|value| !value.trim().is_empty()) {
-            table.insert(key.to_owned(), Value::String(value));
+            table.insert(key.to_owned(), written(value));
             filled.push((key, variable));
         }
     }
