@@ -620,7 +620,10 @@ async fn nothing_that_is_shown_has_a_url_a_secret_or_a_payload() {
     const CHILD: &str = "ANALYTICS_TEST_CAPTURES";
     if std::env::var(CHILD).is_err() {
         let test = "nothing_that_is_shown_has_a_url_a_secret_or_a_payload";
-        return run_again(test, |child| drop(child.env(CHILD, "1"))).await;
+        return run_again(test, |child| {
+            child.env(CHILD, "1");
+        })
+        .await;
     }
     let capture = Capture::default();
     let _guard = tracing::subscriber::set_default(capture.clone());
