@@ -24,7 +24,7 @@ use crate::{
     classify::{Refusal, retry_after},
     redact::Redactor,
     response,
-    transport::{ReqwestTransport, Transport},
+    transport::{self, Transport},
     vendor::{HttpVendor, Reading, Sending},
 };
 
@@ -63,7 +63,7 @@ impl<V: HttpVendor> Client<V> {
             ),
             vendor,
             instance,
-            transport: Arc::new(ReqwestTransport::new()?),
+            transport: transport::shared()?,
             clock: Arc::new(TokioClock::new()),
         })
     }

@@ -1,12 +1,17 @@
 //! What sends requests. Only this file knows reqwest.
 
-use std::{fmt::Debug, sync::Arc, sync::OnceLock, time::Duration};
+use std::{
+    fmt::Debug,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
 
 use analytics_spec::{Error, ErrorKind};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use rustls_platform_verifier::BuilderVerifierExt as _;
+use tokio::runtime;
 
 /// The most bytes of an answer that are read. One of as many counts as cut.
 pub const MAX_RESPONSE_BYTES: usize = 4 * 1024 * 1024;
@@ -63,17 +68,59 @@ impl TransportError {
     }
 }
 
+/// The transport of every instance that is not given another one, so that all
+/// of a runtime share their connections.
+pub(crate) fn shared() -> Result<Arc<dyn Transport>, Error> {
+    static SHARED: OnceLock<Arc<ReqwestTransport>> = OnceLock::new();
+    if let Some(transport) = SHARED.get() {
+        return Ok(transport.clone());
+    }
+    let transport = Arc::new(ReqwestTransport::new()?);
+    Ok(SHARED.get_or_init(|| transport).clone())
+}
+
 /// reqwest: HTTP/1.1 over rustls, connections reused, proxies from the
 /// environment except for loopback addresses.
 ///
-/// Its connections live in the runtime that opened them: a transport is for
-/// one runtime, and every [`Client`](crate::Client) has one of its own unless
-/// it is given another.
+/// A connection is driven by the runtime that opened it. Each runtime has
+/// connections of its own, so that none waits for one that stands still.
 #[derive(Clone, Debug)]
 pub struct ReqwestTransport {
+    tls: rustls::ClientConfig,
+    /// The one used last stands last.
+    pools: Arc<Mutex<Vec<Pool>>>,
+}
+
+/// The connections of one runtime.
+#[derive(Clone, Debug)]
+struct Pool {
+    /// `None` until the first runtime takes it.
+    runtime: Option<runtime::Id>,
     client: reqwest::Client,
     /// A proxy cannot reach this machine's loopback addresses for us.
     loopback: reqwest::Client,
+}
+
+/// Most programs have one runtime. Those of runtimes that are gone are not to
+/// pile up.
+const MAX_POOLS: usize = 8;
+
+impl Pool {
+    fn new(tls: &rustls::ClientConfig) -> Result<Self, reqwest::Error> {
+        let builder = || {
+            reqwest::Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                .redirect(reqwest::redirect::Policy::none())
+                .referer(false)
+                .retry(reqwest::retry::never())
+                .pool_idle_timeout(Duration::from_secs(55))
+        };
+        Ok(Self {
+            runtime: None,
+            client: builder().build()?,
+            loopback: builder().no_proxy().build()?,
+        })
+    }
 }
 
 impl ReqwestTransport {
@@ -85,31 +132,42 @@ impl ReqwestTransport {
     /// settings of the environment cannot be used.
     pub fn new() -> Result<Self, Error> {
         let tls = tls()?;
-        let builder = || {
-            reqwest::Client::builder()
-                .tls_backend_preconfigured(tls.clone())
-                .redirect(reqwest::redirect::Policy::none())
-                .referer(false)
-                .retry(reqwest::retry::never())
-                .pool_idle_timeout(Duration::from_secs(55))
-        };
-        let build = |builder: reqwest::ClientBuilder| {
-            builder.build().map_err(|error| {
-                Error::configuration("the HTTP client cannot be set up")
-                    .with_source(error.without_url())
-            })
-        };
+        let pool = Pool::new(&tls).map_err(|error| {
+            Error::configuration("the HTTP client cannot be set up")
+                .with_source(error.without_url())
+        })?;
         Ok(Self {
-            client: build(builder())?,
-            loopback: build(builder().no_proxy())?,
+            tls,
+            pools: Arc::new(Mutex::new(vec![pool])),
         })
     }
 
+    /// The connections of the runtime that this runs on.
+    fn pool(&self) -> Result<Pool, reqwest::Error> {
+        let id = runtime::Handle::try_current().ok().map(|h| h.id());
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = pools
+            .iter()
+            .position(|pool| pool.runtime == id)
+            .or_else(|| pools.iter().position(|pool| pool.runtime.is_none()));
+        let mut pool = match found {
+            Some(index) => pools.remove(index),
+            None => Pool::new(&self.tls)?,
+        };
+        if pools.len() >= MAX_POOLS {
+            pools.remove(0);
+        }
+        pool.runtime = id;
+        pools.push(pool.clone());
+        Ok(pool)
+    }
+
     async fn exchange(&self, request: Request<Bytes>) -> Result<Response<Bytes>, reqwest::Error> {
+        let pool = self.pool()?;
         let client = if is_loopback(request.uri().host().unwrap_or_default()) {
-            &self.loopback
+            &pool.loopback
         } else {
-            &self.client
+            &pool.client
         };
         let mut answer = client.execute(reqwest::Request::try_from(request)?).await?;
         let mut body = BytesMut::new();
@@ -177,19 +235,9 @@ fn is_loopback(host: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
-/// The TLS settings, which are costly to make and the same for every transport.
-fn tls() -> Result<rustls::ClientConfig, Error> {
-    static TLS: OnceLock<rustls::ClientConfig> = OnceLock::new();
-    if let Some(tls) = TLS.get() {
-        return Ok(tls.clone());
-    }
-    let tls = make_tls()?;
-    Ok(TLS.get_or_init(|| tls).clone())
-}
-
 /// TLS with the certificates that the system trusts; on a system that has
 /// none, such as a container of one file, with Mozilla's.
-fn make_tls() -> Result<rustls::ClientConfig, Error> {
+fn tls() -> Result<rustls::ClientConfig, Error> {
     let unusable =
         |error: rustls::Error| Error::configuration("TLS cannot be set up").with_source(error);
     let builder = rustls::ClientConfig::builder_with_provider(Arc::new(

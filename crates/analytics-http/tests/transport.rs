@@ -208,6 +208,33 @@ async fn connections_are_reused() {
     assert_eq!(server.connections.load(Ordering::SeqCst), 1);
 }
 
+/// A connection is driven by the runtime that opened it, and that one may
+/// stand still or be gone.
+#[test]
+fn no_runtime_waits_for_another() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let background = tokio::runtime::Runtime::new().unwrap();
+    let server = background.block_on(Server::start(Does::Writes(answer("200 OK", &[], b"{}"))));
+    let transport = transport();
+    let send = || transport.send(post(&server.url("/")), Duration::from_secs(5));
+    let (first, second) = (runtime(), runtime());
+    for _ in 0..3 {
+        first.block_on(send()).unwrap();
+        second.block_on(send()).unwrap();
+    }
+    drop(first);
+    for _ in 0..50 {
+        runtime().block_on(send()).unwrap();
+    }
+    second.block_on(send()).unwrap();
+    assert_eq!(server.seen().len(), 57);
+}
+
 #[tokio::test]
 async fn redirects_are_answers_and_nobody_else_sees_the_key() {
     let target = Server::start(Does::Writes(answer("200 OK", &[], b"{}"))).await;
@@ -589,11 +616,21 @@ fn everything(error: &Error) -> String {
 
 #[tokio::test]
 async fn nothing_that_is_shown_has_a_url_a_secret_or_a_payload() {
+    // Alone in its process: other tests decide too which spans are wanted.
+    const CHILD: &str = "ANALYTICS_TEST_CAPTURES";
+    if std::env::var(CHILD).is_err() {
+        let test = "nothing_that_is_shown_has_a_url_a_secret_or_a_payload";
+        return run_again(test, |child| {
+            child.env(CHILD, "1");
+        })
+        .await;
+    }
     let capture = Capture::default();
     let _guard = tracing::subscriber::set_default(capture.clone());
     let echo = br#"{"message": "no such token SECRET, Bearer SECRET"}"#;
     let location = "x-location: http?token=SECRET";
-    let mut addresses = vec![refusing().await];
+    let short = Duration::from_millis(300);
+    let mut servers = vec![(refusing().await, TIMEOUT)];
     for does in [
         Does::ResetsAtOnce,
         Does::WritesAndHangs(Vec::new()),
@@ -602,14 +639,17 @@ async fn nothing_that_is_shown_has_a_url_a_secret_or_a_payload() {
         Does::Writes(answer("400 Bad", &["x-token: SECRET"], echo)),
         Does::Writes(answer("503 Down", &[location], echo)),
     ] {
-        addresses.push(Server::start(does).await.address);
+        let timeout = match does {
+            Does::WritesAndHangs(_) => short,
+            _ => TIMEOUT,
+        };
+        servers.push((Server::start(does).await.address, timeout));
     }
     let mut errors = String::new();
-    for address in &addresses {
+    for (address, timeout) in servers {
         let (first, second) = (input("m1", 1), input("m2", 1));
-        let timeout = Duration::from_millis(300);
         // The first one's person is the second one's too: both go together.
-        let outcomes = leaky(*address)
+        let outcomes = leaky(address)
             .deliver_batch(&[attempt(&first, 2, timeout), attempt(&second, 3, TIMEOUT)])
             .await;
         for outcome in outcomes {

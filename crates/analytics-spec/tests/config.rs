@@ -195,6 +195,15 @@ fn strings_may_stand_in_variables() {
 }
 
 #[test]
+fn tables_may_be_json_in_a_variable() {
+    let limits = r#"{"host": "h", "per_second": 5}"#;
+    let shop: Shop = read(json!({}), &[("SHOP_IO_LIMITS", limits)]).unwrap();
+    assert_eq!(shop.limits.per_second, Some(5));
+    let message = refused(json!({}), &[("SHOP_IO_LIMITS", "5")]);
+    assert!(message.contains("SHOP_IO_LIMITS"), "{message}");
+}
+
+#[test]
 fn booleans_may_be_text() {
     for (value, expected) in [
         (json!(true), true),

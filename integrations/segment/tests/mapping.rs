@@ -43,10 +43,10 @@ fn body(request: &Request<Bytes>) -> Value {
     serde_json::from_slice(request.body()).unwrap()
 }
 
-fn input(kind: &str, event: Value) -> AnyInput {
+fn input(kind: &str, event: impl Into<Value>) -> AnyInput {
     AnyInput::from_value(json!({
         "context": {"message_id": "mid-3", "timestamp": "2026-03-01T12:00:00.123456Z"},
-        kind: event,
+        kind: event.into(),
     }))
     .unwrap()
 }
