@@ -219,6 +219,8 @@ impl Engine {
             }
             match lane.handler.validate(&lane.handler.complete(&input)) {
                 Ok(()) => receipt.queued.push(name),
+                // The engine ended meanwhile: it is not the event's fault.
+                Err(_) if self.gate.is_sealed() => return Err(closed()),
                 Err(error) => {
                     lane.handler.workflow_failed(&input.event, &error);
                     receipt.refused.push((name, error));

@@ -390,13 +390,7 @@ mod tests {
     }
 
     fn stored(seq: Seq, event: AnyEvent) -> Stored {
-        Stored {
-            seq,
-            input: Arc::new(Input::new(event)),
-            bytes: 10,
-            retries: Retries::new(),
-            not_before: None,
-        }
+        Stored::new(seq, Arc::new(Input::new(event)), 10)
     }
 
     fn of(user: &str) -> AnyEvent {
@@ -776,8 +770,8 @@ mod tests {
         for (name, event) in shapes {
             for max_items in [1, 2000] {
                 for measure in [drain, pause_all] {
-                    let few = measure(5_000, event, max_items);
-                    let many = measure(100_000, event, max_items);
+                    let few = measure(2_000, event, max_items);
+                    let many = measure(40_000, event, max_items);
                     println!("{name}, batches of {max_items}: {few:?}, {many:?}");
                     // Twenty times as many; what is quadratic takes 400 times
                     // as long, and a busy machine a few times.

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use analytics_spec::{AnyInput, Error, ErrorKind, Retries};
+use analytics_spec::{AnyInput, Error, ErrorKind};
 use async_trait::async_trait;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -143,13 +143,8 @@ impl Store for MemoryStore {
                 break;
             }
             bytes = bytes.saturating_add(event.bytes);
-            pulled.events.push(Stored {
-                seq: *seq,
-                input: Arc::clone(&event.input),
-                bytes: event.bytes,
-                retries: Retries::new(),
-                not_before: None,
-            });
+            let input = Arc::clone(&event.input);
+            pulled.events.push(Stored::new(*seq, input, event.bytes));
         }
         Ok(pulled)
     }

@@ -32,6 +32,20 @@ pub struct Stored {
     pub not_before: Option<Timestamp>,
 }
 
+impl Stored {
+    /// An event that was not tried yet.
+    #[must_use]
+    pub fn new(seq: Seq, input: Arc<AnyInput>, bytes: usize) -> Self {
+        Self {
+            seq,
+            input,
+            bytes,
+            retries: Retries::new(),
+            not_before: None,
+        }
+    }
+}
+
 /// What a lane has to do, as far as a store has read.
 #[derive(Debug, Default)]
 pub struct Pulled {
