@@ -1,5 +1,7 @@
 //! Every example is run, against scripted vendors on loopback.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which may panic")]
+
 use std::process::{Command, Output};
 
 use analytics_testkit::{

@@ -84,7 +84,7 @@ impl<V: HttpVendor> Client<V> {
 
     /// The vendor's mapping and reading.
     #[must_use]
-    pub fn vendor(&self) -> &V {
+    pub fn mapping(&self) -> &V {
         &self.vendor
     }
 

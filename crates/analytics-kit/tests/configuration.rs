@@ -1,5 +1,7 @@
 //! Integrations from a configuration: what is built, and what errors say.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, which may panic")]
+
 use analytics_kit::{Configuration, ErrorKind, Kind, VENDORS};
 
 /// Builds a configuration in an environment of one variable.

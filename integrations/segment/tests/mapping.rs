@@ -22,7 +22,7 @@ fn config() -> Config {
 
 /// The one request of some events.
 fn request(segment: &Segment, inputs: &[AnyInput], retry: u32) -> Request<Bytes> {
-    let vendor = segment.vendor();
+    let vendor = segment.mapping();
     let steps: Vec<_> = inputs
         .iter()
         .flat_map(|input| {
