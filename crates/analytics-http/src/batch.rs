@@ -4,9 +4,14 @@
 //! Invariants:
 //!
 //! - A step is sent when the event's step before it has been accepted, and no
-//!   earlier event of the same person is still under way.
-//! - After a failure that may pass, the person's later events are deferred.
+//!   earlier event of the same person is still under way, unless that one's
+//!   last step stands before it in the same request.
+//! - After a failure that may pass, the person's later events are deferred;
+//!   those that were in the same request are what the vendor says they are.
 //! - A request never exceeds its route's limits, except for one step alone.
+//! - A request that is refused as a whole and may be [split](Refusal::split)
+//!   is sent again in halves, down to one step. What one route refuses does
+//!   not make another's requests smaller.
 //! - Every event gets exactly one outcome.
 
 use std::{collections::HashSet, sync::Arc};
@@ -24,7 +29,8 @@ use crate::{
 /// The outcomes of a batch, in the order of its attempts.
 pub(crate) type Outcomes = Vec<Result<Delivery, Error>>;
 
-/// What sends one request: the vendor's reading of the answer, and the answer.
+/// What came of one request: the vendor's answer, if there is one, and what it
+/// says.
 pub(crate) struct Answer {
     pub(crate) reading: Reading,
     pub(crate) response: Option<Arc<HttpResponse>>,
@@ -39,7 +45,11 @@ struct Item<'a, R> {
     failure: Option<Error>,
 }
 
-impl<R> Item<'_, R> {
+impl<'a, R> Item<'a, R> {
+    fn people(&self) -> impl Iterator<Item = Person<'a>> + use<'a, R> {
+        self.attempt.input.event.people()
+    }
+
     fn step(&self) -> Option<&Step<R>> {
         if self.failure.is_some() {
             return None;
@@ -52,12 +62,23 @@ impl<R> Item<'_, R> {
     }
 }
 
+/// How many steps a route takes at once, after it has refused more.
+struct Cap<R> {
+    route: R,
+    items: usize,
+    /// The step that was too much has been found: the rest may be more again.
+    grows: bool,
+}
+
 /// A batch under way.
 pub(crate) struct Batch<'a, V: HttpVendor> {
     vendor: &'a V,
     items: Vec<Item<'a, V::Route>>,
-    /// What a route took no more than, once it has answered 413.
-    cap: usize,
+    /// Every item before this one has its outcome.
+    first: usize,
+    /// Whose events have to wait: an item before `first` failed for now.
+    waiting: HashSet<Person<'a>>,
+    caps: Vec<Cap<V::Route>>,
 }
 
 /// A request to make, and the events that it carries a step of.
@@ -75,7 +96,7 @@ impl<'a, V: HttpVendor> Batch<'a, V> {
             .map(|attempt| {
                 let (steps, failure) = match vendor.steps(attempt.input) {
                     Ok(steps) => (steps, None),
-                    Err(error) => (Vec::new(), Some(error)),
+                    Err(error) => (Vec::new(), Some(error.with_progress(attempt.progress))),
                 };
                 Item {
                     attempt,
@@ -89,82 +110,105 @@ impl<'a, V: HttpVendor> Batch<'a, V> {
         Self {
             vendor,
             items,
-            cap: usize::MAX,
+            first: 0,
+            waiting: HashSet::new(),
+            caps: Vec::new(),
         }
     }
 
-    pub(crate) fn attempt(&self, member: usize) -> Option<&'a Attempt<'a>> {
-        self.items.get(member).map(|item| item.attempt)
+    /// The attempts whose steps a group carries.
+    pub(crate) fn attempts(
+        &self,
+        group: &Group<V::Route>,
+    ) -> impl Iterator<Item = &'a Attempt<'a>> {
+        group
+            .members
+            .iter()
+            .filter_map(|member| self.items.get(*member))
+            .map(|item| item.attempt)
     }
 
     /// The next request: the first step that may be sent, and every other one
     /// on its route that may go with it.
-    pub(crate) fn next(&self) -> Option<Group<V::Route>> {
-        let mut group: Option<Group<V::Route>> = None;
-        let mut bytes = 0;
+    pub(crate) fn next(&mut self) -> Option<Group<V::Route>> {
+        self.settle();
+        let opening = self.items.get(self.first)?.step()?;
+        let limits = self.vendor.limits(&opening.route);
+        let max_items = limits.max_items.min(self.cap(&opening.route)).max(1);
+        let mut group = Group {
+            route: opening.route.clone(),
+            limits,
+            bodies: Vec::new(),
+            members: Vec::new(),
+        };
+        let mut bytes = limits.envelope_bytes;
         let mut blocked: HashSet<Person<'a>> = HashSet::new();
-        for (index, item) in self.items.iter().enumerate() {
-            let people = || item.attempt.input.event.people();
+        for (index, item) in self.items.iter().enumerate().skip(self.first) {
             let Some(step) = item.step() else {
                 if item.may_pass() {
-                    blocked.extend(people());
+                    blocked.extend(item.people());
                 }
                 continue;
             };
-            if people().any(|person| blocked.contains(&person)) {
-                blocked.extend(people());
+            let is_blocked = |person| blocked.contains(&person) || self.waiting.contains(&person);
+            if step.route != group.route || item.people().any(is_blocked) {
+                blocked.extend(item.people());
                 continue;
             }
-            let group = group.get_or_insert_with(|| {
-                let limits = self.vendor.limits(&step.route);
-                bytes = limits.envelope_bytes;
-                Group {
-                    route: step.route.clone(),
-                    limits,
-                    bodies: Vec::new(),
-                    members: Vec::new(),
-                }
-            });
-            if step.route != group.route {
-                blocked.extend(people());
-                continue;
-            }
-            let max_items = group.limits.max_items.min(self.cap).max(1);
-            let size = step.body.len() + 1;
-            let is_full = group.members.len() >= max_items
-                || bytes.saturating_add(size) > group.limits.max_bytes;
-            if is_full && !group.members.is_empty() {
+            let comma = usize::from(!group.members.is_empty());
+            bytes = bytes.saturating_add(step.body.len()).saturating_add(comma);
+            if bytes > limits.max_bytes && !group.members.is_empty() {
                 break;
             }
-            bytes += size;
             group.bodies.push(step.body.clone());
             group.members.push(index);
+            if group.members.len() == max_items {
+                break;
+            }
             if item.taken + 1 < item.steps.len() {
                 // Its own next step comes before the person's next event.
-                blocked.extend(people());
+                blocked.extend(item.people());
             }
         }
-        group
+        Some(group)
+    }
+
+    /// Moves `first` to the first item that may be sent. What a failure before
+    /// it makes wait, waits until another attempt.
+    fn settle(&mut self) {
+        while let Some(item) = self.items.get_mut(self.first) {
+            if item.step().is_some() {
+                if !item.people().any(|person| self.waiting.contains(&person)) {
+                    break;
+                }
+                item.failure = Some(deferred().with_progress(progress(item.taken)));
+            }
+            if item.may_pass() {
+                self.waiting.extend(item.people());
+            }
+            self.first += 1;
+        }
+    }
+
+    fn cap(&self, route: &V::Route) -> usize {
+        let cap = self.caps.iter().find(|cap| cap.route == *route);
+        cap.map_or(usize::MAX, |cap| cap.items)
     }
 
     /// Takes the answer to a group's request.
     pub(crate) fn answered(&mut self, group: &Group<V::Route>, answer: &Answer) {
-        let verdict = |index: usize| match &answer.reading {
-            Reading::All(verdict) => verdict.clone(),
-            Reading::Each(verdicts) => verdicts.get(index).cloned().unwrap_or_else(unread),
-        };
-        if group.members.len() > 1
-            && let Reading::All(Err(refusal)) = &answer.reading
-            && refusal.kind == analytics_spec::ErrorKind::TooLarge
-        {
-            self.cap = group.members.len() / 2;
+        if self.adapt(group, &answer.reading) {
             return;
         }
         for (index, member) in group.members.iter().enumerate() {
             let Some(item) = self.items.get_mut(*member) else {
                 continue;
             };
-            match verdict(index) {
+            let verdict = match &answer.reading {
+                Reading::All(verdict) => verdict.clone(),
+                Reading::Each(verdicts) => verdicts.get(index).cloned().unwrap_or_else(unread),
+            };
+            match verdict {
                 Ok(()) => {
                     item.taken += 1;
                     item.response.clone_from(&answer.response);
@@ -174,6 +218,29 @@ impl<'a, V: HttpVendor> Batch<'a, V> {
                 }
             }
         }
+    }
+
+    /// Learns from an answer how many steps the route takes at once; `true` if
+    /// the group is to be sent again in smaller ones.
+    fn adapt(&mut self, group: &Group<V::Route>, reading: &Reading) -> bool {
+        let sent = group.members.len();
+        let is_split = matches!(reading, Reading::All(Err(refusal)) if refusal.split);
+        let cap = self.caps.iter_mut().find(|cap| cap.route == group.route);
+        match (cap, is_split, sent) {
+            (Some(cap), true, 2..) => {
+                cap.items = sent / 2;
+                cap.grows = false;
+            }
+            (None, true, 2..) => self.caps.push(Cap {
+                route: group.route.clone(),
+                items: sent / 2,
+                grows: false,
+            }),
+            (Some(cap), true, _) => cap.grows = true,
+            (Some(cap), false, _) if cap.grows => cap.items = cap.items.saturating_mul(2),
+            _ => {}
+        }
+        is_split && sent > 1
     }
 
     pub(crate) fn finish(self) -> Outcomes {
@@ -215,3 +282,6 @@ fn error(refusal: Refusal, response: Option<Arc<HttpResponse>>, taken: usize) ->
     }
     error
 }
+
+#[cfg(test)]
+mod tests;

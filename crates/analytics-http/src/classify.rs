@@ -20,16 +20,21 @@ pub struct Refusal {
     pub message: String,
     /// How long to wait; if absent, what the answer's `Retry-After` says.
     pub retry_after: Option<Duration>,
+    /// Whether one of several steps may be the reason: if all of a request are
+    /// refused so, it is sent again in halves, down to one step alone.
+    pub split: bool,
 }
 
 impl Refusal {
-    /// For good.
+    /// For good. [`TooLarge`](ErrorKind::TooLarge) is to be
+    /// [split](Self::split).
     pub fn permanent(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
             retryable: false,
             message: message.into(),
             retry_after: None,
+            split: kind == ErrorKind::TooLarge,
         }
     }
 
@@ -45,6 +50,13 @@ impl Refusal {
     #[must_use]
     pub fn retry_after(mut self, delay: Duration) -> Self {
         self.retry_after = Some(delay);
+        self
+    }
+
+    /// Says that one of several steps may be the reason.
+    #[must_use]
+    pub fn split(mut self) -> Self {
+        self.split = true;
         self
     }
 }
@@ -78,10 +90,8 @@ pub fn classify(response: &HttpResponse) -> Verdict {
         _ => (ErrorKind::RequestRejected, false),
     };
     Err(Refusal {
-        kind,
         retryable,
-        message: message(response),
-        retry_after: None,
+        ..Refusal::permanent(kind, message(response))
     })
 }
 
@@ -105,8 +115,8 @@ pub fn message(response: &HttpResponse) -> String {
 /// The most characters of an answer that a message repeats.
 const MAX_SAID_CHARS: usize = 300;
 
-/// What an answer's body says in words: its `message`, `error`, `detail`,
-/// `title` or `errors`, else its text.
+/// What an answer's body says in words: its `message`, its `error`, its `title`
+/// and `detail` (RFC 9457), or its `errors`; else its text.
 #[must_use]
 pub fn said(response: &HttpResponse) -> Option<String> {
     use serde_json::Value;
@@ -118,9 +128,17 @@ pub fn said(response: &HttpResponse) -> Option<String> {
                 let all: Vec<_> = values.iter().filter_map(words).collect();
                 (!all.is_empty()).then(|| all.join("; "))
             }
-            Value::Object(map) => ["message", "error", "detail", "title", "errors"]
-                .iter()
-                .find_map(|key| map.get(*key).and_then(words)),
+            Value::Object(map) => {
+                let said = |key| map.get(key).and_then(words);
+                let problem = match (said("title"), said("detail")) {
+                    (Some(title), Some(detail)) => Some(format!("{title}: {detail}")),
+                    (title, detail) => detail.or(title),
+                };
+                said("message")
+                    .or_else(|| said("error"))
+                    .or(problem)
+                    .or_else(|| said("errors"))
+            }
             _ => None,
         }
     }
@@ -222,6 +240,10 @@ mod tests {
             (
                 json!({"errors": [{"message": "a"}, {"message": "b"}]}),
                 "400 Bad Request: a; b",
+            ),
+            (
+                json!({"title": "Invalid Resource", "detail": "no such list", "status": 400}),
+                "400 Bad Request: Invalid Resource: no such list",
             ),
             (json!({"code": 400}), "400 Bad Request"),
         ];

@@ -1,6 +1,6 @@
 //! The integration made of a vendor's mapping and reading.
 
-use std::{collections::BTreeMap, io::Write as _, sync::Arc};
+use std::{collections::BTreeMap, io::Write as _, sync::Arc, time::Duration};
 
 use analytics_spec::{
     AnyInput, Attempt, Calls, Clock, Delivery, Error, ErrorKind, Event, Input, Integration,
@@ -17,7 +17,7 @@ use http::{
     header::{CONTENT_ENCODING, USER_AGENT},
 };
 use tokio::sync::Semaphore;
-use tracing::{Instrument as _, field};
+use tracing::{Instrument as _, Span, field};
 
 use crate::{
     batch::{Answer, Batch, Group},
@@ -55,7 +55,12 @@ impl<V: HttpVendor> Client<V> {
         instance.check()?;
         Ok(Self {
             redactor: Redactor::new(vendor.secrets()),
-            in_flight: Semaphore::new(vendor.batching().max_in_flight.max(1)),
+            in_flight: Semaphore::new(
+                vendor
+                    .batching()
+                    .max_in_flight
+                    .clamp(1, Semaphore::MAX_PERMITS),
+            ),
             vendor,
             instance,
             transport: transport::shared()?,
@@ -79,31 +84,54 @@ impl<V: HttpVendor> Client<V> {
 
     /// The vendor's mapping and reading.
     #[must_use]
-    pub fn vendor(&self) -> &V {
+    pub fn mapping(&self) -> &V {
         &self.vendor
     }
 
     /// Sends one group of steps and reads the answer.
-    async fn exchange(&self, group: &Group<V::Route>, first: &Attempt<'_>) -> Answer {
+    async fn exchange(&self, group: &Group<V::Route>, batch: &Batch<'_, V>) -> Answer {
+        let Some(first) = batch.attempts(group).next() else {
+            let refusal = Refusal::permanent(ErrorKind::Internal, "a request without events");
+            return Answer {
+                reading: Reading::All(Err(refusal)),
+                response: None,
+            };
+        };
+        // What is a retry for one of its events is one for the request, and
+        // it takes no longer than any of them may.
+        let (number, timeout) = batch.attempts(group).fold(
+            (first.number, first.timeout),
+            |(number, timeout), attempt| (number.max(attempt.number), timeout.min(attempt.timeout)),
+        );
         let span = tracing::info_span!(
             "analytics.request",
             integration = self.instance.name,
             kind = %first.input.kind(),
             message_id = first.input.message_id(),
-            attempt = first.number,
+            attempt = number,
             events = group.members.len(),
             status = field::Empty,
         );
-        self.send(group, first).instrument(span).await
+        self.send(group, number, timeout, &span)
+            .instrument(span.clone())
+            .await
     }
 
-    async fn send(&self, group: &Group<V::Route>, first: &Attempt<'_>) -> Answer {
-        let sending = self.sending(first.number);
+    async fn send(
+        &self,
+        group: &Group<V::Route>,
+        number: u32,
+        timeout: Duration,
+        span: &Span,
+    ) -> Answer {
+        let sending = self.sending(number);
         let request = match self.vendor.request(&group.route, &group.bodies, sending) {
             Ok(request) => request,
             Err(error) => {
+                let reading = Reading::All(Err(Refusal::permanent(error.kind(), error.message())));
+                log(&reading);
                 return Answer {
-                    reading: Reading::All(Err(Refusal::permanent(error.kind(), error.message()))),
+                    reading,
                     response: None,
                 };
             }
@@ -112,8 +140,7 @@ impl<V: HttpVendor> Client<V> {
         let request = finish(request, group.limits.gzip);
         // The semaphore is never closed, so there is always a permit to wait for.
         let _permit = self.in_flight.acquire().await;
-        let answer = self.transport.send(request, first.timeout).await;
-        let span = tracing::Span::current();
+        let answer = self.transport.send(request, timeout).await;
         match answer {
             Ok(answer) => {
                 let mut response = response::keep(&answer);
@@ -239,14 +266,7 @@ impl<V: HttpVendor> Integration for Client<V> {
     async fn deliver_batch(&self, attempts: &[Attempt<'_>]) -> Vec<Result<Delivery, Error>> {
         let mut batch = Batch::new(&self.vendor, attempts);
         while let Some(group) = batch.next() {
-            let Some(first) = group
-                .members
-                .first()
-                .and_then(|first| batch.attempt(*first))
-            else {
-                break;
-            };
-            let answer = self.exchange(&group, first).await;
+            let answer = self.exchange(&group, &batch).await;
             batch.answered(&group, &answer);
         }
         let named = |error: Error| error.with_integration(&self.instance.name);

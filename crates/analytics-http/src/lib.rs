@@ -19,8 +19,9 @@
 //! # Traces
 //!
 //! Every request has a span `analytics.request` with the fields `integration`,
-//! `kind`, `message_id`, `attempt`, `events` and `status`. No secret, no URL
-//! and no part of an event or an answer is in it.
+//! `kind`, `message_id`, `attempt`, `events` and `status`. Where events share
+//! a request, kind and id are the first one's, and the attempt is the highest.
+//! No secret, no URL and nothing else of an event or an answer is in it.
 
 mod batch;
 pub mod classify;

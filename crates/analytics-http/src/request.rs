@@ -1,13 +1,13 @@
 //! Building requests: base URLs, credentials, JSON.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, io, str::FromStr};
 
 use analytics_spec::{Error, ErrorKind};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Uri,
-    header::{AUTHORIZATION, CONTENT_TYPE},
+    header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE},
     request::Builder,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -148,11 +148,12 @@ pub fn empty(
     url: &str,
     authorization: Option<&HeaderValue>,
 ) -> Result<Request<Bytes>, Error> {
-    finish(
-        Request::builder().method(method).uri(url),
-        authorization,
-        Bytes::new(),
-    )
+    let mut request = Request::builder();
+    if matches!(method, Method::POST | Method::PUT | Method::PATCH) {
+        // Without a length, gateways answer these with 411.
+        request = request.header(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+    finish(request.method(method).uri(url), authorization, Bytes::new())
 }
 
 fn finish(
@@ -197,14 +198,49 @@ pub fn wrap(before: &str, bodies: &[Bytes], after: &str) -> Bytes {
 ///
 /// It cannot be serialised.
 pub fn to_json(value: &impl Serialize) -> Result<Bytes, Error> {
-    serde_json::to_vec(value).map(Bytes::from).map_err(|error| {
-        Error::new(ErrorKind::Internal, "an event cannot be written as JSON").with_source(error)
-    })
+    serde_json::to_vec(value)
+        .map(Bytes::from)
+        .map_err(unwritable)
+}
+
+/// How many bytes a value has as JSON, without writing them anywhere.
+///
+/// # Errors
+///
+/// It cannot be serialised.
+pub fn json_len(value: &impl Serialize) -> Result<usize, Error> {
+    let mut counter = Counter(0);
+    serde_json::to_writer(&mut counter, value).map_err(unwritable)?;
+    Ok(counter.0)
+}
+
+/// Counts what is written, and forgets it.
+struct Counter(usize);
+
+impl io::Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn unwritable(error: serde_json::Error) -> Error {
+    Error::new(ErrorKind::Internal, "an event cannot be written as JSON").with_source(error)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counted_bytes_are_those_that_are_written() {
+        let value = serde_json::json!({"\u{e9}\"": [1.5, null, "\n"], "b": {"c": true}});
+        assert_eq!(json_len(&value).unwrap(), to_json(&value).unwrap().len());
+    }
 
     #[test]
     fn base_urls_are_checked_and_joined() {

@@ -1,14 +1,19 @@
 //! What sends requests. Only this file knows reqwest.
 
-use std::{fmt::Debug, sync::Arc, sync::OnceLock, time::Duration};
+use std::{
+    fmt::Debug,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
 
 use analytics_spec::{Error, ErrorKind};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use rustls_platform_verifier::BuilderVerifierExt as _;
+use tokio::runtime;
 
-/// The most bytes of an answer that are read.
+/// The most bytes of an answer that are read. One of as many counts as cut.
 pub const MAX_RESPONSE_BYTES: usize = 4 * 1024 * 1024;
 
 /// What sends requests.
@@ -64,7 +69,7 @@ impl TransportError {
 }
 
 /// The transport of every instance that is not given another one, so that all
-/// share their connections.
+/// of a runtime share their connections.
 pub(crate) fn shared() -> Result<Arc<dyn Transport>, Error> {
     static SHARED: OnceLock<Arc<ReqwestTransport>> = OnceLock::new();
     if let Some(transport) = SHARED.get() {
@@ -76,11 +81,46 @@ pub(crate) fn shared() -> Result<Arc<dyn Transport>, Error> {
 
 /// reqwest: HTTP/1.1 over rustls, connections reused, proxies from the
 /// environment except for loopback addresses.
+///
+/// A connection is driven by the runtime that opened it. Each runtime has
+/// connections of its own, so that none waits for one that stands still.
 #[derive(Clone, Debug)]
 pub struct ReqwestTransport {
+    tls: rustls::ClientConfig,
+    /// The one used last stands last.
+    pools: Arc<Mutex<Vec<Pool>>>,
+}
+
+/// The connections of one runtime.
+#[derive(Clone, Debug)]
+struct Pool {
+    /// `None` until the first runtime takes it.
+    runtime: Option<runtime::Id>,
     client: reqwest::Client,
     /// A proxy cannot reach this machine's loopback addresses for us.
     loopback: reqwest::Client,
+}
+
+/// Most programs have one runtime. Those of runtimes that are gone are not to
+/// pile up.
+const MAX_POOLS: usize = 8;
+
+impl Pool {
+    fn new(tls: &rustls::ClientConfig) -> Result<Self, reqwest::Error> {
+        let builder = || {
+            reqwest::Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                .redirect(reqwest::redirect::Policy::none())
+                .referer(false)
+                .retry(reqwest::retry::never())
+                .pool_idle_timeout(Duration::from_secs(55))
+        };
+        Ok(Self {
+            runtime: None,
+            client: builder().build()?,
+            loopback: builder().no_proxy().build()?,
+        })
+    }
 }
 
 impl ReqwestTransport {
@@ -92,32 +132,42 @@ impl ReqwestTransport {
     /// settings of the environment cannot be used.
     pub fn new() -> Result<Self, Error> {
         let tls = tls()?;
-        let builder = || {
-            reqwest::Client::builder()
-                .tls_backend_preconfigured(tls.clone())
-                .redirect(reqwest::redirect::Policy::none())
-                .referer(false)
-                .retry(reqwest::retry::never())
-                .pool_idle_timeout(Duration::from_secs(55))
-                .user_agent(concat!("analytics-rust/", env!("CARGO_PKG_VERSION")))
-        };
-        let build = |builder: reqwest::ClientBuilder| {
-            builder.build().map_err(|error| {
-                Error::configuration("the HTTP client cannot be set up")
-                    .with_source(error.without_url())
-            })
-        };
+        let pool = Pool::new(&tls).map_err(|error| {
+            Error::configuration("the HTTP client cannot be set up")
+                .with_source(error.without_url())
+        })?;
         Ok(Self {
-            client: build(builder())?,
-            loopback: build(builder().no_proxy())?,
+            tls,
+            pools: Arc::new(Mutex::new(vec![pool])),
         })
     }
 
+    /// The connections of the runtime that this runs on.
+    fn pool(&self) -> Result<Pool, reqwest::Error> {
+        let id = runtime::Handle::try_current().ok().map(|h| h.id());
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = pools
+            .iter()
+            .position(|pool| pool.runtime == id)
+            .or_else(|| pools.iter().position(|pool| pool.runtime.is_none()));
+        let mut pool = match found {
+            Some(index) => pools.remove(index),
+            None => Pool::new(&self.tls)?,
+        };
+        if pools.len() >= MAX_POOLS {
+            pools.remove(0);
+        }
+        pool.runtime = id;
+        pools.push(pool.clone());
+        Ok(pool)
+    }
+
     async fn exchange(&self, request: Request<Bytes>) -> Result<Response<Bytes>, reqwest::Error> {
+        let pool = self.pool()?;
         let client = if is_loopback(request.uri().host().unwrap_or_default()) {
-            &self.loopback
+            &pool.loopback
         } else {
-            &self.client
+            &pool.client
         };
         let mut answer = client.execute(reqwest::Request::try_from(request)?).await?;
         let mut body = BytesMut::new();
@@ -179,7 +229,7 @@ impl std::fmt::Display for Causes<'_> {
 
 fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
+    host.eq_ignore_ascii_case("localhost")
         || host
             .parse::<std::net::IpAddr>()
             .is_ok_and(|address| address.is_loopback())

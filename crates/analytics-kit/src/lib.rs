@@ -1,1 +1,63 @@
-//! Stub.
+//! Customer data to many vendors: every integration behind a feature, one
+//! client, one configuration.
+//!
+//! ```toml
+//! [dependencies]
+//! analytics-kit = { version = "0.1", features = ["segment", "mixpanel"] }
+//! ```
+//!
+//! | feature | what it adds | default |
+//! |---|---|---|
+//! | `engine` | [`Engine`], which carries events to every integration, and [`Configuration::engine`] | yes |
+//! | `segment` | [`segment`] | no |
+//! | `mixpanel` | [`mixpanel`] | no |
+//! | `mailchimp` | [`mailchimp`] | no |
+//!
+//! A feature only adds; none changes what another one does. Swapping a vendor
+//! is another feature and another table in the configuration:
+//!
+//! ```
+//! # #[cfg(all(feature = "engine", feature = "segment"))]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), analytics_kit::Error> {
+//! use std::time::Duration;
+//!
+//! use analytics_kit::{Calls, Configuration, Track};
+//!
+//! let configuration = Configuration::from_toml(
+//!     r#"
+//!     [integrations.segment]
+//!     write_key = "your write key"
+//!     "#,
+//! )?;
+//! let analytics = configuration.engine().build().await?;
+//! # if false {
+//! analytics
+//!     .track(Track::new("Order Completed").user_id("u1").property("revenue", 42.5))
+//!     .await?;
+//! # }
+//! analytics.close(Duration::from_secs(10)).await;
+//! # Ok(())
+//! # }
+//! # #[cfg(not(all(feature = "engine", feature = "segment")))]
+//! # fn main() {}
+//! ```
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod configuration;
+mod vendors;
+
+#[cfg(feature = "engine")]
+pub use analytics_engine::{self as engine, Engine};
+pub use analytics_http as http;
+#[cfg(feature = "mailchimp")]
+pub use analytics_mailchimp as mailchimp;
+#[cfg(feature = "mixpanel")]
+pub use analytics_mixpanel as mixpanel;
+#[cfg(feature = "segment")]
+pub use analytics_segment as segment;
+pub use analytics_spec::{self as spec, *};
+
+pub use configuration::Configuration;
+pub use vendors::{VENDORS, Vendor};

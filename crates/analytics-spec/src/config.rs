@@ -9,7 +9,11 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
-use crate::{Error, Integration, Kind, Policies, decode, integration::Support};
+use crate::{
+    Error, Integration, Kind, Policies, ValidationError,
+    decode::{self, Reader},
+    integration::Support,
+};
 
 /// What distinguishes one instance of a vendor from another, whichever the
 /// vendor.
@@ -63,12 +67,10 @@ impl Instance {
                 self.name
             )));
         }
-        let mut violations = Vec::new();
-        self.policies.check(&mut violations);
-        match violations.first() {
-            Some(violation) => Err(Error::configuration(violation.to_string())),
-            None => Ok(()),
-        }
+        let mut reader = Reader::default();
+        self.policies.check(&mut reader);
+        ValidationError::check(reader.finish())
+            .map_err(|error| Error::configuration(error.to_string()))
     }
 }
 
@@ -111,9 +113,17 @@ pub fn missing(vendor: &str, key: &str) -> Error {
     ))
 }
 
+/// The error for a key that is not among the `known` ones; it names the
+/// nearest.
+#[must_use]
+pub fn unknown(key: &str, known: &[&str]) -> Error {
+    Error::configuration(decode::unknown_message(key, known))
+}
+
 /// Reads a vendor's configuration from a table. Any string in it may be
-/// `{ env = "VAR" }`; keys that it leaves out are filled from `env`, where
-/// that has their conventional [`variable`].
+/// `{ env = "VAR" }`; keys that it leaves out, or that are `null`, are filled
+/// from `env`, where that has their conventional [`variable`] and it is not
+/// blank: text, or a JSON object for a table.
 ///
 /// # Errors
 ///
@@ -126,24 +136,43 @@ pub fn read<C: VendorConfig>(
     let known = keys::<C>();
     for key in table.keys() {
         if !known.contains(&key.as_str()) {
-            return Err(Error::configuration(decode::unknown_message(key, known)));
+            return Err(unknown(key, known));
         }
     }
+    table.retain(|_, value| !value.is_null());
     for (key, value) in &mut table {
         resolve(key, value, env)?;
     }
-    for key in known {
-        let filled = || env(&variable(C::VENDOR, key)).filter(|v| !v.trim().is_empty());
-        if !table.contains_key(*key)
-            && let Some(value) = filled()
-        {
-            table.insert((*key).to_owned(), Value::String(value));
+    let mut filled = Vec::new();
+    for &key in known {
+        if table.contains_key(key) {
+            continue;
+        }
+        let variable = variable(C::VENDOR, key);
+        if let Some(value) = env(&variable).filter(|value| !value.trim().is_empty()) {
+            table.insert(key.to_owned(), written(value));
+            filled.push((key, variable));
         }
     }
     serde_path_to_error::deserialize(Value::Object(table)).map_err(|error| {
         let path = error.path().to_string();
-        Error::configuration(format!("`{path}`: {}", error.into_inner()))
+        let source = filled.iter().find(|(key, _)| *key == path);
+        let error = error.into_inner();
+        Error::configuration(match source {
+            Some((key, variable)) => format!("`{key}`, from {variable}: {error}"),
+            // The whole table, which has no name.
+            None if path == "." => error.to_string(),
+            None => format!("`{path}`: {error}"),
+        })
     })
+}
+
+/// A variable's value: a table where it is written as a JSON object, else text.
+fn written(value: String) -> Value {
+    match serde_json::from_str(&value) {
+        Ok(Value::Object(table)) => Value::Object(table),
+        _ => Value::String(value),
+    }
 }
 
 /// The keys of a configuration: the names of its struct's fields.
@@ -161,8 +190,15 @@ fn resolve(
     value: &mut Value,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(), Error> {
-    let Value::Object(table) = value else {
-        return Ok(());
+    let table = match value {
+        Value::Object(table) => table,
+        Value::Array(values) => {
+            return values
+                .iter_mut()
+                .enumerate()
+                .try_for_each(|(index, value)| resolve(&format!("{key}[{index}]"), value, env));
+        }
+        _ => return Ok(()),
     };
     if table.len() == 1
         && let Some(Value::String(name)) = table.get("env")

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::{
     Timestamp,
     decode::{Decode, Inherit, Reader, members},
-    validation::{Code, Violation},
+    validation::{Code, check_nesting},
 };
 
 /// The most characters that a message id may have.
@@ -73,9 +73,6 @@ macro_rules! objects {
             fn decode(value: Value, reader: &mut Reader) -> Option<Self> {
                 let mut object = Self::default();
                 for (key, value) in members(value, reader)? {
-                    if value.is_null() {
-                        continue;
-                    }
                     match key.as_str() {
                         $( key!($field $($key)?) => {
                             object.$field =
@@ -87,6 +84,21 @@ macro_rules! objects {
                     }
                 }
                 Some(object)
+            }
+        }
+
+        impl Check for $Name {
+            fn check(&self, reader: &mut Reader) {
+                $( reader.at(key!($field $($key)?), |r| self.$field.check(r)); )*
+                self.extra.check(reader);
+                for key in [$(key!($field $($key)?)),*] {
+                    if self.extra.contains_key(key) {
+                        reader.at(key, |r| r.violation(
+                            Code::Conflict,
+                            "has a field of its own: set that, not `extra`",
+                        ));
+                    }
+                }
             }
         }
 
@@ -358,41 +370,98 @@ impl Context {
     }
 
     /// Adds what the specification's rules find wrong.
-    pub(crate) fn check(&self, violations: &mut Vec<Violation>) {
-        if let Some(id) = &self.message_id {
-            let chars = id.chars().count();
-            let problem = if id.trim().is_empty() {
-                Some((
-                    Code::Required,
-                    "must not be empty; leave it out to have one made".to_owned(),
-                ))
-            } else if chars > MAX_MESSAGE_ID_CHARS {
-                Some((
-                    Code::TooLong,
-                    format!(
-                        "has {chars} characters; a message id has at most {MAX_MESSAGE_ID_CHARS}"
-                    ),
-                ))
-            } else {
-                None
-            };
-            if let Some((code, message)) = problem {
-                violations.push(Violation::new("context.message_id", code, message));
+    pub(crate) fn check(&self, reader: &mut Reader) {
+        reader.at("context", |reader| {
+            Check::check(self, reader);
+            if let Some(id) = &self.message_id {
+                reader.at("message_id", |r| check_message_id(id, r));
             }
-        }
-        let location = self.location.as_deref();
-        let degrees = [
-            ("latitude", location.and_then(|l| l.latitude), 90.0),
-            ("longitude", location.and_then(|l| l.longitude), 180.0),
-        ];
-        for (field, value, limit) in degrees {
-            if value.is_some_and(|v| !(-limit..=limit).contains(&v)) {
-                violations.push(Violation::new(
-                    format!("context.location.{field}"),
+            if let Some(location) = &self.location {
+                reader.at("location", |r| check_degrees(location, r));
+            }
+        });
+    }
+}
+
+fn check_message_id(id: &str, reader: &mut Reader) {
+    let chars = id.chars().count();
+    if id.trim().is_empty() {
+        reader.violation(
+            Code::Required,
+            "must not be empty; leave it out to have one made",
+        );
+    } else if chars > MAX_MESSAGE_ID_CHARS {
+        reader.violation(
+            Code::TooLong,
+            format!("has {chars} characters; a message id has at most {MAX_MESSAGE_ID_CHARS}"),
+        );
+    }
+}
+
+fn check_degrees(location: &Location, reader: &mut Reader) {
+    let degrees = [
+        ("latitude", location.latitude, 90.0),
+        ("longitude", location.longitude, 180.0),
+    ];
+    for (field, value, limit) in degrees {
+        if value.is_some_and(|v| v.is_finite() && v.abs() > limit) {
+            reader.at(field, |r| {
+                r.violation(
                     Code::OutOfRange,
                     format!("must be from -{limit} to {limit} degrees"),
-                ));
-            }
+                );
+            });
         }
+    }
+}
+
+/// What every value of a type has to satisfy so that it can be read back from
+/// its JSON. Decoded values do, except for their depth; built ones may not.
+trait Check {
+    fn check(&self, reader: &mut Reader);
+}
+
+macro_rules! always_fits {
+    ($($Type:ty),*) => {$(
+        impl Check for $Type {
+            fn check(&self, _: &mut Reader) {}
+        }
+    )*};
+}
+always_fits!(
+    String,
+    bool,
+    u32,
+    IpAddr,
+    Timestamp,
+    BTreeMap<String, bool>,
+    BTreeMap<String, Vec<String>>
+);
+
+impl Check for f64 {
+    fn check(&self, reader: &mut Reader) {
+        if !self.is_finite() {
+            reader.violation(Code::OutOfRange, "must be a finite number");
+        }
+    }
+}
+
+impl Check for Map<String, Value> {
+    fn check(&self, reader: &mut Reader) {
+        check_nesting(self, reader);
+    }
+}
+
+impl<T: Check> Check for Option<T> {
+    fn check(&self, reader: &mut Reader) {
+        if let Some(value) = self {
+            value.check(reader);
+        }
+    }
+}
+
+impl<T: Check> Check for Box<T> {
+    fn check(&self, reader: &mut Reader) {
+        self.as_ref().check(reader);
     }
 }

@@ -11,9 +11,10 @@ use crate::{
     validation::{Code, Violation},
 };
 
-/// Where the decoding stands, and what it found wrong.
-#[derive(Default)]
-pub(crate) struct Reader {
+/// Where the decoding or the checking of a value stands, and what it found
+/// wrong.
+#[derive(Debug, Default)]
+pub struct Reader {
     path: Vec<Cow<'static, str>>,
     violations: Vec<Violation>,
 }
@@ -44,11 +45,19 @@ impl Reader {
         self.at(key, |r| r.violation(Code::UnknownField, message));
     }
 
+    /// A reader that goes on from what was found before.
+    pub(crate) fn after(violations: Vec<Violation>) -> Self {
+        Self {
+            violations,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn finish(self) -> Vec<Violation> {
         self.violations
     }
 
-    fn mismatch<T>(&mut self, expected: &str, found: &Value) -> Option<T> {
+    pub(crate) fn mismatch<T>(&mut self, expected: &str, found: &Value) -> Option<T> {
         let found = match found {
             Value::Null => "null",
             Value::Bool(_) => "a boolean",
@@ -81,11 +90,12 @@ pub(crate) trait Decode: Sized {
 }
 
 /// The members of an object; `null` ones count as absent.
-pub(crate) fn members(value: Value, reader: &mut Reader) -> Option<Map<String, Value>> {
-    match value {
-        Value::Object(map) => Some(map),
-        other => reader.mismatch("an object", &other),
-    }
+pub(crate) fn members(
+    value: Value,
+    reader: &mut Reader,
+) -> Option<impl Iterator<Item = (String, Value)> + use<>> {
+    let map = Map::decode(value, reader)?;
+    Some(map.into_iter().filter(|(_, value)| !value.is_null()))
 }
 
 impl Decode for String {
@@ -163,9 +173,13 @@ impl Decode for Duration {
     }
 }
 
+/// A free dictionary: a `null` in it may mean something to a vendor.
 impl Decode for Map<String, Value> {
     fn decode(value: Value, reader: &mut Reader) -> Option<Self> {
-        members(value, reader)
+        match value {
+            Value::Object(map) => Some(map),
+            other => reader.mismatch("an object", &other),
+        }
     }
 }
 
@@ -173,9 +187,7 @@ impl<T: Decode> Decode for BTreeMap<String, T> {
     fn decode(value: Value, reader: &mut Reader) -> Option<Self> {
         let mut decoded = Self::new();
         for (key, value) in members(value, reader)? {
-            if !value.is_null()
-                && let Some(value) = reader.at(key.clone(), |r| T::decode(value, r))
-            {
+            if let Some(value) = reader.at(key.clone(), |r| T::decode(value, r)) {
                 decoded.insert(key, value);
             }
         }

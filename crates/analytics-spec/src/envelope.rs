@@ -10,6 +10,7 @@ use crate::{
     Alias, AnyEvent, Context, Delete, Event, Group, HttpResponse, Identify, Kind, KindSet, Page,
     Policies, Screen, Timestamp, Track, ValidationError,
     decode::{Decode, Reader, members},
+    event::sealed::Sealed as _,
     json::{self, Strict},
     validation::{Code, Violation},
 };
@@ -100,7 +101,8 @@ impl<E: Event> Input<E> {
     ///
     /// Everything that is wrong with it.
     pub fn from_json(json: &[u8]) -> Result<Self, ValidationError> {
-        Self::from_value(json::from_slice(json)?)
+        let Strict { value, duplicates } = json::from_slice(json)?;
+        Self::read(value, Reader::after(duplicates))
     }
 
     /// Like [`from_json`](Self::from_json), from a value.
@@ -109,20 +111,18 @@ impl<E: Event> Input<E> {
     ///
     /// Everything that is wrong with it.
     pub fn from_value(value: Value) -> Result<Self, ValidationError> {
-        let (input, mut violations) = decode_input(value, E::KINDS);
-        let Some(input) = input else {
-            ValidationError::check(violations)?;
-            // A reader without a result has said why.
-            return Err(ValidationError::new("$", Code::Malformed, "not an input"));
-        };
-        for violation in input.violations() {
-            // A field that could not be read is not missing as well.
-            if !violations.iter().any(|v| v.path == violation.path) {
-                violations.push(violation);
-            }
-        }
-        ValidationError::check(violations)?;
-        typed(input)
+        Self::read(value, Reader::default())
+    }
+
+    fn read(value: Value, mut reader: Reader) -> Result<Self, ValidationError> {
+        let read = Read::from(value, E::KINDS, &mut reader);
+        let mut violations = reader.finish();
+        let mut content = Reader::default();
+        read.check(&mut content);
+        let mut rules = content.finish();
+        rules.retain(|rule| !violations.iter().any(|found| explains(found, rule)));
+        violations.append(&mut rules);
+        read.finish(violations)
     }
 
     /// Checks the rules of the specification.
@@ -130,25 +130,18 @@ impl<E: Event> Input<E> {
     /// # Errors
     ///
     /// Every violation.
-    pub fn validate(&self) -> Result<(), ValidationError>
-    where
-        E: Clone,
-    {
-        ValidationError::check(self.clone().into_any().violations())
+    pub fn validate(&self) -> Result<(), ValidationError> {
+        let mut reader = Reader::default();
+        if let Some(policies) = &self.policies {
+            policies.check(&mut reader);
+        }
+        self.context.check(&mut reader);
+        self.event.check(&mut reader);
+        ValidationError::check(reader.finish())
     }
 }
 
 impl AnyInput {
-    fn violations(&self) -> Vec<Violation> {
-        let mut violations = Vec::new();
-        if let Some(policies) = &self.policies {
-            policies.check(&mut violations);
-        }
-        self.context.check(&mut violations);
-        self.event.check(&mut violations);
-        violations
-    }
-
     /// The message id; empty before the input is stamped.
     #[must_use]
     pub fn message_id(&self) -> &str {
@@ -162,88 +155,114 @@ impl<E: Event> From<E> for Input<E> {
     }
 }
 
-fn typed<E: Event>(input: AnyInput) -> Result<Input<E>, ValidationError> {
-    match E::from_any(input.event) {
-        Ok(event) => Ok(Input {
-            policies: input.policies,
-            context: input.context,
-            event,
-        }),
-        Err(other) => Err(wrong_kind(other.kind(), E::KINDS)),
+/// What of an input could be read.
+#[derive(Default)]
+struct Read {
+    policies: Option<Policies>,
+    context: Context,
+    event: Option<AnyEvent>,
+}
+
+impl Read {
+    fn from(value: Value, kinds: KindSet, reader: &mut Reader) -> Self {
+        let mut read = Self::default();
+        let keys = ["policies", "context"];
+        read.event = read_event(value, kinds, &keys, reader, |key, value, reader| {
+            if key == "policies" {
+                read.policies = Decode::decode(value, reader);
+            } else {
+                read.context = Decode::decode(value, reader).unwrap_or_default();
+            }
+        });
+        read
+    }
+
+    fn check(&self, reader: &mut Reader) {
+        if let Some(policies) = &self.policies {
+            policies.check(reader);
+        }
+        self.context.check(reader);
+        if let Some(event) = &self.event {
+            event.check(reader);
+        }
+    }
+
+    fn finish<E: Event>(self, violations: Vec<Violation>) -> Result<Input<E>, ValidationError> {
+        Ok(Input {
+            event: typed(self.event, violations)?,
+            policies: self.policies,
+            context: self.context,
+        })
     }
 }
 
-fn wrong_kind(found: Kind, expected: KindSet) -> ValidationError {
-    ValidationError::new(
-        "$",
-        Code::Conflict,
-        format!("expected {expected}, found {found}"),
-    )
+/// The event, unless there are violations.
+fn typed<E: Event>(
+    event: Option<AnyEvent>,
+    violations: Vec<Violation>,
+) -> Result<E, ValidationError> {
+    ValidationError::check(violations)?;
+    // A reader that returns no event, or one of another kind, has said why.
+    event
+        .and_then(|event| E::from_any(event).ok())
+        .ok_or_else(|| ValidationError::new("$", Code::Malformed, "could not be read"))
 }
 
-/// The one place where the envelope's keys are read.
-fn decode_input(value: Value, expected: KindSet) -> (Option<AnyInput>, Vec<Violation>) {
-    let mut reader = Reader::default();
-    let input = read_input(value, expected, &mut reader);
-    (input, reader.finish())
+/// Whether `rule` is broken only because of what `found` says: a field that
+/// could not be read is not missing as well.
+fn explains(found: &Violation, rule: &Violation) -> bool {
+    if found.code == Code::UnknownField {
+        return false;
+    }
+    let lies_in = |path: &str| found.path.strip_prefix(path)?.strip_prefix('.');
+    found.path == rule.path
+        || rule.code == Code::Required
+            && match rule.path.strip_suffix(".user_id") {
+                Some(event) => lies_in(event) == Some("anonymous_id"),
+                None => lies_in(&rule.path).is_some(),
+            }
 }
 
-fn read_input(value: Value, expected: KindSet, reader: &mut Reader) -> Option<AnyInput> {
-    const KEYS: [&str; 2] = ["policies", "context"];
-    let mut policies = None;
-    let mut context = Context::new();
+/// The one place where an envelope's keys are read: the `keys` that stand
+/// beside the event, with `read`, and the event.
+fn read_event(
+    value: Value,
+    kinds: KindSet,
+    keys: &[&'static str],
+    reader: &mut Reader,
+    mut read: impl FnMut(&'static str, Value, &mut Reader),
+) -> Option<AnyEvent> {
     let mut events = Vec::new();
     for (key, value) in members(value, reader)? {
-        if value.is_null() {
-            continue;
-        }
-        match (key.as_str(), Kind::from_key(&key)) {
-            ("policies", _) => {
-                policies = reader.at("policies", |r| Policies::decode(value, r));
-            }
-            ("context", _) => {
-                context = reader
-                    .at("context", |r| Context::decode(value, r))
-                    .unwrap_or_default();
-            }
-            (_, Some(kind)) => events.push((kind, value)),
-            (_, None) => {
-                let known: Vec<_> = KEYS
-                    .into_iter()
-                    .chain(expected.iter().map(Kind::as_str))
-                    .collect();
-                reader.unknown(key, &known);
-            }
+        if let Some(&key) = keys.iter().find(|known| **known == key) {
+            reader.at(key, |r| read(key, value, r));
+        } else if let Some(kind) = Kind::from_key(&key) {
+            events.push((kind, value));
+        } else {
+            let events = kinds.iter().map(Kind::as_str);
+            let known: Vec<_> = keys.iter().copied().chain(events).collect();
+            reader.unknown(key, &known);
         }
     }
-    let (kind, value) = match <[_; 1]>::try_from(events) {
-        Ok([event]) => event,
-        Err(events) if events.is_empty() => {
-            reader.violation(
-                Code::Required,
-                format!("there is no event: set one of {expected}"),
-            );
-            return None;
+    let found: KindSet = events.iter().map(|(kind, _)| *kind).collect();
+    let mut events = events.into_iter();
+    match (events.next(), events.next()) {
+        (None, _) => reader.violation(
+            Code::Required,
+            format!("there is no event: set one of {kinds}"),
+        ),
+        (Some(_), Some(_)) => reader.violation(
+            Code::Conflict,
+            format!("there are several events ({found}): an envelope holds one"),
+        ),
+        (Some((kind, _)), None) if !kinds.contains(kind) => {
+            reader.violation(Code::Conflict, format!("expected {kinds}, found {kind}"));
         }
-        Err(events) => {
-            let found: KindSet = events.iter().map(|(kind, _)| *kind).collect();
-            reader.violation(
-                Code::Conflict,
-                format!("there are several events ({found}): an envelope holds one"),
-            );
-            return None;
+        (Some((kind, value)), None) => {
+            return reader.at(kind.as_str(), |r| AnyEvent::decode(kind, value, r));
         }
-    };
-    if !expected.contains(kind) {
-        reader.violation(Code::Conflict, format!("expected {expected}, found {kind}"));
-        return None;
     }
-    let event = reader.at(kind.as_str(), |r| AnyEvent::decode(kind, value, r))?;
-    Some(Input {
-        policies,
-        context,
-        event,
-    })
+    None
 }
 
 impl<E: Event> Serialize for Input<E> {
@@ -263,34 +282,58 @@ impl<E: Event> Serialize for Input<E> {
 /// Reads the form only; [`Input::from_json`] also validates the content.
 impl<'de, E: Event> Deserialize<'de> for Input<E> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Strict(value) = Strict::deserialize(deserializer)?;
-        let (input, violations) = decode_input(value, E::KINDS);
-        ValidationError::check(violations).map_err(D::Error::custom)?;
-        let input = input.ok_or_else(|| D::Error::custom("not an input"))?;
-        typed(input).map_err(D::Error::custom)
+        let Strict { value, duplicates } = Strict::deserialize(deserializer)?;
+        let mut reader = Reader::after(duplicates);
+        Read::from(value, E::KINDS, &mut reader)
+            .finish(reader.finish())
+            .map_err(D::Error::custom)
     }
 }
 
-/// Whether an event reached its end well.
+/// How an event ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// The vendor accepted it.
     Success,
-    /// It did not.
+    /// The vendor did not accept it, or was not asked.
     Failure,
+}
+
+impl Status {
+    /// The status as it is written: `success` or `failure`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+        }
+    }
 }
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Success => "success",
-            Self::Failure => "failure",
-        })
+        f.pad(self.as_str())
+    }
+}
+
+impl Decode for Status {
+    fn decode(value: Value, reader: &mut Reader) -> Option<Self> {
+        let text = String::decode(value, reader)?;
+        let status = [Self::Success, Self::Failure]
+            .into_iter()
+            .find(|status| status.as_str() == text);
+        if status.is_none() {
+            reader.violation(Code::Format, "expected `success` or `failure`");
+        }
+        status
     }
 }
 
 /// An event with its outcome, on the way out.
+///
+/// Its JSON has the event under the name of its kind:
+/// `{"status": "failure", "identify": {"user_id": "u1"}, "response": {"status_code": 400}}`.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Output<E = AnyEvent> {
@@ -345,22 +388,24 @@ impl<E: Event> Serialize for Output<E> {
 
 impl<'de, E: Event> Deserialize<'de> for Output<E> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Strict(mut value) = Strict::deserialize(deserializer)?;
-        let mut take = |key| value.as_object_mut().and_then(|map| map.remove(key));
-        let status = take("status").ok_or_else(|| D::Error::missing_field("status"))?;
-        let status = Status::deserialize(status).map_err(D::Error::custom)?;
-        let response = take("response")
-            .map(Option::<HttpResponse>::deserialize)
-            .transpose()
-            .map_err(D::Error::custom)?
-            .flatten();
-        // What is left is an input's envelope with the event alone.
-        let (input, violations) = decode_input(value, E::KINDS);
-        ValidationError::check(violations).map_err(D::Error::custom)?;
-        let input = input.ok_or_else(|| D::Error::custom("not an output"))?;
-        let event = typed(input).map_err(D::Error::custom)?.event;
+        let Strict { value, duplicates } = Strict::deserialize(deserializer)?;
+        let mut reader = Reader::after(duplicates);
+        let (mut status, mut response) = (None, None);
+        let keys = ["status", "response"];
+        let event = read_event(value, E::KINDS, &keys, &mut reader, |key, value, reader| {
+            if key == "status" {
+                status = Some(Status::decode(value, reader));
+            } else {
+                response = HttpResponse::decode(value, reader);
+            }
+        });
+        if status.is_none() {
+            reader.at("status", |r| r.violation(Code::Required, "is missing"));
+        }
+        let event = typed(event, reader.finish()).map_err(D::Error::custom)?;
+        let status = status.flatten();
         Ok(Self {
-            status,
+            status: status.ok_or_else(|| D::Error::missing_field("status"))?,
             event,
             response,
         })

@@ -94,6 +94,7 @@ struct Inner {
 
 impl Error {
     /// An error that is retryable if errors of its kind usually pass.
+    #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Box::new(Inner {
             kind,
@@ -109,6 +110,7 @@ impl Error {
     }
 
     /// The configuration is wrong or incomplete.
+    #[must_use]
     pub fn configuration(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Configuration, message)
     }

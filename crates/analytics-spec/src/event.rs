@@ -7,14 +7,19 @@ use serde_json::{Map, Value};
 use crate::{
     Kind, KindSet,
     decode::{Decode, Reader, members},
-    validation::{Code, Violation},
+    validation::{Code, check_nesting},
 };
 
 /// The most characters that an id may have. Longer is an error, never a cut.
 pub const MAX_ID_CHARS: usize = 255;
 
-mod sealed {
-    pub trait Sealed {}
+pub(crate) mod sealed {
+    use crate::decode::Reader;
+
+    pub trait Sealed {
+        /// Adds what the specification's rules find wrong.
+        fn check(&self, reader: &mut Reader);
+    }
 }
 
 /// One of the seven events, or any of them ([`AnyEvent`]).
@@ -40,7 +45,8 @@ pub trait Event:
 
 /// From one list: the structs with their builders and their JSON, the
 /// [`Event`] implementations, and [`AnyEvent`]. A field is an *id* (optional
-/// text), *required* text (an argument of `new`), or a *dictionary*.
+/// text), *required* text (an argument of `new`), or a *dictionary*; the *rule*
+/// is what holds between them.
 macro_rules! events {
     ($(
         $(#[$doc:meta])*
@@ -48,6 +54,7 @@ macro_rules! events {
             ids { $( $(#[$id_doc:meta])* $id:ident )* }
             required { $( $(#[$required_doc:meta])* $required:ident )* }
             dictionaries { $( $(#[$dict_doc:meta])* $dict:ident one $entry:ident )* }
+            rule $rule:expr
         }
     )*) => {
         $(
@@ -108,7 +115,21 @@ macro_rules! events {
                 )*
             }
 
-            impl sealed::Sealed for $Event {}
+            impl sealed::Sealed for $Event {
+                fn check(&self, reader: &mut Reader) {
+                    let rule: fn(&Self, &mut Reader) = $rule;
+                    reader.at(Kind::$Event.as_str(), |reader| {
+                        $( if let Some(id) = &self.$id {
+                            reader.at(stringify!($id), |r| check_text(stringify!($id), id, r));
+                        } )*
+                        $( reader.at(stringify!($required), |r| {
+                            check_text(stringify!($required), &self.$required, r);
+                        }); )*
+                        $( reader.at(stringify!($dict), |r| check_nesting(&self.$dict, r)); )*
+                        rule(self, reader);
+                    });
+                }
+            }
 
             impl Event for $Event {
                 const KINDS: KindSet = KindSet::EMPTY.with(Kind::$Event);
@@ -133,9 +154,6 @@ macro_rules! events {
                 fn decode(value: Value, reader: &mut Reader) -> Option<Self> {
                     let mut event = Self::default();
                     for (key, value) in members(value, reader)? {
-                        if value.is_null() {
-                            continue;
-                        }
                         match key.as_str() {
                             $( stringify!($id) => {
                                 event.$id = reader.at(stringify!($id), |r| Decode::decode(value, r));
@@ -164,17 +182,6 @@ macro_rules! events {
                     Self::$Event(event)
                 }
             }
-
-            impl $Event {
-                /// Ids in range, and required text present.
-                fn check_fields(&self, violations: &mut Vec<Violation>) {
-                    let path = |field| format!("{}.{field}", Kind::$Event);
-                    $( if let Some(id) = &self.$id {
-                        check_text(id, || path(stringify!($id)), violations);
-                    } )*
-                    $( check_text(&self.$required, || path(stringify!($required)), violations); )*
-                }
-            }
         )*
 
         /// Any of the seven events.
@@ -187,7 +194,13 @@ macro_rules! events {
             )*
         }
 
-        impl sealed::Sealed for AnyEvent {}
+        impl sealed::Sealed for AnyEvent {
+            fn check(&self, reader: &mut Reader) {
+                match self {
+                    $( Self::$Event(event) => event.check(reader), )*
+                }
+            }
+        }
 
         impl Event for AnyEvent {
             const KINDS: KindSet = KindSet::ALL;
@@ -214,12 +227,6 @@ macro_rules! events {
                     $( Kind::$Event => $Event::decode(value, reader).map(Self::$Event), )*
                 }
             }
-
-            fn check_fields(&self, violations: &mut Vec<Violation>) {
-                match self {
-                    $( Self::$Event(event) => event.check_fields(violations), )*
-                }
-            }
         }
     };
 }
@@ -238,6 +245,7 @@ events! {
             /// What is known about the user: `email`, `first_name`, `plan`, ...
             traits one trait_
         }
+        rule check_says_something
     }
 
     /// What a user did.
@@ -258,6 +266,7 @@ events! {
             /// What is known about the user who did it.
             traits one trait_
         }
+        rule |e, r| check_somebody([&e.user_id, &e.anonymous_id], r)
     }
 
     /// Which group (company, team, account) a user belongs to.
@@ -276,6 +285,7 @@ events! {
             /// What is known about the group: `name`, `industry`, ...
             traits one trait_
         }
+        rule |e, r| check_somebody([&e.user_id, &e.anonymous_id], r)
     }
 
     /// Two ids are one user.
@@ -291,6 +301,7 @@ events! {
             /// What is known about the user.
             traits one trait_
         }
+        rule check_connects
     }
 
     /// A page that a user saw.
@@ -309,6 +320,7 @@ events! {
             /// What is known about the page: `url`, `category`, ...
             properties one property
         }
+        rule |e, r| check_somebody([&e.user_id, &e.anonymous_id], r)
     }
 
     /// A screen of an app that a user saw.
@@ -327,6 +339,7 @@ events! {
             /// What is known about the screen.
             properties one property
         }
+        rule |e, r| check_somebody([&e.user_id, &e.anonymous_id], r)
     }
 
     /// Forget a user: what is known about them is to be deleted.
@@ -340,6 +353,7 @@ events! {
             /// What a vendor may need to find the user, such as `email`.
             traits one trait_
         }
+        rule |_, _| {}
     }
 }
 
@@ -417,59 +431,53 @@ impl AnyEvent {
             .chain(self.user_id().map(Person::User))
             .chain(self.anonymous_id().map(Person::Anonymous))
     }
+}
 
-    /// Adds what the specification's rules find wrong.
-    pub(crate) fn check(&self, violations: &mut Vec<Violation>) {
-        self.check_fields(violations);
-        match self {
-            Self::Identify(e) => {
-                if e.user_id.is_none() && e.anonymous_id.is_none() && e.traits.is_empty() {
-                    violations.push(Violation::new(
-                        "identify",
-                        Code::Required,
-                        "says nothing: set user_id, anonymous_id or traits",
-                    ));
-                }
-            }
-            Self::Alias(e) => {
-                if !e.user_id.trim().is_empty() && e.user_id == e.previous_user_id {
-                    violations.push(Violation::new(
-                        "alias.previous_user_id",
-                        Code::Conflict,
-                        "is the same as user_id: an alias connects two different ids",
-                    ));
-                }
-            }
-            Self::Track(_) | Self::Group(_) | Self::Page(_) | Self::Screen(_) => {
-                if self.user_id().is_none() && self.anonymous_id().is_none() {
-                    violations.push(Violation::new(
-                        format!("{}.user_id", self.kind()),
-                        Code::Required,
-                        "whose event is it? Set user_id or anonymous_id",
-                    ));
-                }
-            }
-            Self::Delete(_) => {}
+/// Checks a text by its field's name. Ids are bounded; the names of events,
+/// pages, screens are not.
+fn check_text(field: &str, text: &str, reader: &mut Reader) {
+    if text.trim().is_empty() {
+        reader.violation(Code::Required, "must not be empty");
+    } else if field.ends_with("_id") && text.len() > MAX_ID_CHARS {
+        // Only where the bytes exceed can the characters.
+        let chars = text.chars().count();
+        if chars > MAX_ID_CHARS {
+            reader.violation(
+                Code::TooLong,
+                format!("has {chars} characters; an id has at most {MAX_ID_CHARS}"),
+            );
         }
     }
 }
 
-fn check_text(text: &str, path: impl Fn() -> String, violations: &mut Vec<Violation>) {
-    if text.trim().is_empty() {
-        violations.push(Violation::new(path(), Code::Required, "must not be empty"));
-        return;
+/// The rule of events that belong to somebody.
+fn check_somebody(ids: [&Option<String>; 2], reader: &mut Reader) {
+    if ids.iter().all(|id| id.is_none()) {
+        reader.at("user_id", |r| {
+            r.violation(
+                Code::Required,
+                "whose event is it? Set user_id or anonymous_id",
+            );
+        });
     }
-    // Counting characters is only needed where the bytes could exceed.
-    if text.len() > MAX_ID_CHARS {
-        let chars = text.chars().count();
-        // Names of events, pages and screens are texts, not ids.
-        let path = path();
-        if chars > MAX_ID_CHARS && path.ends_with("_id") {
-            violations.push(Violation::new(
-                path,
-                Code::TooLong,
-                format!("has {chars} characters; an id has at most {MAX_ID_CHARS}"),
-            ));
-        }
+}
+
+fn check_says_something(event: &Identify, reader: &mut Reader) {
+    if event.user_id.is_none() && event.anonymous_id.is_none() && event.traits.is_empty() {
+        reader.violation(
+            Code::Required,
+            "says nothing: set user_id, anonymous_id or traits",
+        );
+    }
+}
+
+fn check_connects(event: &Alias, reader: &mut Reader) {
+    if !event.user_id.trim().is_empty() && event.user_id == event.previous_user_id {
+        reader.at("previous_user_id", |r| {
+            r.violation(
+                Code::Conflict,
+                "is the same as user_id: an alias connects two different ids",
+            );
+        });
     }
 }

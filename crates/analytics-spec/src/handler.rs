@@ -1,6 +1,7 @@
 //! The specification bound to one integration, and what it registers on.
 
 use std::{
+    borrow::Cow,
     fmt,
     sync::{
         Arc,
@@ -12,7 +13,8 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     AnyEvent, AnyInput, AnyOutput, Attempt, Context, Delivery, Error, ErrorKind, Integration,
-    IntegrationExt, Kind, Output, Policies, RequestPolicy, Status,
+    IntegrationExt, Kind, Output, Policies, RequestPolicy, Status, ValidationError, decode::Reader,
+    integration::policy_for,
 };
 
 /// The name of an integration's workflow for a kind: `segment(analytics).Track`.
@@ -162,7 +164,7 @@ impl Config {
         self
     }
 
-    /// Checks the integration's name and kinds, and the policies.
+    /// Checks the integration's name and kinds, the policies, and the context.
     ///
     /// # Errors
     ///
@@ -170,13 +172,27 @@ impl Config {
     /// wrong.
     pub fn validate(&self) -> Result<(), Error> {
         let name = self.integration.name();
-        crate::config::Instance::new(name)
-            .policies(self.policies.clone())
-            .check()?;
-        if self.integration.supports().is_empty() {
-            return Err(Error::configuration("supports no kind of event").with_integration(name));
-        }
-        Ok(())
+        let check = || {
+            crate::config::Instance::new(name)
+                .policies(self.merged_policies())
+                .check()?;
+            if self.integration.supports().is_empty() {
+                return Err(Error::configuration("supports no kind of event"));
+            }
+            // It would make every event wrong.
+            let mut reader = Reader::default();
+            self.context.check(&mut reader);
+            ValidationError::check(reader.finish())
+                .map_err(|error| Error::configuration(error.to_string()))
+        };
+        check().map_err(|error| error.with_integration(name))
+    }
+
+    /// The handler's policies over the integration's.
+    fn merged_policies(&self) -> Policies {
+        let mut policies = self.policies.clone();
+        policies.inherit(&self.integration.policies());
+        policies
     }
 }
 
@@ -192,8 +208,8 @@ impl fmt::Debug for Config {
 
 /// The specification bound to one integration.
 ///
-/// Its life is register → init → ready → close; each step once. Clones are the
-/// same handler.
+/// Its life is register → init → ready → close; each step once, though one that
+/// failed may be taken again. Clones are the same handler.
 #[derive(Clone, Debug)]
 pub struct Handler(Arc<Shared>);
 
@@ -205,8 +221,21 @@ struct Shared {
 
 const NEW: u8 = 0;
 const REGISTERED: u8 = 1;
-const READY: u8 = 2;
-const CLOSED: u8 = 3;
+const STARTING: u8 = 2;
+const READY: u8 = 3;
+const CLOSED: u8 = 4;
+
+/// Takes back that a handler starts, if its integration fails to, or nobody
+/// waits for it any more.
+struct Starting<'a>(&'a AtomicU8);
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        let _ = self
+            .0
+            .compare_exchange(STARTING, REGISTERED, Ordering::AcqRel, Ordering::Acquire);
+    }
+}
 
 impl Handler {
     /// A handler of a valid configuration.
@@ -229,6 +258,11 @@ impl Handler {
     /// The handler was registered before, or the worker has one of that name.
     pub fn register(&self, worker: &mut dyn Worker) -> Result<(), Error> {
         self.step(NEW, REGISTERED, "register")?;
+        self.register_all(worker)
+            .inspect_err(|_| self.0.state.store(NEW, Ordering::Release))
+    }
+
+    fn register_all(&self, worker: &mut dyn Worker) -> Result<(), Error> {
         for kind in self.integration().supports().iter() {
             worker.register_workflow(Workflow {
                 name: workflow_name(self.name(), kind),
@@ -254,11 +288,14 @@ impl Handler {
     /// The handler is not registered or was initialised before, or the
     /// integration cannot.
     pub async fn init(&self) -> Result<(), Error> {
-        self.step(REGISTERED, READY, "initialise")?;
-        self.integration().init().await
+        self.step(REGISTERED, STARTING, "initialise")?;
+        let _starting = Starting(&self.0.state);
+        self.integration().init().await?;
+        self.0.state.store(READY, Ordering::Release);
+        Ok(())
     }
 
-    /// Ends the integration's work.
+    /// Ends the integration's work. The handler is closed even if that fails.
     ///
     /// # Errors
     ///
@@ -338,28 +375,27 @@ impl Handler {
     /// The handler's policies over the integration's.
     #[must_use]
     pub fn policies(&self) -> Policies {
-        let mut policies = self.0.config.policies.clone();
-        policies.inherit(&self.integration().policies());
-        policies
+        self.0.config.merged_policies()
     }
 
-    /// The policy for one input.
+    /// The policy for one input: its own where it may have one, then
+    /// [`policies`](Self::policies), then the defaults.
     #[must_use]
     pub fn request_policy(&self, input: &AnyInput) -> RequestPolicy {
-        let own = self.policies();
-        match &input.policies {
-            Some(policies) if self.integration().allows_policies_override() => {
-                let mut policies = policies.clone();
-                policies.inherit(&own);
-                policies.resolve()
-            }
-            _ => own.resolve(),
-        }
+        let may_override = self.integration().allows_policies_override();
+        policy_for(input, &self.policies(), may_override)
     }
 
-    /// Completes an input's context from the handler's.
-    pub fn complete(&self, input: &mut AnyInput) {
-        input.context.inherit(&self.0.config.context);
+    /// An input with its context completed from the handler's.
+    #[must_use]
+    pub fn complete<'a>(&self, input: &'a AnyInput) -> Cow<'a, AnyInput> {
+        let base = &self.0.config.context;
+        if base.is_empty() {
+            return Cow::Borrowed(input);
+        }
+        let mut input = input.clone();
+        input.context.inherit(base);
+        Cow::Owned(input)
     }
 
     /// The validation step.
@@ -368,33 +404,39 @@ impl Handler {
     ///
     /// What [`IntegrationExt::check`] finds; the handler is not ready.
     pub fn validate(&self, input: &AnyInput) -> Result<(), Error> {
-        self.ready()
-            .and_then(|()| self.integration().check(input))
+        self.admit(input)
             .inspect_err(|error| self.activity_failed(input, Step::Validation, error))
     }
 
-    /// One attempt of the request step.
+    /// One attempt of the request step. The input is validated again.
     ///
     /// # Errors
     ///
-    /// The handler is not ready, or the attempt's error.
+    /// What [`validate`](Self::validate) finds, or the attempt's error.
     pub async fn request(&self, attempt: &Attempt<'_>) -> Result<Delivery, Error> {
-        self.ready()?;
-        self.integration()
-            .deliver(attempt)
-            .await
-            .inspect_err(|error| self.activity_failed(attempt.input, Step::Request, error))
+        let outcome = match self.admit(attempt.input) {
+            Ok(()) => self.integration().deliver(attempt).await,
+            Err(error) => Err(error),
+        };
+        outcome.inspect_err(|error| self.activity_failed(attempt.input, Step::Request, error))
     }
 
     /// One attempt of the request step for several inputs: one outcome each.
+    /// The inputs are validated again, and those that are wrong left out.
     pub async fn request_batch(&self, attempts: &[Attempt<'_>]) -> Vec<Result<Delivery, Error>> {
-        if self.ready().is_err() {
-            return attempts
-                .iter()
-                .map(|_| self.ready().map(|()| Delivery::default()))
-                .collect();
+        let admitted: Vec<_> = attempts.iter().map(|a| self.admit(a.input)).collect();
+        let mut delivered = if admitted.iter().all(Result::is_ok) {
+            self.deliver_batch(attempts).await
+        } else {
+            let sound = attempts.iter().zip(&admitted).filter(|(_, a)| a.is_ok());
+            let sound: Vec<_> = sound.map(|(attempt, _)| *attempt).collect();
+            self.deliver_batch(&sound).await
         }
-        let outcomes = self.integration().deliver_batch(attempts).await;
+        .into_iter();
+        let outcome = |admitted: Result<(), Error>| {
+            admitted.and_then(|()| delivered.next().unwrap_or_else(|| Err(miscounted())))
+        };
+        let outcomes: Vec<_> = admitted.into_iter().map(outcome).collect();
         for (attempt, outcome) in attempts.iter().zip(&outcomes) {
             if let Err(error) = outcome
                 && error.kind() != ErrorKind::Deferred
@@ -403,6 +445,20 @@ impl Handler {
             }
         }
         outcomes
+    }
+
+    /// As many outcomes as attempts, even from an integration that cannot
+    /// count: nobody could tell whose they are.
+    async fn deliver_batch(&self, attempts: &[Attempt<'_>]) -> Vec<Result<Delivery, Error>> {
+        if attempts.is_empty() {
+            return Vec::new();
+        }
+        let outcomes = self.integration().deliver_batch(attempts).await;
+        if outcomes.len() == attempts.len() {
+            return outcomes;
+        }
+        let miscounted = || Err(miscounted().with_integration(self.name()));
+        attempts.iter().map(|_| miscounted()).collect()
     }
 
     /// Calls `on_workflow_error`: for engines, when an event failed for good.
@@ -421,13 +477,13 @@ impl Handler {
         }
     }
 
-    fn ready(&self) -> Result<(), Error> {
-        if self.is_ready() {
-            Ok(())
-        } else {
-            Err(Error::new(ErrorKind::Closed, "the handler is not ready")
-                .with_integration(self.name()))
+    /// Whether an input may go on to the integration.
+    fn admit(&self, input: &AnyInput) -> Result<(), Error> {
+        if !self.is_ready() {
+            let error = Error::new(ErrorKind::Closed, "the handler is not ready");
+            return Err(error.with_integration(self.name()));
         }
+        self.integration().check(input)
     }
 
     fn step(&self, from: u8, to: u8, what: &str) -> Result<(), Error> {
@@ -439,6 +495,7 @@ impl Handler {
                 let is = match state {
                     NEW => "not registered yet",
                     REGISTERED => "registered",
+                    STARTING => "being initialised",
                     READY => "initialised",
                     _ => "closed",
                 };
@@ -449,6 +506,13 @@ impl Handler {
                 .with_integration(self.name())
             })
     }
+}
+
+fn miscounted() -> Error {
+    Error::new(
+        ErrorKind::Internal,
+        "the integration gave another number of outcomes than it was given events",
+    )
 }
 
 fn call(hook: &Hook, name: &str, event: &AnyEvent, error: &Error) {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::{
     Alias, AnyInput, Clock, Delete, Error, ErrorKind, Event, Group, HttpResponse, Identify, Input,
     Kind, KindSet, Page, Policies, RequestPolicy, Screen, Track, ValidationError,
-    policies::Next,
+    policies::Retries,
     validation::{Code, Violation},
 };
 
@@ -211,10 +211,6 @@ pub fn deferred() -> Error {
     )
 }
 
-/// The longest that one event waits in all for delays that the vendor asked
-/// for, when nothing else bounds it.
-pub const MAX_RETRY_AFTER_TOTAL: Duration = Duration::from_secs(12 * 60 * 60);
-
 /// What every integration can do because of what it implements.
 #[async_trait]
 pub trait IntegrationExt: Integration {
@@ -252,15 +248,7 @@ pub trait IntegrationExt: Integration {
     /// The policy for one input: its own where it may have one, then the
     /// instance's, then the defaults.
     fn request_policy(&self, input: &AnyInput) -> RequestPolicy {
-        let own = self.policies();
-        match &input.policies {
-            Some(policies) if self.allows_policies_override() => {
-                let mut policies = policies.clone();
-                policies.inherit(&own);
-                policies.resolve()
-            }
-            _ => own.resolve(),
-        }
+        policy_for(input, &self.policies(), self.allows_policies_override())
     }
 
     /// Checks an input and delivers it, with retries by its policy.
@@ -270,47 +258,41 @@ pub trait IntegrationExt: Integration {
     ///
     /// # Errors
     ///
-    /// What [`check`](Self::check) finds, or the last attempt's error.
+    /// What [`check`](Self::check) finds, or the last attempt's error with the
+    /// progress of all attempts. Delays that the vendor asks for are waited for
+    /// up to [`MAX_ASKED`](crate::policies::MAX_ASKED).
     async fn send_with(&self, clock: &dyn Clock, input: &mut AnyInput) -> Result<Delivery, Error> {
         input.stamp(clock.now());
         self.check(input)?;
         let policy = self.request_policy(input);
-        let (mut number, mut counted, mut progress) = (1, 0, Progress::NONE);
-        let mut asked = Duration::ZERO;
+        let mut retries = Retries::new();
         loop {
-            let attempt = Attempt {
-                input,
-                number,
-                progress,
-                timeout: policy.single_attempt_timeout,
-            };
-            let error = match self.deliver(&attempt).await {
+            let error = match self.deliver(&retries.attempt(input, &policy)).await {
                 Ok(delivery) => return Ok(delivery),
                 Err(error) => error,
             };
-            let Next::Retry {
-                after,
-                counted: counts,
-            } = policy.next(counted, &error, clock.jitter())
-            else {
-                return Err(error);
-            };
-            if counts {
-                counted += 1;
-            } else {
-                asked = asked.saturating_add(after);
-                if asked > MAX_RETRY_AFTER_TOTAL {
-                    return Err(error);
-                }
+            match retries.failed(&error, &policy, clock.jitter()) {
+                // There is no earlier event here that one could wait for.
+                Some(pause) if error.kind() != ErrorKind::Deferred => clock.sleep(pause).await,
+                _ => return Err(error.with_progress(retries.progress)),
             }
-            progress = progress.max(error.progress());
-            number += 1;
-            clock.sleep(after).await;
         }
     }
 }
 
 impl<I: Integration + ?Sized> IntegrationExt for I {}
+
+/// The policy for one input, over the policies that hold where it is handled.
+pub(crate) fn policy_for(input: &AnyInput, base: &Policies, may_override: bool) -> RequestPolicy {
+    match &input.policies {
+        Some(own) if may_override => {
+            let mut policies = own.clone();
+            policies.inherit(base);
+            policies.resolve()
+        }
+        _ => base.resolve(),
+    }
+}
 
 /// The seven calls, on whatever takes events: an integration alone, or a
 /// client that carries them to several.

@@ -1,47 +1,96 @@
-//! JSON read strictly: a key that stands twice in one object is an error.
+//! JSON read strictly: a key that stands twice in one object is a violation.
 //! Elsewhere the last one wins, and what the first one said is lost.
 
-use std::fmt;
+use std::{cell::RefCell, fmt};
 
 use serde::{
     Deserialize, Deserializer,
     de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, map::Entry};
 
-use crate::validation::{Code, ValidationError};
+use crate::validation::{Code, ValidationError, Violation};
 
-/// What marks a duplicate key among serde's messages.
-const DUPLICATE: &str = "the key stands twice: ";
-
-/// A JSON value without duplicate keys.
-pub(crate) struct Strict(pub(crate) Value);
+/// A JSON value, and what stands twice in it.
+pub(crate) struct Strict {
+    pub(crate) value: Value,
+    pub(crate) duplicates: Vec<Violation>,
+}
 
 /// Reads one JSON value from `bytes`.
-pub(crate) fn from_slice(bytes: &[u8]) -> Result<Value, ValidationError> {
-    match serde_json::from_slice::<Strict>(bytes) {
-        Ok(Strict(value)) => Ok(value),
-        Err(error) => {
-            let message = error.to_string();
-            let code = if message.starts_with(DUPLICATE) {
-                Code::DuplicateKey
-            } else {
-                Code::Malformed
-            };
-            Err(ValidationError::new("$", code, message))
-        }
-    }
+pub(crate) fn from_slice(bytes: &[u8]) -> Result<Strict, ValidationError> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| ValidationError::new("$", Code::Malformed, error.to_string()))
 }
 
 impl<'de> Deserialize<'de> for Strict {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Seed.deserialize(deserializer).map(Self)
+        let duplicates = RefCell::default();
+        let seed = Seed {
+            place: None,
+            duplicates: &duplicates,
+        };
+        let value = seed.deserialize(deserializer)?;
+        Ok(Self {
+            value,
+            duplicates: duplicates.into_inner(),
+        })
     }
 }
 
-struct Seed;
+/// Where a value stands: a list through the stack, so that only a duplicate
+/// costs an allocation.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    parent: Option<&'a Place<'a>>,
+    key: Key<'a>,
+}
 
-impl<'de> DeserializeSeed<'de> for Seed {
+#[derive(Clone, Copy)]
+enum Key<'a> {
+    Name(&'a str),
+    Index(usize),
+}
+
+impl Place<'_> {
+    fn path(&self) -> String {
+        let key = match self.key {
+            Key::Name(name) => name.to_owned(),
+            Key::Index(index) => index.to_string(),
+        };
+        match self.parent {
+            Some(parent) => format!("{}.{key}", parent.path()),
+            None => key,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Seed<'a> {
+    place: Option<&'a Place<'a>>,
+    duplicates: &'a RefCell<Vec<Violation>>,
+}
+
+impl<'a> Seed<'a> {
+    fn place(self, key: Key<'a>) -> Place<'a> {
+        Place {
+            parent: self.place,
+            key,
+        }
+    }
+
+    fn below<'b>(self, place: &'b Place<'b>) -> Seed<'b>
+    where
+        'a: 'b,
+    {
+        Seed {
+            place: Some(place),
+            ..self
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Seed<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -49,7 +98,7 @@ impl<'de> DeserializeSeed<'de> for Seed {
     }
 }
 
-impl<'de> Visitor<'de> for Seed {
+impl<'de> Visitor<'de> for Seed<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -86,21 +135,47 @@ impl<'de> Visitor<'de> for Seed {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let mut values = Vec::new();
-        while let Some(value) = seq.next_element_seed(Self)? {
-            values.push(value);
+        loop {
+            let place = self.place(Key::Index(values.len()));
+            match seq.next_element_seed(self.below(&place))? {
+                Some(value) => values.push(value),
+                None => return Ok(Value::Array(values)),
+            }
         }
-        Ok(Value::Array(values))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some(key) = access.next_key::<String>()? {
-            let value = access.next_value_seed(Self)?;
-            if map.contains_key(&key) {
-                return Err(de::Error::custom(format_args!("{DUPLICATE}`{key}`")));
+            if key == NUMBER && map.is_empty() && numbers_are_texts() {
+                let text = access.next_value::<String>()?;
+                let number = text.parse().map_err(de::Error::custom)?;
+                return Ok(Value::Number(number));
             }
-            map.insert(key, value);
+            let place = self.place(Key::Name(&key));
+            let value = access.next_value_seed(self.below(&place))?;
+            match map.entry(key) {
+                Entry::Vacant(entry) => {
+                    entry.insert(value);
+                }
+                Entry::Occupied(entry) => {
+                    let path = self.place(Key::Name(entry.key())).path();
+                    let message = "stands twice: which one is meant?";
+                    let violation = Violation::new(path, Code::DuplicateKey, message);
+                    self.duplicates.borrow_mut().push(violation);
+                }
+            }
         }
         Ok(Value::Object(map))
     }
+}
+
+/// How `serde_json` hands out a number under its feature
+/// `arbitrary_precision`: as an object with this one key.
+const NUMBER: &str = "$serde_json::private::Number";
+
+/// Whether that feature is on. Any crate of a program can turn it on for all
+/// of them; only then is there a number that no `f64` holds.
+fn numbers_are_texts() -> bool {
+    serde_json::from_str::<Value>("1e999").is_ok()
 }

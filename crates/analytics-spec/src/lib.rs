@@ -42,6 +42,7 @@
 //! | [`mod@integration`] | [`Integration`], what a vendor implements |
 //! | [`mod@handler`] | [`Handler`] and [`Worker`], what engines run |
 //! | [`mod@config`] | configuration by key, file and environment variable |
+//! | [`mod@clock`] | time and chance, injected |
 
 pub mod clock;
 pub mod config;
@@ -77,7 +78,7 @@ pub use integration::{Attempt, Calls, Delivery, Integration, IntegrationExt, Pro
 pub use jiff::Timestamp;
 pub use kind::{Kind, KindSet};
 pub use nearest::nearest;
-pub use policies::{ActivityPolicy, Policies, RequestPolicy, RetryPolicy};
+pub use policies::{ActivityPolicy, Policies, RequestPolicy, Retries, RetryPolicy};
 pub use response::HttpResponse;
 pub use secret::Secret;
 /// A free dictionary: traits, properties, and whatever else is JSON.

@@ -4,13 +4,20 @@
 /// to a third of the letters may be wrong.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = plain(name);
+    let letters = wanted.chars().count();
     candidates
         .into_iter()
-        .map(|candidate| {
-            let distance = strsim::damerau_levenshtein(&wanted, &plain(candidate));
-            (distance, candidate)
+        .filter_map(|candidate| {
+            let plain = plain(candidate);
+            let most = candidate.chars().count().max(3) / 3;
+            // The comparison takes memory by the product of both lengths, and
+            // the name may be anybody's.
+            if letters.abs_diff(plain.chars().count()) > most {
+                return None;
+            }
+            let distance = strsim::damerau_levenshtein(&wanted, &plain);
+            (distance <= most).then_some((distance, candidate))
         })
-        .filter(|(distance, candidate)| *distance <= candidate.chars().count().max(3) / 3)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
@@ -34,5 +41,12 @@ mod tests {
         assert_eq!(nearest("evnet", known), Some("event"));
         assert_eq!(nearest("colour", known), None);
         assert_eq!(nearest("", known), None);
+    }
+
+    #[test]
+    fn does_not_compare_what_cannot_be_near() {
+        // Compared, this would take minutes.
+        let name = "x".repeat(1_000_000);
+        assert_eq!(nearest(&name, ["anonymous_id"; 1_000]), None);
     }
 }

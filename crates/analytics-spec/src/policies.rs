@@ -11,9 +11,9 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::{
-    Error, ErrorKind,
+    AnyInput, Attempt, Error, ErrorKind, Progress,
     decode::{Decode, Inherit, Reader, members},
-    validation::{Code, Violation},
+    validation::Code,
 };
 
 /// Policies of the steps that a workflow takes.
@@ -85,15 +85,15 @@ impl Policies {
     /// Everything that is wrong with them, with paths below `policies`.
     pub fn from_value(value: Value) -> Result<Self, crate::ValidationError> {
         let mut reader = Reader::default();
-        let decoded = reader.at("policies", |r| Self::decode(value, r));
-        let mut violations = reader.finish();
-        let policies = decoded.unwrap_or_default();
-        policies.check(&mut violations);
-        crate::ValidationError::check(violations).map(|()| policies)
+        let policies = reader
+            .at("policies", |r| Self::decode(value, r))
+            .unwrap_or_default();
+        policies.check(&mut reader);
+        crate::ValidationError::check(reader.finish()).map(|()| policies)
     }
 
     /// Adds what cannot be obeyed.
-    pub(crate) fn check(&self, violations: &mut Vec<Violation>) {
+    pub(crate) fn check(&self, reader: &mut Reader) {
         let Some(request) = &self.request else { return };
         let retry = request.retry_policy.as_ref();
         let durations = [
@@ -107,42 +107,45 @@ impl Policies {
                 retry.and_then(|r| r.maximum_interval),
             ),
         ];
-        for (field, duration) in durations {
-            if duration.is_some_and(|d| d.is_zero() || d > LONGEST) {
-                violations.push(Violation::new(
-                    format!("policies.request.{field}"),
-                    Code::OutOfRange,
-                    "must be longer than zero and at most a year",
-                ));
+        reader.at("policies.request", |reader| {
+            for (field, duration) in durations {
+                if duration.is_some_and(|d| d.is_zero() || d > LONGEST) {
+                    reader.at(field, |r| {
+                        r.violation(
+                            Code::OutOfRange,
+                            "must be longer than zero and at most a year",
+                        );
+                    });
+                }
             }
-        }
-        if retry
-            .and_then(|r| r.backoff_coefficient)
-            .is_some_and(|c| !c.is_finite() || c < 1.0)
-        {
-            violations.push(Violation::new(
-                "policies.request.retry_policy.backoff_coefficient",
-                Code::OutOfRange,
-                "must be at least 1",
-            ));
-        }
+            let coefficient = retry.and_then(|r| r.backoff_coefficient);
+            if coefficient.is_some_and(|c| !c.is_finite() || c < 1.0) {
+                reader.at("retry_policy.backoff_coefficient", |r| {
+                    r.violation(Code::OutOfRange, "must be at least 1");
+                });
+            }
+        });
     }
 
-    /// The request's policy with every gap filled.
+    /// The request's policy with every gap filled. The longest pause, if it is
+    /// not given, is never shorter than the first.
     #[must_use]
     pub fn resolve(&self) -> RequestPolicy {
         let default = RequestPolicy::default();
         let request = self.request.clone().unwrap_or_default();
         let retry = request.retry_policy.unwrap_or_default();
+        let initial_interval = retry.initial_interval.unwrap_or(default.initial_interval);
         RequestPolicy {
             single_attempt_timeout: request
                 .single_attempt_timeout
                 .unwrap_or(default.single_attempt_timeout),
-            initial_interval: retry.initial_interval.unwrap_or(default.initial_interval),
+            initial_interval,
             backoff_coefficient: retry
                 .backoff_coefficient
                 .unwrap_or(default.backoff_coefficient),
-            maximum_interval: retry.maximum_interval.unwrap_or(default.maximum_interval),
+            maximum_interval: retry
+                .maximum_interval
+                .unwrap_or_else(|| default.maximum_interval.max(initial_interval)),
             maximum_attempts: retry.maximum_attempts.unwrap_or(default.maximum_attempts),
             non_retryable_error_types: retry.non_retryable_error_types.unwrap_or_default(),
         }
@@ -319,7 +322,74 @@ impl RequestPolicy {
             * self.backoff_coefficient.powi(doublings))
         .min(longest);
         Duration::try_from_secs_f64(interval * (0.5 + jitter.clamp(0.0, 1.0) / 2.0))
-            .unwrap_or(self.maximum_interval)
+            .map_or(self.maximum_interval, |pause| {
+                pause.min(self.maximum_interval)
+            })
+    }
+}
+
+/// How far the attempts at one event have come: a state machine that every
+/// driver of retries steps through, and a durable one stores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Retries {
+    /// Attempts that were made.
+    pub made: u32,
+    /// Those of them that count towards the maximum.
+    pub counted: u32,
+    /// What they got through.
+    pub progress: Progress,
+    /// For how long the vendor asked to wait, in all.
+    pub asked: Duration,
+}
+
+/// The longest that one event waits in all for delays that the vendor asked
+/// for.
+pub const MAX_ASKED: Duration = Duration::from_secs(12 * 60 * 60);
+
+impl Retries {
+    /// Before the first attempt.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The next attempt.
+    #[must_use]
+    pub fn attempt<'a>(&self, input: &'a AnyInput, policy: &RequestPolicy) -> Attempt<'a> {
+        Attempt {
+            input,
+            number: self.made.saturating_add(1),
+            progress: self.progress,
+            timeout: policy.single_attempt_timeout,
+        }
+    }
+
+    /// Takes an attempt's failure: the pause before the next attempt, or
+    /// `None` if the failure is final.
+    #[must_use]
+    pub fn failed(
+        &mut self,
+        error: &Error,
+        policy: &RequestPolicy,
+        jitter: f64,
+    ) -> Option<Duration> {
+        self.progress = self.progress.max(error.progress());
+        let next = policy.next(self.counted, error, jitter);
+        if error.kind() != ErrorKind::Deferred {
+            self.made = self.made.saturating_add(1);
+        }
+        match next {
+            Next::GiveUp => None,
+            Next::Retry { after, counted } => {
+                if counted {
+                    self.counted = self.counted.saturating_add(1);
+                } else {
+                    self.asked = self.asked.saturating_add(after);
+                }
+                (self.asked <= MAX_ASKED).then_some(after)
+            }
+        }
     }
 }
 
@@ -359,9 +429,6 @@ macro_rules! decode_fields {
             fn decode(value: Value, reader: &mut Reader) -> Option<Self> {
                 let mut decoded = Self::default();
                 for (key, value) in members(value, reader)? {
-                    if value.is_null() {
-                        continue;
-                    }
                     match key.as_str() {
                         $( stringify!($field) => {
                             decoded.$field = reader.at(stringify!($field), |r| Decode::decode(value, r));

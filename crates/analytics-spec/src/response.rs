@@ -1,29 +1,53 @@
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-/// What a vendor answered.
+use crate::{
+    Code,
+    decode::{Decode, Reader},
+};
+
+/// What a vendor answered to the last request of an event.
 ///
-/// Where an event took several requests, it is the last one's answer.
+/// ```
+/// # use analytics_spec::HttpResponse;
+/// let response = HttpResponse::new(429)
+///     .header("Retry-After", "3")
+///     .body("slow down");
+/// assert_eq!(
+///     serde_json::to_string(&response)?,
+///     r#"{"status_code":429,"headers":{"retry-after":["3"]},"body":"slow down"}"#
+/// );
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct HttpResponse {
     /// The HTTP status code.
     pub status_code: u16,
     /// Every header, its name in lower case, with all its values.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "or_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub headers: BTreeMap<String, Vec<String>>,
-    /// JSON where the vendor answered JSON, else a string; absent if empty.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// JSON where the vendor answered JSON, else a string; absent if empty or
+    /// `null`.
+    #[serde(default, skip_serializing_if = "is_nothing")]
     pub body: Option<Value>,
-    /// The body was longer than what is kept here.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    /// Whether the body was longer than what is kept here.
+    #[serde(
+        default,
+        deserialize_with = "or_default",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
     pub truncated: bool,
 }
 
 impl HttpResponse {
-    /// An answer without headers and body.
+    /// An answer of this status, without headers and body.
     #[must_use]
     pub fn new(status_code: u16) -> Self {
         Self {
@@ -42,14 +66,15 @@ impl HttpResponse {
         self
     }
 
-    /// Sets the body: JSON, or text as a JSON string.
+    /// Sets the body: JSON, or text as a JSON string. `null` is no body.
     #[must_use]
     pub fn body(mut self, body: impl Into<Value>) -> Self {
-        self.body = Some(body.into());
+        self.body = Some(body.into()).filter(|body| !body.is_null());
         self
     }
 
-    /// Whether the status is 2xx, which alone does not mean success.
+    /// Whether the status is 2xx. That alone is no success: many vendors say
+    /// in the body of a 200 what they refuse.
     #[must_use]
     pub fn is_2xx(&self) -> bool {
         (200..300).contains(&self.status_code)
@@ -61,9 +86,33 @@ impl HttpResponse {
         self.headers.get(name)?.first().map(String::as_str)
     }
 
-    /// A member of a JSON object body.
+    /// A member of the body, if that is a JSON object.
     #[must_use]
     pub fn field(&self, key: &str) -> Option<&Value> {
         self.body.as_ref()?.get(key)
     }
+}
+
+impl Decode for HttpResponse {
+    fn decode(value: Value, reader: &mut Reader) -> Option<Self> {
+        if !value.is_object() {
+            return reader.mismatch("an object", &value);
+        }
+        serde_json::from_value(value)
+            .map_err(|error| reader.violation(Code::Type, error.to_string()))
+            .ok()
+    }
+}
+
+fn is_nothing(body: &Option<Value>) -> bool {
+    body.as_ref().is_none_or(Value::is_null)
+}
+
+/// Reads `null` as what is absent.
+fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }

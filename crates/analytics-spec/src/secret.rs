@@ -7,14 +7,12 @@ use serde::{Deserialize, Deserializer};
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
-/// What stands where a secret was.
-pub(crate) const REDACTED: &str = "[redacted]";
-
 impl Secret {
     /// What stands where a secret was.
-    pub const REDACTED: &'static str = REDACTED;
+    pub const REDACTED: &'static str = "[redacted]";
 
     /// Keeps `value` secret.
+    #[must_use]
     pub fn new(value: impl Into<String>) -> Self {
         Self(value.into())
     }
@@ -40,13 +38,13 @@ impl<S: Into<String>> From<S> for Secret {
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(REDACTED)
+        f.write_str(Self::REDACTED)
     }
 }
 
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(REDACTED)
+        f.write_str(Self::REDACTED)
     }
 }
 
@@ -70,6 +68,12 @@ impl<'de> Deserialize<'de> for Secret {
                 Err(E::custom("expected a string, found a number"))
             }
             fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<Secret, E> {
+                self.visit_i64(0)
+            }
+            fn visit_i128<E: serde::de::Error>(self, _: i128) -> Result<Secret, E> {
+                self.visit_i64(0)
+            }
+            fn visit_u128<E: serde::de::Error>(self, _: u128) -> Result<Secret, E> {
                 self.visit_i64(0)
             }
             fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<Secret, E> {

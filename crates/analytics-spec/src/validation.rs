@@ -4,6 +4,9 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::decode::Reader;
 
 /// What kind of rule a violation breaks. The codes are stable; programs may
 /// match on them.
@@ -25,7 +28,7 @@ pub enum Code {
     Required,
     /// More characters than allowed.
     TooLong,
-    /// More bytes or more entries than allowed.
+    /// More bytes, entries or levels than allowed.
     TooLarge,
     /// A number outside its range.
     OutOfRange,
@@ -77,6 +80,7 @@ pub struct Violation {
 
 impl Violation {
     /// A broken rule at a path.
+    #[must_use]
     pub fn new(path: impl Into<String>, code: Code, message: impl Into<String>) -> Self {
         Self {
             path: path.into(),
@@ -101,6 +105,7 @@ pub struct ValidationError {
 
 impl ValidationError {
     /// One broken rule.
+    #[must_use]
     pub fn new(path: impl Into<String>, code: Code, message: impl Into<String>) -> Self {
         Violation::new(path, code, message).into()
     }
@@ -152,3 +157,32 @@ impl fmt::Display for ValidationError {
 }
 
 impl std::error::Error for ValidationError {}
+
+/// How many levels of arrays and objects a value in a dictionary may have.
+/// JSON readers stop at about 128; the envelopes around need some of them.
+pub const MAX_LEVELS: usize = 100;
+
+/// Adds the entries of a dictionary that no reader would read back.
+pub(crate) fn check_nesting(dictionary: &Map<String, Value>, reader: &mut Reader) {
+    for (key, value) in dictionary {
+        if !has_at_most(MAX_LEVELS, value) {
+            reader.at(key.clone(), |r| {
+                r.violation(
+                    Code::TooLarge,
+                    format!("has more than {MAX_LEVELS} levels of arrays and objects"),
+                );
+            });
+        }
+    }
+}
+
+/// Whether `value` has at most so many levels. Goes no deeper than that.
+fn has_at_most(levels: usize, value: &Value) -> bool {
+    let inner = levels.checked_sub(1);
+    let fits = |value| inner.is_some_and(|levels| has_at_most(levels, value));
+    match value {
+        Value::Array(values) => inner.is_some() && values.iter().all(fits),
+        Value::Object(map) => inner.is_some() && map.values().all(fits),
+        _ => true,
+    }
+}

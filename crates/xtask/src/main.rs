@@ -1,2 +1,53 @@
-//! The project's own commands.
-fn main() {}
+//! The project's own commands: `cargo xtask` lists them.
+
+mod cargo;
+mod check;
+mod table;
+mod test;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  test [ARGS]   run the workspace's tests; ARGS go to cargo test
+  check         everything else that CI checks: formatting, clippy for every
+                package and feature alone, documentation, generated tables
+  table         write the README's table of vendors and kinds anew
+";
+
+/// What a command comes to.
+type Outcome = Result<(), String>;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let command = args.next().unwrap_or_default();
+    let rest: Vec<String> = args.collect();
+    let outcome = match command.as_str() {
+        "test" => test::run(&rest),
+        "check" => check::run(),
+        "table" => table::write(),
+        "" | "help" | "--help" | "-h" => {
+            say(HELP);
+            Ok(())
+        }
+        other => Err(format!("there is no command `{other}`\n\n{HELP}")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            warn(&format!("xtask: {problem}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "a command's output")]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+#[expect(clippy::print_stderr, reason = "a command's progress and errors")]
+fn warn(text: &str) {
+    eprintln!("{text}");
+}

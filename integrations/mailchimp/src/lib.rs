@@ -1,1 +1,24 @@
-//! Stub.
+#![doc = include_str!("../README.md")]
+
+mod config;
+mod delete;
+mod group;
+mod identify;
+mod language;
+mod member;
+mod merge;
+mod outcome;
+#[cfg(test)]
+mod testing;
+mod track;
+mod vendor;
+
+pub use analytics_spec::{
+    Calls, Context, Delete, Error, ErrorKind, Group, Identify, Input, Output, Track,
+};
+pub use config::{Config, RegulationType};
+pub use vendor::MailchimpVendor;
+
+/// A Mailchimp audience: an [`Integration`](analytics_spec::Integration), and
+/// by itself a client with retries.
+pub type Mailchimp = analytics_http::Client<MailchimpVendor>;

@@ -1,10 +1,9 @@
 //! <https://segment.com/docs/connections/spec/alias/>
 
-use analytics_http::Step;
-use analytics_spec::{Alias, AnyInput, Error};
+use analytics_spec::{Alias, AnyInput};
 use serde::Serialize;
 
-use crate::{message, vendor::Route};
+use crate::message::Message;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -12,9 +11,9 @@ struct Call<'a> {
     previous_id: &'a str,
 }
 
-pub(crate) fn step(input: &AnyInput, event: &Alias) -> Result<Step<Route>, Error> {
+pub(crate) fn message<'a>(input: &'a AnyInput, event: &'a Alias) -> impl Serialize + 'a {
     let call = Call {
         previous_id: &event.previous_user_id,
     };
-    message::step(input, call, Some(&event.traits))
+    Message::new(input, call, Some(&event.traits))
 }

@@ -3,7 +3,7 @@
 use analytics_http::{BaseUrl, Client};
 use analytics_spec::{
     Error, Kind, Secret,
-    config::{Instance, VendorConfig, missing},
+    config::{Instance, VendorConfig},
     integration::Support,
 };
 use serde::{Deserialize, Serialize};
@@ -158,9 +158,6 @@ impl VendorConfig for Config {
     }
 
     fn build_as(self, instance: Instance) -> Result<Segment, Error> {
-        if self.write_key.is_blank() {
-            return Err(missing(Self::VENDOR, "write_key"));
-        }
         Client::new(SegmentVendor::new(self)?, instance)
     }
 }

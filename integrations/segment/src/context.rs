@@ -2,8 +2,34 @@
 //!
 //! <https://segment.com/docs/connections/spec/common/#context>
 
-use analytics_spec::{Context, Map, Value};
-use serde::{Serialize, Serializer, ser::Error as _, ser::SerializeMap};
+use analytics_spec::{
+    Context, Map, Value,
+    context::{App, Cloud, Device, Subscription},
+};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+/// Writes each value that there is under Segment's name, and then what
+/// else stands there, unless its name is one that has been written.
+macro_rules! write_object {
+    ($serializer:ident, $extra:expr, { $($key:literal: $value:expr,)* }) => {{
+        let mut map = $serializer.serialize_map(None)?;
+        $(
+            if let Some(value) = &$value {
+                map.serialize_entry($key, value)?;
+            }
+        )*
+        for (key, value) in $extra {
+            let is_written = match key.as_str() {
+                $( $key => $value.is_some(), )*
+                _ => false,
+            };
+            if !is_written {
+                map.serialize_entry(key, value)?;
+            }
+        }
+        map.end()
+    }};
+}
 
 /// A context as Segment has it. What Segment does not know goes along under
 /// its own name in camel case, and Segment ignores it.
@@ -13,37 +39,18 @@ pub(crate) struct SegmentContext<'a> {
     pub(crate) traits: Option<&'a Map<String, Value>>,
 }
 
-const APP: &[(&str, &str)] = &[("build_id", "build")];
-const DEVICE: &[(&str, &str)] = &[("advertising_id", "advertisingId")];
-const CLOUD: &[(&str, &str)] = &[("project_id", "projectId"), ("account_id", "accountId")];
-const SUBSCRIPTION: &[(&str, &str)] = &[
-    ("account_id", "accountId"),
-    ("subscription_id", "subscriptionId"),
-    ("increment_by", "incrementBy"),
-];
-
 impl Serialize for SegmentContext<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let c = self.context;
-        let mut map = serializer.serialize_map(None)?;
-        let mut taken = Vec::new();
-        macro_rules! entries {
-            ($($key:literal: $value:expr,)*) => {$(
-                if let Some(value) = &$value {
-                    map.serialize_entry($key, value)?;
-                    taken.push($key);
-                }
-            )*};
-        }
-        entries! {
+        write_object!(serializer, &c.extra, {
             "ip": c.ip,
             "userAgent": c.user_agent,
             "locale": c.locale,
             "timezone": c.timezone,
             "library": c.library,
-            "app": renamed(c.app.as_ref(), APP).map_err(S::Error::custom)?,
+            "app": c.app.as_deref().map(Renamed),
             "campaign": c.campaign,
-            "device": renamed(c.device.as_ref(), DEVICE).map_err(S::Error::custom)?,
+            "device": c.device.as_deref().map(Renamed),
             "location": c.location,
             "network": c.network,
             "os": c.os,
@@ -51,40 +58,57 @@ impl Serialize for SegmentContext<'_> {
             "referrer": c.referrer,
             "screen": c.screen,
             "traits": self.traits,
-            "cloud": renamed(c.cloud.as_ref(), CLOUD).map_err(S::Error::custom)?,
+            "cloud": c.cloud.as_deref().map(Renamed),
             "git": c.git,
-            "subscription":
-                renamed(c.subscription.as_ref(), SUBSCRIPTION).map_err(S::Error::custom)?,
+            "subscription": c.subscription.as_deref().map(Renamed),
             "meta": c.meta,
             "flags": c.flags,
             "params": c.params,
-        }
-        for (key, value) in &c.extra {
-            // A key that stands twice loses what it says first.
-            if !taken.contains(&key.as_str()) {
-                map.serialize_entry(key, value)?;
-            }
-        }
-        map.end()
+        })
     }
 }
 
-/// An object with some of its keys under Segment's names. Where the object has
-/// such a name as well, the specification's field wins.
-fn renamed(
-    object: Option<&impl Serialize>,
-    names: &[(&str, &str)],
-) -> Result<Option<Value>, serde_json::Error> {
-    let Some(object) = object else {
-        return Ok(None);
-    };
-    let mut value = serde_json::to_value(object)?;
-    if let Value::Object(map) = &mut value {
-        for (ours, segments) in names {
-            if let Some(value) = map.remove(*ours) {
-                map.insert((*segments).to_owned(), value);
+/// An object of the context, some keys of which Segment calls otherwise.
+struct Renamed<'a, T>(&'a T);
+
+macro_rules! renamed {
+    ($($Name:ident { $($key:literal: $field:ident,)* })*) => {$(
+        impl Serialize for Renamed<'_, $Name> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let object = self.0;
+                write_object!(serializer, &object.extra, { $($key: object.$field,)* })
             }
         }
+    )*};
+}
+
+renamed! {
+    App {
+        "name": name,
+        "version": version,
+        "build": build_id,
     }
-    Ok(Some(value))
+    Cloud {
+        "provider": provider,
+        "service": service,
+        "region": region,
+        "projectId": project_id,
+        "accountId": account_id,
+    }
+    Device {
+        "id": id,
+        "manufacturer": manufacturer,
+        "model": model,
+        "name": name,
+        "type": type_,
+        "version": version,
+        "advertisingId": advertising_id,
+    }
+    Subscription {
+        "accountId": account_id,
+        "subscriptionId": subscription_id,
+        "event": event,
+        "value": value,
+        "incrementBy": increment_by,
+    }
 }

@@ -3,11 +3,10 @@
 //!
 //! <https://docs.segmentapis.com/tag/Deletion-and-Suppression>
 
-use analytics_http::Step;
-use analytics_spec::{Delete, Error};
+use analytics_spec::Delete;
+use serde::Serialize;
 
-use crate::vendor::Route;
-
-pub(crate) fn step(event: &Delete) -> Result<Step<Route>, Error> {
-    Step::json(Route::Regulations, &event.user_id)
+/// One of the regulation's `subjectIds`.
+pub(crate) fn subject(event: &Delete) -> impl Serialize + '_ {
+    &event.user_id
 }

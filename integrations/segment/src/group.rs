@@ -1,10 +1,9 @@
 //! <https://segment.com/docs/connections/spec/group/>
 
-use analytics_http::Step;
-use analytics_spec::{AnyInput, Error, Group, Map, Value};
+use analytics_spec::{AnyInput, Group, Map, Value};
 use serde::Serialize;
 
-use crate::{message, vendor::Route};
+use crate::message::Message;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -14,10 +13,10 @@ struct Call<'a> {
     traits: &'a Map<String, Value>,
 }
 
-pub(crate) fn step(input: &AnyInput, event: &Group) -> Result<Step<Route>, Error> {
+pub(crate) fn message<'a>(input: &'a AnyInput, event: &'a Group) -> impl Serialize + 'a {
     let call = Call {
         group_id: &event.group_id,
         traits: &event.traits,
     };
-    message::step(input, call, None)
+    Message::new(input, call, None)
 }

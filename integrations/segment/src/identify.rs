@@ -1,10 +1,9 @@
 //! <https://segment.com/docs/connections/spec/identify/>
 
-use analytics_http::Step;
-use analytics_spec::{AnyInput, Error, Identify, Map, Value};
+use analytics_spec::{AnyInput, Identify, Map, Value};
 use serde::Serialize;
 
-use crate::{message, vendor::Route};
+use crate::message::Message;
 
 #[derive(Serialize)]
 struct Call<'a> {
@@ -12,9 +11,9 @@ struct Call<'a> {
     traits: &'a Map<String, Value>,
 }
 
-pub(crate) fn step(input: &AnyInput, event: &Identify) -> Result<Step<Route>, Error> {
+pub(crate) fn message<'a>(input: &'a AnyInput, event: &'a Identify) -> impl Serialize + 'a {
     let call = Call {
         traits: &event.traits,
     };
-    message::step(input, call, None)
+    Message::new(input, call, None)
 }

@@ -1,10 +1,29 @@
 //! What the six messages of the tracking API have in common.
 
-use analytics_http::{Step, request::to_json};
-use analytics_spec::{AnyEvent, AnyInput, Error, Map, Timestamp, Value};
-use serde::Serialize;
+use std::fmt;
 
-use crate::{context::SegmentContext, vendor::Route};
+use analytics_spec::{AnyEvent, AnyInput, Map, Timestamp, Value};
+use serde::{Serialize, Serializer};
+
+use crate::{alias, context::SegmentContext, delete, group, identify, page, screen, track};
+
+/// What an event is in the body of its request.
+pub(crate) struct Body<'a>(pub(crate) &'a AnyInput);
+
+impl Serialize for Body<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let input = self.0;
+        match &input.event {
+            AnyEvent::Identify(event) => identify::message(input, event).serialize(serializer),
+            AnyEvent::Track(event) => track::message(input, event).serialize(serializer),
+            AnyEvent::Group(event) => group::message(input, event).serialize(serializer),
+            AnyEvent::Alias(event) => alias::message(input, event).serialize(serializer),
+            AnyEvent::Page(event) => page::message(input, event).serialize(serializer),
+            AnyEvent::Screen(event) => screen::message(input, event).serialize(serializer),
+            AnyEvent::Delete(event) => delete::subject(event).serialize(serializer),
+        }
+    }
+}
 
 /// A message of the tracking API: the common fields around the call's own.
 ///
@@ -15,7 +34,7 @@ pub(crate) struct Message<'a, C> {
     r#type: &'static str,
     message_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    timestamp: Option<String>,
+    timestamp: Option<Iso8601>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -25,30 +44,49 @@ pub(crate) struct Message<'a, C> {
     context: SegmentContext<'a>,
 }
 
-/// The step that sends a call; `traits` are the user's, where the call itself
-/// has no place for them.
-pub(crate) fn step(
-    input: &AnyInput,
-    call: impl Serialize,
-    traits: Option<&Map<String, Value>>,
-) -> Result<Step<Route>, Error> {
-    let event: &AnyEvent = &input.event;
-    let message = Message {
-        r#type: input.kind().as_str(),
-        message_id: input.message_id(),
-        timestamp: input.context.timestamp.map(iso8601),
-        user_id: event.user_id(),
-        anonymous_id: event.anonymous_id(),
-        call,
-        context: SegmentContext {
-            context: &input.context,
-            traits: traits.filter(|traits| !traits.is_empty()),
-        },
-    };
-    Ok(Step::new(Route::Batch, to_json(&message)?))
+impl<'a, C> Message<'a, C> {
+    /// A call's message; `traits` are the user's, where the call itself has no
+    /// place for them.
+    pub(crate) fn new(
+        input: &'a AnyInput,
+        call: C,
+        traits: Option<&'a Map<String, Value>>,
+    ) -> Self {
+        Self {
+            r#type: input.kind().as_str(),
+            message_id: input.message_id(),
+            timestamp: input.context.timestamp.map(Iso8601),
+            user_id: input.event.user_id(),
+            anonymous_id: input.event.anonymous_id(),
+            call,
+            context: SegmentContext {
+                context: &input.context,
+                traits: traits.filter(|traits| !traits.is_empty()),
+            },
+        }
+    }
+}
+
+/// What stamping adds to an input that is not stamped yet.
+pub(crate) fn unstamped_bytes(input: &AnyInput) -> usize {
+    const MESSAGE_ID: usize = "01890a5d-ac96-774b-bcce-b302099a8057".len();
+    const TIMESTAMP: usize = r#""timestamp":"2026-03-01T12:00:00.000Z","#.len();
+    let missing = |is_missing, bytes| if is_missing { bytes } else { 0 };
+    missing(input.context.message_id.is_none(), MESSAGE_ID)
+        + missing(input.context.timestamp.is_none(), TIMESTAMP)
 }
 
 /// ISO 8601 in UTC with milliseconds, as Segment's own libraries write it.
-pub(crate) fn iso8601(timestamp: Timestamp) -> String {
-    format!("{timestamp:.3}")
+pub(crate) struct Iso8601(pub(crate) Timestamp);
+
+impl fmt::Display for Iso8601 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3}", self.0)
+    }
+}
+
+impl Serialize for Iso8601 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }

@@ -25,19 +25,25 @@ pub(crate) fn tracking(response: &HttpResponse) -> Reading {
 
 /// The Public API's answer: a regulation's id, or errors.
 ///
+/// A regulation with one id that it does not take is refused as a whole: the
+/// other people's are sent without it.
+///
 /// <https://docs.segmentapis.com/tag/Deletion-and-Suppression>
 pub(crate) fn regulation(response: &HttpResponse) -> Reading {
-    let verdict = classify(response).and_then(|()| {
-        let id = response
-            .field("data")
-            .and_then(|data| data.get("regulateId"));
-        match id {
-            Some(_) => Ok(()),
-            None => Err(Refusal::permanent(
-                ErrorKind::RequestRejected,
-                format!("{}: the answer names no regulation", message(response)),
-            )),
-        }
-    });
+    let verdict = classify(response)
+        .map_err(|refusal| match response.status_code {
+            400 | 422 => refusal.split(),
+            _ => refusal,
+        })
+        .and_then(|()| {
+            let data = response.field("data");
+            match data.and_then(|data| data.get("regulateId")?.as_str()) {
+                Some(id) if !id.is_empty() => Ok(()),
+                _ => Err(Refusal::permanent(
+                    ErrorKind::RequestRejected,
+                    format!("{}: the answer names no regulation", message(response)),
+                )),
+            }
+        });
     Reading::All(verdict)
 }

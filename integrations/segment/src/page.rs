@@ -1,16 +1,15 @@
 //! <https://segment.com/docs/connections/spec/page/>
 
-use analytics_http::Step;
-use analytics_spec::{AnyInput, Error, Map, Page, Value};
+use analytics_spec::{AnyInput, Map, Page, Value};
 use serde::Serialize;
 
-use crate::{message, vendor::Route};
+use crate::message::Message;
 
 /// A page's or a screen's call. The category stands among the properties, and
 /// Segment's libraries send it beside the name too.
 #[derive(Serialize)]
 pub(crate) struct Call<'a> {
-    pub(crate) name: &'a str,
+    name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     category: Option<&'a str>,
     #[serde(skip_serializing_if = "Map::is_empty")]
@@ -27,6 +26,6 @@ impl<'a> Call<'a> {
     }
 }
 
-pub(crate) fn step(input: &AnyInput, event: &Page) -> Result<Step<Route>, Error> {
-    message::step(input, Call::new(&event.name, &event.properties), None)
+pub(crate) fn message<'a>(input: &'a AnyInput, event: &'a Page) -> impl Serialize + 'a {
+    Message::new(input, Call::new(&event.name, &event.properties), None)
 }

@@ -1,10 +1,10 @@
 //! <https://segment.com/docs/connections/spec/screen/>
 
-use analytics_http::Step;
-use analytics_spec::{AnyInput, Error, Screen};
+use analytics_spec::{AnyInput, Screen};
+use serde::Serialize;
 
-use crate::{message, page::Call, vendor::Route};
+use crate::{message::Message, page::Call};
 
-pub(crate) fn step(input: &AnyInput, event: &Screen) -> Result<Step<Route>, Error> {
-    message::step(input, Call::new(&event.name, &event.properties), None)
+pub(crate) fn message<'a>(input: &'a AnyInput, event: &'a Screen) -> impl Serialize + 'a {
+    Message::new(input, Call::new(&event.name, &event.properties), None)
 }

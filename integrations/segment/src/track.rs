@@ -1,10 +1,9 @@
 //! <https://segment.com/docs/connections/spec/track/>
 
-use analytics_http::Step;
-use analytics_spec::{AnyInput, Error, Map, Track, Value};
+use analytics_spec::{AnyInput, Map, Track, Value};
 use serde::Serialize;
 
-use crate::{message, vendor::Route};
+use crate::message::Message;
 
 #[derive(Serialize)]
 struct Call<'a> {
@@ -13,10 +12,10 @@ struct Call<'a> {
     properties: &'a Map<String, Value>,
 }
 
-pub(crate) fn step(input: &AnyInput, event: &Track) -> Result<Step<Route>, Error> {
+pub(crate) fn message<'a>(input: &'a AnyInput, event: &'a Track) -> impl Serialize + 'a {
     let call = Call {
         event: &event.event,
         properties: &event.properties,
     };
-    message::step(input, call, Some(&event.traits))
+    Message::new(input, call, Some(&event.traits))
 }

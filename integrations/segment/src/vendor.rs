@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use analytics_http::{
     BaseUrl, HttpVendor, Limits, Reading, Sending, Step,
-    request::{basic, bearer, encode, json, wrap},
+    request::{basic, bearer, encode, json, json_len, wrap},
 };
 use analytics_spec::{
     ActivityPolicy, AnyEvent, AnyInput, Code, Error, HttpResponse, Kind, KindSet, Map, Policies,
@@ -17,8 +17,10 @@ use http::{HeaderValue, Method, Request};
 use serde_json::json;
 
 use crate::{
-    Config, alias, config::Region, delete, group, identify, message::iso8601, outcome, page,
-    screen, track,
+    Config,
+    config::Region,
+    message::{Body, Iso8601, unstamped_bytes},
+    outcome,
 };
 
 /// The most bytes of one message. Segment answers 200 to a larger one, and
@@ -64,8 +66,11 @@ impl SegmentVendor {
     ///
     /// # Errors
     ///
-    /// A credential or a URL cannot be used.
+    /// A credential is missing, or it or a URL cannot be used.
     pub fn new(config: Config) -> Result<Self, Error> {
+        if config.write_key.is_blank() {
+            return Err(missing(Config::VENDOR, "write_key"));
+        }
         let (tracking, public_api) = match config.region {
             Region::Us => ("https://api.segment.io", "https://api.segmentapis.com"),
             Region::Eu => (
@@ -80,6 +85,11 @@ impl SegmentVendor {
         let tracking = base(&config.base_url, tracking)?;
         let public_api = base(&config.public_api_base_url, public_api)?;
         let regulations = match &config.source_id {
+            Some(source) if source.trim().is_empty() => {
+                return Err(Error::configuration(
+                    "`source_id` is blank: set it, or leave it out to delete from every source",
+                ));
+            }
             Some(source) => format!("/regulations/sources/{}", encode(source)),
             None => "/regulations".to_owned(),
         };
@@ -115,8 +125,12 @@ impl HttpVendor for SegmentVendor {
     }
 
     fn validate(&self, input: &AnyInput) -> Result<(), ValidationError> {
-        let mut violations = Vec::new();
         let kind = input.kind();
+        // A delete sends nothing of the event but the id.
+        if kind == Kind::Delete {
+            return Ok(());
+        }
+        let mut violations = Vec::new();
         let event = &input.event;
         if let AnyEvent::Identify(identify) = event
             && identify.user_id.is_none()
@@ -140,19 +154,14 @@ impl HttpVendor for SegmentVendor {
                 ));
             }
         }
-        // A delete sends nothing of the event but the id.
-        if kind != Kind::Delete
-            && let Ok(steps) = self.steps(input)
-            && let Some(step) = steps
-                .iter()
-                .find(|step| step.body.len() > MAX_MESSAGE_BYTES)
-        {
+        // What cannot be counted cannot be written either: `steps` says so.
+        let bytes = json_len(&Body(input)).unwrap_or(0) + unstamped_bytes(input);
+        if bytes > MAX_MESSAGE_BYTES {
             violations.push(Violation::new(
                 kind.as_str(),
                 Code::TooLarge,
                 format!(
-                    "is {} bytes as Segment's message; Segment takes at most {MAX_MESSAGE_BYTES}",
-                    step.body.len()
+                    "is {bytes} bytes as Segment's message; Segment takes at most {MAX_MESSAGE_BYTES}"
                 ),
             ));
         }
@@ -160,20 +169,15 @@ impl HttpVendor for SegmentVendor {
     }
 
     fn steps(&self, input: &AnyInput) -> Result<Vec<Step<Route>>, Error> {
-        let step = match &input.event {
-            AnyEvent::Identify(event) => identify::step(input, event),
-            AnyEvent::Track(event) => track::step(input, event),
-            AnyEvent::Group(event) => group::step(input, event),
-            AnyEvent::Alias(event) => alias::step(input, event),
-            AnyEvent::Page(event) => page::step(input, event),
-            AnyEvent::Screen(event) => screen::step(input, event),
+        let route = match input.kind() {
             // Without the token, the request would go out without credentials.
-            AnyEvent::Delete(_) if self.public_api_auth.is_none() => {
-                Err(Error::unsupported(Kind::Delete, Self::VENDOR))
+            Kind::Delete if self.public_api_auth.is_none() => {
+                return Err(Error::unsupported(Kind::Delete, Self::VENDOR));
             }
-            AnyEvent::Delete(event) => delete::step(event),
+            Kind::Delete => Route::Regulations,
+            _ => Route::Batch,
         };
-        step.map(|step| vec![step])
+        Ok(vec![Step::json(route, &Body(input))?])
     }
 
     fn limits(&self, route: &Route) -> Limits {
@@ -202,7 +206,7 @@ impl HttpVendor for SegmentVendor {
             Route::Batch => {
                 let end = format!(
                     r#"],"sentAt":"{}","writeKey":{}}}"#,
-                    iso8601(sending.at),
+                    Iso8601(sending.at),
                     self.write_key_json.expose(),
                 );
                 let body = wrap(r#"{"batch":["#, bodies, &end);

@@ -1,0 +1,59 @@
+//! Who may still bring events. Whoever is on the way in when the engine begins
+//! to close is either waited for or told that it is closed; nobody is told
+//! that an event was accepted which no lane will see.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+
+use tokio::sync::Notify;
+
+/// The way in. Everything is sequentially consistent: who enters counts itself
+/// and then looks whether the gate is closed, who closes does the reverse.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    is_closed: AtomicBool,
+    is_sealed: AtomicBool,
+    entering: AtomicUsize,
+    sealed: Notify,
+}
+
+impl Gate {
+    /// Counts somebody who comes in, also if the gate is closed; whoever does
+    /// calls [`leave`](Self::leave).
+    pub(crate) fn enter(&self) {
+        self.entering.fetch_add(1, SeqCst);
+    }
+
+    pub(crate) fn leave(&self) {
+        self.entering.fetch_sub(1, SeqCst);
+    }
+
+    /// Lets nobody else in.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, SeqCst);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(SeqCst)
+    }
+
+    /// Whether nobody comes in any more, and nobody is on the way.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.is_closed() && self.entering.load(SeqCst) == 0
+    }
+
+    /// Turns those back who are on the way in.
+    pub(crate) fn seal(&self) {
+        self.close();
+        self.is_sealed.store(true, SeqCst);
+        self.sealed.notify_waiters();
+    }
+
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.is_sealed.load(SeqCst)
+    }
+
+    /// Completes when the gate is sealed after this call.
+    pub(crate) fn sealed(&self) -> impl Future<Output = ()> + '_ {
+        self.sealed.notified()
+    }
+}

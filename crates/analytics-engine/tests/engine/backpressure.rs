@@ -1,0 +1,167 @@
+//! A store that is full.
+
+use std::sync::Arc;
+
+use analytics_engine::{Engine, MemoryStore};
+use analytics_spec::{ErrorKind, Track};
+use futures::FutureExt as _;
+
+use crate::support::{Ends, Vendor, engine, event, ms, secs};
+
+async fn with_room(vendor: &Arc<Vendor>, max_events: usize, max_bytes: usize) -> Engine {
+    engine()
+        .integration(Arc::clone(vendor) as Arc<dyn analytics_spec::Integration>)
+        .store(Arc::new(MemoryStore::new(max_events, max_bytes)))
+        .build()
+        .await
+        .unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn enqueue_waits_for_room_and_try_enqueue_does_not() {
+    let vendor = Arc::new(Vendor::new("a").hold());
+    let engine = with_room(&vendor, 2, 1_000_000).await;
+    engine.enqueue(event("u1", "1")).await.unwrap();
+    engine.try_enqueue(event("u1", "2")).unwrap();
+    let error = engine.try_enqueue(event("u1", "3")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Full);
+    assert!(error.to_string().contains("the queue is full"), "{error}");
+    let waits = tokio::time::timeout(secs(60), engine.enqueue(event("u1", "4"))).await;
+    assert!(waits.is_err());
+
+    let enqueue = engine.enqueue(event("u1", "5"));
+    let release = async {
+        tokio::time::sleep(secs(1)).await;
+        vendor.release();
+    };
+    let (receipt, ()) = tokio::join!(enqueue, release);
+    receipt.unwrap();
+    engine.flush(secs(1)).await.unwrap();
+    assert_eq!(vendor.names(), ["1", "2", "5"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn room_is_counted_in_bytes_as_well() {
+    let vendor = Arc::new(Vendor::new("a").hold());
+    let engine = with_room(&vendor, 1000, 10_000).await;
+    let large = || event("u1", "large").property("text", "x".repeat(1900));
+    let mut accepted = 0;
+    let error = loop {
+        match engine.try_enqueue(large()) {
+            Ok(_) => accepted += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((accepted, error.kind()), (4, ErrorKind::Full));
+    // What is small still fits.
+    engine.try_enqueue(event("u1", "small")).unwrap();
+    vendor.release();
+    engine.flush(secs(1)).await.unwrap();
+    engine.try_enqueue(large()).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_larger_than_the_store_waits_until_it_is_alone() {
+    let vendor = Arc::new(Vendor::new("a").takes(secs(1)));
+    let engine = with_room(&vendor, 1000, 2000).await;
+    engine.enqueue(event("u1", "small")).await.unwrap();
+    let huge = event("u1", "huge").property("text", "x".repeat(100_000));
+    let error = engine.try_enqueue(huge.clone()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Full);
+    engine.enqueue(huge).await.unwrap();
+    engine.enqueue(event("u1", "small again")).await.unwrap();
+    engine.flush(secs(10)).await.unwrap();
+    assert_eq!(vendor.names(), ["small", "huge", "small again"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_enqueue_that_is_dropped_while_it_waits_leaves_no_trace() {
+    let vendor = Arc::new(Vendor::new("a").hold());
+    let engine = with_room(&vendor, 10, 3000).await;
+    let large = || event("u1", "large").property("text", "x".repeat(2000));
+    engine.enqueue(large()).await.unwrap();
+    for _ in 0..100 {
+        // It has the room for an event, and waits for that of its bytes.
+        assert!(engine.enqueue(large()).now_or_never().is_none());
+    }
+    for n in 0..3 {
+        engine.try_enqueue(event("u1", format!("{n}"))).unwrap();
+    }
+    vendor.release();
+    assert!(
+        engine.close(secs(1)).await.is_empty(),
+        "nobody is on the way in"
+    );
+    assert_eq!(vendor.names(), ["large", "0", "1", "2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn room_is_given_back_when_the_slowest_integration_is_done() {
+    let (slow, fast) = (
+        Arc::new(Vendor::new("slow").takes(secs(1))),
+        Arc::new(Vendor::new("fast")),
+    );
+    let engine = engine()
+        .integration(slow.clone())
+        .integration(fast.clone())
+        .store(Arc::new(MemoryStore::new(1, 1_000_000)))
+        .build()
+        .await
+        .unwrap();
+    engine.enqueue(event("u1", "1")).await.unwrap();
+    tokio::time::sleep(ms(999)).await;
+    assert_eq!(fast.names(), ["1"]);
+    assert!(engine.try_enqueue(event("u1", "2")).is_err());
+    tokio::time::sleep(ms(2)).await;
+    engine.try_enqueue(event("u1", "2")).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_small_window_delivers_everything() {
+    let vendor = Arc::new(Vendor::new("a").batches(7, 3).takes(ms(1)));
+    let ends = Ends::default();
+    let engine = engine()
+        .integration(vendor.clone())
+        .on_settled(ends.observer())
+        .window_bytes(1)
+        .linger(ms(1))
+        .build()
+        .await
+        .unwrap();
+    for n in 0..200 {
+        engine
+            .enqueue(event(&format!("u{}", n % 5), format!("{n}")))
+            .await
+            .unwrap();
+    }
+    engine.flush(secs(10)).await.unwrap();
+    ends.assert_once();
+    assert_eq!(ends.count(), 200);
+}
+
+/// An observer may put something in again; it must not wait for itself.
+#[tokio::test(start_paused = true)]
+async fn an_observer_may_enqueue() {
+    let cell: Arc<std::sync::OnceLock<Engine>> = Arc::default();
+    let inner = Arc::clone(&cell);
+    let vendor = Arc::new(Vendor::new("a"));
+    let engine = engine()
+        .integration(vendor.clone())
+        .on_settled(move |settled| {
+            if settled.input.event.user_id() == Some("first") {
+                inner
+                    .get()
+                    .unwrap()
+                    .try_enqueue(Track::new("again").user_id("second"))
+                    .unwrap();
+            }
+        })
+        .build()
+        .await
+        .unwrap();
+    let engine = cell.get_or_init(|| engine);
+    engine.enqueue(event("first", "first")).await.unwrap();
+    tokio::time::sleep(ms(1)).await;
+    assert_eq!(vendor.names(), ["first", "again"]);
+    assert!(engine.close(secs(1)).await.is_empty());
+}

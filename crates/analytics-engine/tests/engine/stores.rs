@@ -1,0 +1,197 @@
+//! Stores that fail.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use analytics_engine::{
+    MemoryStore, Store,
+    store::{Pulled, Seq, Settlement},
+};
+use analytics_spec::{AnyInput, Error, ErrorKind};
+use async_trait::async_trait;
+
+use crate::support::{Ends, Vendor, engine, event, ms, secs};
+
+/// Memory, behind a disk that is full, broken or stuck.
+#[derive(Debug, Default)]
+struct Disk {
+    memory: MemoryStore,
+    failing_pulls: AtomicUsize,
+    failing_settles: AtomicUsize,
+    is_stuck: AtomicBool,
+    panics: AtomicBool,
+}
+
+fn next_fails(count: &AtomicUsize) -> bool {
+    count
+        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
+        .is_ok()
+}
+
+fn broken() -> Error {
+    Error::new(ErrorKind::Internal, "the disk is broken")
+}
+
+#[async_trait]
+impl Store for Disk {
+    async fn append(&self, input: AnyInput, lanes: &[Arc<str>]) -> Result<Seq, Error> {
+        self.memory.append(input, lanes).await
+    }
+
+    fn try_append(&self, input: AnyInput, lanes: &[Arc<str>]) -> Result<Seq, Error> {
+        self.memory.try_append(input, lanes)
+    }
+
+    async fn pull(&self, lane: &str, after: Seq, max_bytes: usize) -> Result<Pulled, Error> {
+        if next_fails(&self.failing_pulls) {
+            return Err(broken());
+        }
+        self.memory.pull(lane, after, max_bytes).await
+    }
+
+    async fn settle(&self, lane: &str, settlements: &[(Seq, Settlement<'_>)]) -> Result<(), Error> {
+        assert!(!self.panics.load(Ordering::SeqCst), "the store's mistake");
+        if self.is_stuck.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        if next_fails(&self.failing_settles) {
+            return Err(broken());
+        }
+        self.memory.settle(lane, settlements).await
+    }
+
+    fn last(&self) -> Seq {
+        self.memory.last()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_cannot_be_read_is_asked_again() {
+    let store = Arc::new(Disk::default());
+    store.failing_pulls.store(3, Ordering::SeqCst);
+    let vendor = Arc::new(Vendor::new("a"));
+    let engine = engine()
+        .integration(vendor.clone())
+        .store(store)
+        .build()
+        .await
+        .unwrap();
+    engine.enqueue(event("u1", "e")).await.unwrap();
+    engine.flush(secs(60)).await.unwrap();
+    // 500 ms, 1 s and 2 s after each failure.
+    assert_eq!(vendor.times(), [ms(3500)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_waits_until_the_store_can_be_read() {
+    let store = Arc::new(Disk::default());
+    store.failing_pulls.store(3, Ordering::SeqCst);
+    let vendor = Arc::new(Vendor::new("a"));
+    let engine = engine()
+        .integration(vendor.clone())
+        .store(store)
+        .build()
+        .await
+        .unwrap();
+    engine.enqueue(event("u1", "e")).await.unwrap();
+    assert!(engine.close(secs(60)).await.is_empty());
+    assert_eq!(vendor.names(), ["e"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_counts_when_it_is_written() {
+    let store = Arc::new(Disk::default());
+    store.failing_settles.store(2, Ordering::SeqCst);
+    let vendor = Arc::new(Vendor::new("a"));
+    let ends = Ends::default();
+    let engine = engine()
+        .integration(vendor.clone())
+        .on_settled(ends.observer())
+        .store(store)
+        .build()
+        .await
+        .unwrap();
+    engine.enqueue(event("u1", "1")).await.unwrap();
+    tokio::time::sleep(ms(100)).await;
+    engine.enqueue(event("u2", "2")).await.unwrap();
+    tokio::time::sleep(secs(1)).await;
+    // Sent, but not written; and nothing else is sent meanwhile.
+    assert_eq!((vendor.names().len(), ends.count()), (1, 0));
+    engine.flush(secs(60)).await.unwrap();
+    assert_eq!(vendor.names(), ["1", "2"]);
+    assert_eq!(vendor.times()[1], ms(1500));
+    ends.assert_once();
+    assert_eq!(ends.count(), 2);
+}
+
+/// What could not be written is listed: never both reported and listed, never
+/// neither.
+#[tokio::test(start_paused = true)]
+async fn closing_lists_what_could_not_be_written() {
+    for is_stuck in [true, false] {
+        let store = Arc::new(Disk::default());
+        store.is_stuck.store(is_stuck, Ordering::SeqCst);
+        store.failing_settles.store(usize::MAX, Ordering::SeqCst);
+        let ends = Ends::default();
+        let engine = engine()
+            .integration(Arc::new(Vendor::new("a")))
+            .on_settled(ends.observer())
+            .store(store)
+            .build()
+            .await
+            .unwrap();
+        engine.enqueue(event("u1", "1")).await.unwrap();
+        engine.enqueue(event("u1", "2")).await.unwrap();
+        let begin = tokio::time::Instant::now();
+        let left = engine.close(secs(10)).await;
+        assert_eq!(begin.elapsed().as_secs(), 10);
+        assert_eq!(ends.count(), 0);
+        let left: Vec<_> = left.iter().map(|left| left.in_flight).collect();
+        assert_eq!(left, [true, false]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_panics_loses_nothing_silently() {
+    let store = Arc::new(Disk::default());
+    store.panics.store(true, Ordering::SeqCst);
+    let engine = engine()
+        .integration(Arc::new(Vendor::new("a")))
+        .store(store)
+        .build()
+        .await
+        .unwrap();
+    engine.enqueue(event("u1", "1")).await.unwrap();
+    tokio::time::sleep(ms(1)).await;
+    engine.enqueue(event("u1", "2")).await.unwrap();
+    assert_eq!(engine.close(secs(1)).await.len(), 2);
+}
+
+/// Another engine goes on with what the first one left in a store.
+#[tokio::test(start_paused = true)]
+async fn a_store_may_outlive_its_engine() {
+    let store = Arc::new(MemoryStore::default());
+    let first = Arc::new(Vendor::new("a").hold());
+    let begin = engine()
+        .integration(first)
+        .store(store.clone())
+        .build()
+        .await
+        .unwrap();
+    for name in ["1", "2", "3"] {
+        begin.enqueue(event("u1", name)).await.unwrap();
+    }
+    assert_eq!(begin.halt(ms(10)).await.len(), 3);
+    let second = Arc::new(Vendor::new("a"));
+    let again = engine()
+        .integration(second.clone())
+        .store(store)
+        .build()
+        .await
+        .unwrap();
+    again.enqueue(event("u1", "4")).await.unwrap();
+    again.flush(secs(1)).await.unwrap();
+    assert_eq!(second.names(), ["1", "2", "3", "4"]);
+}

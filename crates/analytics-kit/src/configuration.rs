@@ -1,0 +1,177 @@
+//! Integrations from a configuration.
+
+use std::{path::Path, sync::Arc};
+
+use analytics_spec::{
+    Error, Integration, Map, Policies, Value,
+    config::{Instance, unknown},
+};
+
+use crate::vendors::{Env, VENDORS, Vendor};
+
+/// The keys that every integration's table may have, whatever the vendor.
+const COMMON_KEYS: [&str; 3] = ["vendor", "policies", "allow_policies_override"];
+
+/// Integrations as a file configures them:
+///
+/// ```toml
+/// [integrations.segment]
+/// write_key = { env = "SEGMENT_KEY_OF_THE_SHOP" }
+///
+/// [integrations.mixpanel-eu]        # the instance's name
+/// vendor = "mixpanel"               # the name, if absent
+/// region = "eu"                     # the token: from MIXPANEL_PROJECT_TOKEN
+/// allow_policies_override = true
+///
+/// [integrations.mixpanel-eu.policies.request]
+/// single_attempt_timeout = "5s"
+/// retry_policy = { maximum_attempts = 20 }
+/// ```
+///
+/// Any text may be `{ env = "VAR" }`. A key of the vendor that is absent is
+/// filled from the variable `VENDOR_KEY`, if that is set.
+#[derive(Clone, Debug, Default)]
+pub struct Configuration {
+    integrations: Vec<Arc<dyn Integration>>,
+}
+
+impl Configuration {
+    /// Reads a TOML file.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or what [`from_toml`](Self::from_toml) finds.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Error::configuration(format!("{}: {error}", path.display())))?;
+        Self::from_toml(&text).map_err(|error| {
+            Error::configuration(format!("{}: {}", path.display(), error.message()))
+        })
+    }
+
+    /// Reads TOML. Variables come from the process's environment.
+    ///
+    /// # Errors
+    ///
+    /// A [configuration](analytics_spec::ErrorKind::Configuration) error that
+    /// says where: it is not TOML, a key is unknown (with the nearest known
+    /// one), missing or wrong, a variable is not set, or a vendor is not
+    /// compiled in (with the feature).
+    pub fn from_toml(toml: &str) -> Result<Self, Error> {
+        Self::from_toml_with(toml, &|name| std::env::var(name).ok())
+    }
+
+    /// Reads TOML, with variables from elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// See [`from_toml`](Self::from_toml).
+    pub fn from_toml_with(toml: &str, env: Env<'_>) -> Result<Self, Error> {
+        let document: Map<String, Value> =
+            toml::from_str(toml).map_err(|error| not_toml(toml, &error))?;
+        let mut integrations = Vec::new();
+        for (key, value) in document {
+            if key != "integrations" {
+                return Err(unknown(&key, &["integrations"]));
+            }
+            for (name, table) in table("integrations", value)? {
+                let path = format!("integrations.{name}");
+                let integration = table_of_instance(&name, table, env).map_err(|error| {
+                    Error::configuration(format!("{path}: {}", error.message()))
+                })?;
+                integrations.push(integration);
+            }
+        }
+        Ok(Self { integrations })
+    }
+
+    /// The integrations, sorted by name.
+    #[must_use]
+    pub fn integrations(&self) -> &[Arc<dyn Integration>] {
+        &self.integrations
+    }
+
+    /// Leaves out every integration that `keep` does not want.
+    #[must_use]
+    pub fn retain(mut self, keep: impl Fn(&dyn Integration) -> bool) -> Self {
+        self.integrations.retain(|i| keep(i.as_ref()));
+        self
+    }
+
+    /// An engine that carries events to all of them.
+    #[cfg(feature = "engine")]
+    pub fn engine(self) -> analytics_engine::Builder {
+        self.integrations.into_iter().fold(
+            analytics_engine::Engine::builder(),
+            |builder, integration| builder.integration(integration),
+        )
+    }
+}
+
+fn table_of_instance(
+    name: &str,
+    value: Value,
+    env: Env<'_>,
+) -> Result<Arc<dyn Integration>, Error> {
+    let mut table = table(name, value)?;
+    let vendor = match table.remove("vendor") {
+        Some(Value::String(vendor)) => vendor,
+        Some(_) => return Err(Error::configuration("`vendor`: expected a string")),
+        None => name.to_owned(),
+    };
+    let vendor = Vendor::find(&vendor).ok_or_else(|| no_vendor(&vendor))?;
+    let known: Vec<_> = COMMON_KEYS
+        .into_iter()
+        .chain(vendor.keys()?.iter().copied())
+        .collect();
+    if let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) {
+        return Err(unknown(key, &known));
+    }
+    let mut instance = Instance::new(name);
+    if let Some(policies) = table.remove("policies") {
+        let policies = Policies::from_value(policies)
+            .map_err(|error| Error::configuration(error.to_string()))?;
+        instance = instance.policies(policies);
+    }
+    match table.remove("allow_policies_override") {
+        Some(Value::Bool(allow)) => instance = instance.allow_policies_override(allow),
+        Some(_) => {
+            return Err(Error::configuration(
+                "`allow_policies_override`: expected true or false",
+            ));
+        }
+        None => {}
+    }
+    vendor.build(table, instance, env)
+}
+
+fn no_vendor(name: &str) -> Error {
+    let names = VENDORS.iter().map(|vendor| vendor.name);
+    match analytics_spec::nearest(name, names.clone()) {
+        Some(near) => Error::configuration(format!(
+            "there is no vendor `{name}`: did you mean `{near}`?"
+        )),
+        None => Error::configuration(format!(
+            "there is no vendor `{name}`: set `vendor` to one of {}",
+            names.collect::<Vec<_>>().join(", ")
+        )),
+    }
+}
+
+fn table(name: &str, value: Value) -> Result<Map<String, Value>, Error> {
+    match value {
+        Value::Object(table) => Ok(table),
+        _ => Err(Error::configuration(format!("`{name}`: expected a table"))),
+    }
+}
+
+/// TOML's own error repeats the line that it is about, in which there may be a
+/// credential.
+fn not_toml(toml: &str, error: &toml::de::Error) -> Error {
+    let before = error.span().and_then(|span| toml.get(..span.start));
+    let place = before.map_or_else(String::new, |before| {
+        format!("line {}: ", before.matches('\n').count() + 1)
+    });
+    Error::configuration(format!("{place}{}", error.message()))
+}

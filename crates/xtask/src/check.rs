@@ -1,0 +1,110 @@
+//! `cargo xtask check`
+
+use crate::{Outcome, cargo, table, warn};
+
+/// Packages whose features are one a vendor.
+const BY_VENDOR: [&str; 2] = ["analytics-kit", "analytics-cli"];
+
+/// Everything that CI checks besides the tests. All of it is run, so that one
+/// run shows everything that is wrong.
+pub(crate) fn run() -> Outcome {
+    type Check = fn() -> Outcome;
+    let checks: [(&str, Check); 5] = [
+        ("toolchain", toolchain),
+        ("format", || cargo::run(&["fmt", "--all", "--check"])),
+        ("clippy", clippy),
+        ("documentation", documentation),
+        ("tables", table::check),
+    ];
+    let mut failed = Vec::new();
+    for (name, check) in checks {
+        warn(&format!("== {name}"));
+        if let Err(problem) = check() {
+            warn(&format!("{name}: {problem}"));
+            failed.push(name);
+        }
+    }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("failed: {}", failed.join(", ")))
+    }
+}
+
+/// The toolchain is the one that `rust-version` promises.
+fn toolchain() -> Outcome {
+    let manifest = std::fs::read_to_string(cargo::root().join("Cargo.toml"))
+        .map_err(|error| format!("Cargo.toml: {error}"))?;
+    let promised = manifest
+        .lines()
+        .find_map(|line| line.strip_prefix("rust-version = "))
+        .map(|version| version.trim_matches('"').to_owned())
+        .ok_or("Cargo.toml has no rust-version")?;
+    let version = cargo::output(&["--version"])?;
+    if version
+        .split_whitespace()
+        .nth(1)
+        .is_some_and(|version| version.starts_with(&format!("{promised}.")))
+    {
+        Ok(())
+    } else {
+        Err(format!(
+            "rust-version is {promised}, but this is {}: what is promised has to be tested",
+            version.trim()
+        ))
+    }
+}
+
+/// Package by package, and feature by feature: together, one package's
+/// features would hide what another one lacks.
+fn clippy() -> Outcome {
+    const DENY: [&str; 3] = ["--", "-D", "warnings"];
+    let tree = cargo::output(&["tree", "--workspace", "--depth", "0", "--prefix", "none"])?;
+    let packages = tree
+        .lines()
+        .filter_map(|line| line.split_whitespace().next());
+    for package in packages {
+        let mut args = vec!["clippy", "--quiet", "--package", package, "--all-targets"];
+        args.extend(DENY);
+        cargo::run(&args)?;
+    }
+    for package in BY_VENDOR {
+        for feature in features(package)? {
+            let mut args = vec!["clippy", "--quiet", "--package", package, "--all-targets"];
+            args.extend(["--no-default-features", "--features", &feature]);
+            args.extend(DENY);
+            cargo::run(&args)?;
+        }
+    }
+    Ok(())
+}
+
+/// The package's features, and none.
+fn features(package: &str) -> Result<Vec<String>, String> {
+    let path = cargo::root()
+        .join("crates")
+        .join(package)
+        .join("Cargo.toml");
+    let manifest =
+        std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let features = manifest
+        .lines()
+        .skip_while(|line| line.trim() != "[features]")
+        .skip(1)
+        .take_while(|line| !line.starts_with('['))
+        .filter_map(|line| line.split_once(" = "))
+        .map(|(name, _)| name.to_owned())
+        .filter(|name| !name.starts_with('#') && name != "default");
+    Ok(std::iter::once(String::new()).chain(features).collect())
+}
+
+fn documentation() -> Outcome {
+    let args = [
+        "doc",
+        "--quiet",
+        "--workspace",
+        "--no-deps",
+        "--all-features",
+    ];
+    cargo::run_with(&args, &[("RUSTDOCFLAGS", "-D warnings")])
+}

@@ -1,0 +1,10 @@
+//! `cargo xtask test`
+
+use crate::{Outcome, cargo};
+
+/// Runs every test of the workspace, documentation and examples included.
+pub(crate) fn run(args: &[String]) -> Outcome {
+    let mut all = vec!["test", "--workspace", "--all-features"];
+    all.extend(args.iter().map(String::as_str));
+    cargo::run(&all)
+}
