@@ -6,6 +6,8 @@ use analytics_spec::{
     AnyInput, AnyOutput, Clock, Delivery, Error, ErrorKind, Event, Handler, Input, Kind, Output,
     Retries, Status, ValidationError, Value, Worker,
     handler::{Activity, Step, Workflow, workflow_name},
+    integration::drive,
+    policies::MAX_ASKED,
 };
 use serde::Deserialize as _;
 
@@ -107,18 +109,8 @@ impl EmbeddedWorker {
     async fn deliver(&self, handler: &Handler, input: &AnyInput) -> Result<Delivery, Error> {
         handler.validate(input)?;
         let policy = handler.request_policy(input);
-        let mut retries = Retries::new();
-        loop {
-            let attempt = retries.attempt(input, &policy);
-            let error = match handler.request(&attempt).await {
-                Ok(delivery) => return Ok(delivery),
-                Err(error) => error,
-            };
-            match retries.failed(&error, &policy, self.clock.jitter()) {
-                Some(pause) => self.clock.sleep(pause).await,
-                None => return Err(error),
-            }
-        }
+        let attempt = |attempt| Box::pin(async move { handler.request(&attempt).await }) as _;
+        drive(self.clock.as_ref(), &policy, input, MAX_ASKED, attempt).await
     }
 
     /// One step, once.

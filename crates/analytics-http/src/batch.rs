@@ -277,6 +277,9 @@ fn error(refusal: Refusal, response: Option<Arc<HttpResponse>>, taken: usize) ->
     if let Some(delay) = refusal.retry_after {
         error = error.with_retry_after(delay);
     }
+    if let Some(wait) = refusal.wait {
+        error = error.with_wait(wait);
+    }
     if let Some(response) = response {
         error = error.with_response(response);
     }

@@ -18,8 +18,11 @@ pub struct Refusal {
     pub retryable: bool,
     /// The vendor's own words, or what went wrong on the way.
     pub message: String,
-    /// How long to wait; if absent, what the answer's `Retry-After` says.
+    /// How long to send the vendor nothing. The answer's `Retry-After` sets
+    /// it: a reading leaves it alone.
     pub retry_after: Option<Duration>,
+    /// How long this event, and no other, has to wait at least.
+    pub wait: Option<Duration>,
     /// Whether one of several steps may be the reason: if all of a request are
     /// refused so, it is sent again in halves, down to one step alone.
     pub split: bool,
@@ -34,6 +37,7 @@ impl Refusal {
             retryable: false,
             message: message.into(),
             retry_after: None,
+            wait: None,
             split: kind == ErrorKind::TooLarge,
         }
     }
@@ -46,10 +50,10 @@ impl Refusal {
         }
     }
 
-    /// Sets how long to wait.
+    /// Sets how long this event, and no other, has to wait at least.
     #[must_use]
-    pub fn retry_after(mut self, delay: Duration) -> Self {
-        self.retry_after = Some(delay);
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = Some(wait);
         self
     }
 

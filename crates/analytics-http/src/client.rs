@@ -124,6 +124,10 @@ impl<V: HttpVendor> Client<V> {
         timeout: Duration,
         span: &Span,
     ) -> Answer {
+        // The semaphore is never closed, so there is always a permit to wait for.
+        // A request is made when it can be sent: vendors compare clocks by its
+        // time.
+        let _permit = self.in_flight.acquire().await;
         let sending = self.sending(number);
         let request = match self.vendor.request(&group.route, &group.bodies, sending) {
             Ok(request) => request,
@@ -138,8 +142,6 @@ impl<V: HttpVendor> Client<V> {
         };
         let redactor = self.redactor.with_request(&request);
         let request = finish(request, group.limits.gzip);
-        // The semaphore is never closed, so there is always a permit to wait for.
-        let _permit = self.in_flight.acquire().await;
         let answer = self.transport.send(request, timeout).await;
         match answer {
             Ok(answer) => {
@@ -157,11 +159,14 @@ impl<V: HttpVendor> Client<V> {
                 }
             }
             Err(error) => {
-                span.record("status", field::display(error.kind()));
-                let refusal = if error.is_retryable() {
-                    Refusal::transient(error.kind(), error.to_string())
+                let failure = error.failure();
+                span.record("status", field::display(failure.kind()));
+                let mut message = error.to_string();
+                redactor.text(&mut message);
+                let refusal = if failure.is_retryable() {
+                    Refusal::transient(failure.kind(), message)
                 } else {
-                    Refusal::permanent(error.kind(), error.to_string())
+                    Refusal::permanent(failure.kind(), message)
                 };
                 let reading = Reading::All(Err(refusal));
                 log(&reading);
@@ -184,7 +189,7 @@ impl<V: HttpVendor> Client<V> {
         };
         for refusal in verdicts.iter_mut().filter_map(|v| v.as_mut().err()) {
             if refusal.retryable {
-                refusal.retry_after.get_or_insert(asked);
+                refusal.retry_after = Some(asked);
             }
         }
     }

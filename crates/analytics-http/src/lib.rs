@@ -35,5 +35,5 @@ pub mod vendor;
 pub use classify::{Refusal, Verdict, classify};
 pub use client::Client;
 pub use request::BaseUrl;
-pub use transport::{ReqwestTransport, Transport, TransportError};
+pub use transport::{Failure, ReqwestTransport, Transport, TransportError};
 pub use vendor::{HttpVendor, Limits, Reading, Sending, Step};

@@ -1,7 +1,7 @@
 //! What sends requests. Only this file knows reqwest.
 
 use std::{
-    fmt::Debug,
+    fmt::{self, Debug},
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
@@ -32,25 +32,21 @@ pub trait Transport: Debug + Send + Sync + 'static {
     ) -> Result<Response<Bytes>, TransportError>;
 }
 
-/// A request without an answer. No URL is in it, for URLs carry credentials.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a request has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum TransportError {
+pub enum Failure {
     /// There was no connection: nothing was sent.
-    #[error("could not connect")]
     Connect,
     /// There was no answer in time: the request may have been accepted.
-    #[error("no answer in time")]
     Timeout,
     /// The connection broke: the request may have been accepted.
-    #[error("the connection broke before the answer")]
     Interrupted,
     /// It is not a request that can be sent.
-    #[error("the request cannot be sent")]
     Invalid,
 }
 
-impl TransportError {
+impl Failure {
     /// The error's kind.
     #[must_use]
     pub fn kind(self) -> ErrorKind {
@@ -67,6 +63,60 @@ impl TransportError {
         self != Self::Invalid
     }
 }
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "could not connect",
+            Self::Timeout => "no answer in time",
+            Self::Interrupted => "the connection broke before the answer",
+            Self::Invalid => "the request cannot be sent",
+        })
+    }
+}
+
+/// A request without an answer. No URL is in it, for URLs carry credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransportError {
+    failure: Failure,
+    cause: Option<String>,
+}
+
+impl TransportError {
+    /// Why there is no answer.
+    #[must_use]
+    pub fn failure(&self) -> Failure {
+        self.failure
+    }
+
+    /// Keeps what caused it, which must show neither URL nor payload.
+    #[must_use]
+    pub fn caused_by(mut self, cause: impl Into<String>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+}
+
+impl From<Failure> for TransportError {
+    fn from(failure: Failure) -> Self {
+        Self {
+            failure,
+            cause: None,
+        }
+    }
+}
+
+impl fmt::Display for TransportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.failure)?;
+        match &self.cause {
+            Some(cause) => write!(f, ": {cause}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for TransportError {}
 
 /// The transport of every instance that is not given another one, so that all
 /// of a runtime share their connections.
@@ -195,36 +245,31 @@ impl Transport for ReqwestTransport {
         match tokio::time::timeout(timeout, self.exchange(request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => {
-                let class = if error.is_timeout() {
-                    TransportError::Timeout
+                let failure = if error.is_timeout() {
+                    Failure::Timeout
                 } else if error.is_builder() {
-                    TransportError::Invalid
+                    Failure::Invalid
                 } else if error.is_connect() {
-                    TransportError::Connect
+                    Failure::Connect
                 } else {
-                    TransportError::Interrupted
+                    Failure::Interrupted
                 };
-                tracing::debug!(error = %Causes(&error.without_url()), "no answer");
-                Err(class)
+                let cause = innermost(&error.without_url());
+                Err(match cause {
+                    Some(cause) => TransportError::from(failure).caused_by(cause),
+                    None => failure.into(),
+                })
             }
-            Err(_) => Err(TransportError::Timeout),
+            Err(_) => Err(Failure::Timeout.into()),
         }
     }
 }
 
-/// An error with what caused it.
-struct Causes<'a>(&'a dyn std::error::Error);
-
-impl std::fmt::Display for Causes<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
+/// What an error comes down to: a name that is not known, a certificate that is
+/// not trusted, a connection that is refused.
+fn innermost(error: &dyn std::error::Error) -> Option<String> {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.last().map(ToString::to_string)
 }
 
 fn is_loopback(host: &str) -> bool {

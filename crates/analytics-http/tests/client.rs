@@ -13,7 +13,7 @@ use std::{
 };
 
 use analytics_http::{
-    BaseUrl, Client, HttpVendor, Limits, Reading, Refusal, Sending, Step, Transport,
+    BaseUrl, Client, Failure, HttpVendor, Limits, Reading, Refusal, Sending, Step, Transport,
     TransportError, classify, request,
 };
 use analytics_spec::{
@@ -158,7 +158,7 @@ impl HttpVendor for Fake {
     fn read(&self, _: &u64, response: &HttpResponse, _: usize) -> Reading {
         let verdict = match (response.status_code, self.own_delay) {
             (418, Some(delay)) => {
-                Err(Refusal::transient(ErrorKind::RateLimited, "tea").retry_after(delay))
+                Err(Refusal::transient(ErrorKind::RateLimited, "tea").wait(delay))
             }
             _ => classify(response),
         };
@@ -269,8 +269,8 @@ fn event() -> Track {
 async fn what_may_pass_is_tried_again_and_is_the_same_event() {
     let setup = setup([
         status(503),
-        Err(TransportError::Timeout),
-        Err(TransportError::Connect),
+        Err(Failure::Timeout.into()),
+        Err(Failure::Connect.into()),
         status(204),
     ]);
     let output = setup.client.track(event()).await.unwrap();
@@ -315,7 +315,7 @@ async fn what_is_final_is_not_tried_again() {
         assert!(!error.is_retryable());
         assert_eq!(setup.paths().len(), 1);
     }
-    let setup = setup([Err(TransportError::Invalid)]);
+    let setup = setup([Err(Failure::Invalid.into())]);
     let error = setup.client.track(event()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Internal);
     assert_eq!(setup.paths().len(), 1);
@@ -367,7 +367,7 @@ async fn the_vendor_s_own_delay_is_waited_in_full_and_not_counted() {
 }
 
 #[tokio::test]
-async fn a_delay_makes_nothing_retryable_and_a_reading_s_own_wins() {
+async fn a_delay_makes_nothing_retryable_and_an_events_own_wait_is_its_own() {
     let setup = setup([asks(400, "retry-after", "5")]);
     let error = setup.client.track(event()).await.unwrap_err();
     assert_eq!((error.is_retryable(), error.retry_after()), (false, None));
@@ -375,11 +375,7 @@ async fn a_delay_makes_nothing_retryable_and_a_reading_s_own_wins() {
         own_delay: Some(Duration::from_secs(2)),
         ..fake()
     };
-    let setup = setup_with(
-        vendor,
-        Instance::new("mine"),
-        [asks(418, "retry-after", "5")],
-    );
+    let setup = setup_with(vendor, Instance::new("mine"), [status(418)]);
     setup.client.track(event()).await.unwrap();
     assert_eq!(setup.clock.slept(), [2_000]);
 }

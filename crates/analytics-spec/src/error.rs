@@ -85,6 +85,7 @@ struct Inner {
     message: String,
     retryable: bool,
     retry_after: Option<Duration>,
+    wait: Option<Duration>,
     integration: Option<String>,
     response: Option<Arc<HttpResponse>>,
     violations: Option<ValidationError>,
@@ -101,6 +102,7 @@ impl Error {
             message: message.into(),
             retryable: kind.is_transient(),
             retry_after: None,
+            wait: None,
             integration: None,
             response: None,
             violations: None,
@@ -132,10 +134,17 @@ impl Error {
         self
     }
 
-    /// Sets how long the vendor asked to wait.
+    /// Sets how long the vendor asked to send it nothing.
     #[must_use]
     pub fn with_retry_after(mut self, delay: Duration) -> Self {
         self.0.retry_after = Some(delay);
+        self
+    }
+
+    /// Sets how long this event, and no other, has to wait at least.
+    #[must_use]
+    pub fn with_wait(mut self, wait: Duration) -> Self {
+        self.0.wait = Some(wait);
         self
     }
 
@@ -185,7 +194,14 @@ impl Error {
         self.0.retryable
     }
 
-    /// How long the vendor asked to wait.
+    /// How long this event, and no other, has to wait at least.
+    #[must_use]
+    pub fn wait(&self) -> Option<Duration> {
+        self.0.wait
+    }
+
+    /// How long the vendor asked to send it nothing: engines pause the whole
+    /// integration.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after

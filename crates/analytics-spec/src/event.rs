@@ -421,13 +421,17 @@ impl AnyEvent {
 
     /// Every id under which this event belongs to somebody. Two events that
     /// share one must reach a vendor in the order in which they were accepted.
+    ///
+    /// What an alias calls the previous user may have been anonymous.
     pub fn people(&self) -> impl Iterator<Item = Person<'_>> {
         let previous = match self {
-            Self::Alias(alias) => Some(Person::User(&alias.previous_user_id)),
+            Self::Alias(alias) => Some(alias.previous_user_id.as_str()),
             _ => None,
         };
+        let previous = previous.map(|id| [Person::User(id), Person::Anonymous(id)]);
         previous
             .into_iter()
+            .flatten()
             .chain(self.user_id().map(Person::User))
             .chain(self.anonymous_id().map(Person::Anonymous))
     }

@@ -1,6 +1,6 @@
 //! What a vendor implements, and what follows from it.
 
-use std::{collections::HashSet, fmt::Debug, future::Future, sync::Arc, time::Duration};
+use std::{collections::HashSet, fmt::Debug, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -259,28 +259,57 @@ pub trait IntegrationExt: Integration {
     /// # Errors
     ///
     /// What [`check`](Self::check) finds, or the last attempt's error with the
-    /// progress of all attempts. Delays that the vendor asks for are waited for
-    /// up to [`MAX_ASKED`](crate::policies::MAX_ASKED).
+    /// progress of all attempts. A delay beyond [`PATIENCE`] is not waited for:
+    /// its error comes back.
     async fn send_with(&self, clock: &dyn Clock, input: &mut AnyInput) -> Result<Delivery, Error> {
         input.stamp(clock.now());
         self.check(input)?;
         let policy = self.request_policy(input);
-        let mut retries = Retries::new();
-        loop {
-            let error = match self.deliver(&retries.attempt(input, &policy)).await {
-                Ok(delivery) => return Ok(delivery),
-                Err(error) => error,
-            };
-            match retries.failed(&error, &policy, clock.jitter()) {
-                // There is no earlier event here that one could wait for.
-                Some(pause) if error.kind() != ErrorKind::Deferred => clock.sleep(pause).await,
-                _ => return Err(error.with_progress(retries.progress)),
-            }
-        }
+        let attempt = |attempt| Box::pin(async move { self.deliver(&attempt).await }) as _;
+        drive(clock, &policy, input, PATIENCE, attempt).await
     }
 }
 
 impl<I: Integration + ?Sized> IntegrationExt for I {}
+
+/// How long a call without an engine waits, in all, for delays that a vendor
+/// asks for. Somebody waits for the call.
+pub const PATIENCE: Duration = Duration::from_secs(5 * 60);
+
+/// A boxed attempt at an event.
+pub type Attempting<'a> = Pin<Box<dyn Future<Output = Result<Delivery, Error>> + Send + 'a>>;
+
+/// Makes attempts at one event until the vendor accepts it or a failure is
+/// final: for whoever waits for the end.
+///
+/// # Errors
+///
+/// The last attempt's error, with the progress of all attempts; also if what
+/// the vendor asks to wait is, in all, longer than `patience`.
+pub async fn drive<'a>(
+    clock: &dyn Clock,
+    policy: &RequestPolicy,
+    input: &'a AnyInput,
+    patience: Duration,
+    mut attempt: impl FnMut(Attempt<'a>) -> Attempting<'a> + Send,
+) -> Result<Delivery, Error> {
+    let mut retries = Retries::new();
+    let mut asked = Duration::ZERO;
+    loop {
+        let error = match attempt(retries.attempt(input, policy)).await {
+            Ok(delivery) => return Ok(delivery),
+            Err(error) => error,
+        };
+        let vendors = error.retry_after().max(error.wait()).unwrap_or_default();
+        asked = asked.saturating_add(vendors);
+        // There is no earlier event here that a deferred one could wait for.
+        let is_final = error.kind() == ErrorKind::Deferred || asked > patience;
+        match retries.failed(&error, policy, clock.jitter()) {
+            Some(pause) if !is_final => clock.sleep(pause).await,
+            _ => return Err(error.with_progress(retries.progress)),
+        }
+    }
+}
 
 /// The policy for one input, over the policies that hold where it is handled.
 pub(crate) fn policy_for(input: &AnyInput, base: &Policies, may_override: bool) -> RequestPolicy {

@@ -272,7 +272,8 @@ impl RequestPolicy {
     /// counted before it. `jitter` is from `0.0` to below `1.0`.
     ///
     /// A pause is between half of the interval and the whole of it. What the
-    /// vendor asked for is waited in full.
+    /// vendor asked for is waited in full. A maximum of one attempt is one
+    /// attempt, whatever the vendor asks for.
     #[must_use]
     pub fn next(&self, counted: u32, error: &Error, jitter: f64) -> Next {
         let error_type = error.kind().as_str();
@@ -289,9 +290,12 @@ impl RequestPolicy {
                 counted: false,
             };
         }
+        if self.maximum_attempts == 1 {
+            return Next::GiveUp;
+        }
         match error.retry_after() {
             Some(asked) if !asked.is_zero() => Next::Retry {
-                after: asked,
+                after: error.wait().map_or(asked, |wait| wait.max(asked)),
                 counted: false,
             },
             _ => {
@@ -305,8 +309,9 @@ impl RequestPolicy {
                 } else {
                     attempts
                 };
+                let pause = self.pause(nth, jitter);
                 Next::Retry {
-                    after: self.pause(nth, jitter),
+                    after: error.wait().map_or(pause, |wait| wait.max(pause)),
                     counted: true,
                 }
             }
@@ -346,6 +351,10 @@ pub struct Retries {
 /// The longest that one event waits in all for delays that the vendor asked
 /// for.
 pub const MAX_ASKED: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// The most attempts at one event that do not count because the vendor
+/// answered them with its own delay.
+pub const MAX_ASKED_ATTEMPTS: u32 = 100;
 
 impl Retries {
     /// Before the first attempt.
@@ -387,7 +396,9 @@ impl Retries {
                 } else {
                     self.asked = self.asked.saturating_add(after);
                 }
-                (self.asked <= MAX_ASKED).then_some(after)
+                let uncounted = self.made.saturating_sub(self.counted);
+                let is_patient = self.asked <= MAX_ASKED && uncounted <= MAX_ASKED_ATTEMPTS;
+                is_patient.then_some(after)
             }
         }
     }
@@ -520,6 +531,33 @@ mod tests {
             policy.next(5, &at_once, 1.0),
             Next::Retry {
                 after: Duration::from_millis(500),
+                counted: true
+            }
+        );
+    }
+
+    #[test]
+    fn one_attempt_is_one_attempt_and_patience_ends() {
+        let asked = transient().with_retry_after(Duration::from_secs(1));
+        let once = RequestPolicy {
+            maximum_attempts: 1,
+            ..RequestPolicy::default()
+        };
+        assert_eq!(once.next(0, &asked, 0.0), Next::GiveUp);
+        let mut retries = Retries::new();
+        let policy = RequestPolicy::default();
+        let waits = std::iter::from_fn(|| retries.failed(&asked, &policy, 0.0));
+        assert_eq!(waits.take(1000).count(), 100);
+    }
+
+    #[test]
+    fn what_one_event_has_to_wait_counts() {
+        let waits = transient().with_wait(Duration::from_secs(600));
+        let next = RequestPolicy::default().next(0, &waits, 0.0);
+        assert_eq!(
+            next,
+            Next::Retry {
+                after: Duration::from_secs(600),
                 counted: true
             }
         );

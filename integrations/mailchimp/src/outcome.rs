@@ -37,7 +37,7 @@ pub(crate) fn verdict(action: Action, response: &HttpResponse) -> Verdict {
              have not confirmed yet, or were cleaned"
         )),
         (400, _) if problem.is_some_and(|words| words.contains(TOO_MANY_SIGN_UPS)) => {
-            Err(Refusal::transient(ErrorKind::RateLimited, said).retry_after(SIGN_UP_PAUSE))
+            Err(Refusal::transient(ErrorKind::RateLimited, said).wait(SIGN_UP_PAUSE))
         }
         // Mailchimp describes what it refuses; this is the gate before it,
         // which closes at a high volume.
@@ -189,7 +189,7 @@ mod tests {
             (refusal.kind, refusal.retryable),
             (ErrorKind::RateLimited, true)
         );
-        assert!(refusal.retry_after.unwrap() >= Duration::from_secs(600));
+        assert!(refusal.wait.unwrap() >= Duration::from_secs(600));
         assert!(refusal.message.contains(detail), "{}", refusal.message);
     }
 
@@ -203,7 +203,7 @@ mod tests {
             for action in ALL {
                 let refusal = refusal(action, &response);
                 assert_eq!(
-                    (refusal.kind, refusal.retryable, refusal.retry_after),
+                    (refusal.kind, refusal.retryable, refusal.wait),
                     (ErrorKind::RateLimited, true, None)
                 );
             }

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use analytics_http::{ReqwestTransport, Transport, TransportError};
+use analytics_http::{Failure, ReqwestTransport, Transport, TransportError};
 use analytics_segment::{Calls as _, Config, Delete, Error, ErrorKind, Segment, Track};
 use analytics_spec::{
     AnyEvent, AnyInput, Attempt, Clock, Context, Event as _, Input, Integration as _, Progress,
@@ -345,7 +345,7 @@ impl Transport for LosesTheFirst {
         if self.lost.swap(true, Ordering::SeqCst) {
             answer
         } else {
-            answer.and(Err(TransportError::Timeout))
+            answer.and(Err(Failure::Timeout.into()))
         }
     }
 }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use analytics_http::{Transport, TransportError};
+use analytics_http::{Failure, Transport, TransportError};
 use analytics_spec::{Clock, Timestamp, clock::Sleep};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -63,7 +63,7 @@ pub(crate) enum Reply {
     /// The vendor says this.
     Answer(Answer),
     /// There is no answer.
-    Lost(TransportError),
+    Lost(Failure),
 }
 
 impl Reply {
@@ -200,7 +200,7 @@ impl Transport for Wire {
         self.in_flight.fetch_sub(1, Ordering::SeqCst);
         match reply {
             Reply::Answer(answer) => Ok(response(answer)),
-            Reply::Lost(error) => Err(error),
+            Reply::Lost(error) => Err(error.into()),
             Reply::Accept => Ok(Response::new(Bytes::new())),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use analytics_http::TransportError;
+use analytics_http::Failure;
 use analytics_spec::{Clock as _, ErrorKind, IntegrationExt as _};
 use jiff::SignedDuration;
 
@@ -228,9 +228,9 @@ async fn limited(run: &Run<'_>, base: &Base, nth: usize) {
 pub(crate) async fn network(run: &Run<'_>, base: &Base) {
     for nth in 0..base.sent.len() {
         for (error, kind) in [
-            (TransportError::Connect, ErrorKind::Unavailable),
-            (TransportError::Interrupted, ErrorKind::Unavailable),
-            (TransportError::Timeout, ErrorKind::Timeout),
+            (Failure::Connect, ErrorKind::Unavailable),
+            (Failure::Interrupted, ErrorKind::Unavailable),
+            (Failure::Timeout, ErrorKind::Timeout),
         ] {
             let plan = failing_once(nth, Reply::Lost(error));
             let Some(trial) = run.trial_of(base.kind, plan) else {
