@@ -376,12 +376,20 @@ impl Context {
             if let Some(id) = &self.message_id {
                 reader.at("message_id", |r| check_message_id(id, r));
             }
+            if self.timestamp.is_some_and(|t| t.as_second() < YEAR_ZERO) {
+                reader.at("timestamp", |r| {
+                    r.violation(Code::OutOfRange, "RFC 3339 has no years before 0");
+                });
+            }
             if let Some(location) = &self.location {
                 reader.at("location", |r| check_degrees(location, r));
             }
         });
     }
 }
+
+/// 0000-01-01T00:00:00Z
+const YEAR_ZERO: i64 = -62_167_219_200;
 
 fn check_message_id(id: &str, reader: &mut Reader) {
     let chars = id.chars().count();

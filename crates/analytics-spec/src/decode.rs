@@ -153,12 +153,24 @@ impl Decode for IpAddr {
 
 impl Decode for Timestamp {
     fn decode(value: Value, reader: &mut Reader) -> Option<Self> {
-        let parsed = String::decode(value, reader)?.parse();
-        match parsed {
-            Ok(timestamp) => Some(timestamp),
-            Err(_) => reader.badly_formed("a time as RFC 3339 has it: 2026-03-01T12:00:00Z"),
+        let text = String::decode(value, reader)?;
+        match text.parse() {
+            Ok(timestamp) if is_rfc3339(&text) => Some(timestamp),
+            _ => reader.badly_formed("a time as RFC 3339 has it: 2026-03-01T12:00:00Z"),
         }
     }
+}
+
+/// Whether a time has the form of RFC 3339: the library that reads it also
+/// takes other forms of ISO 8601, which other readers of the same JSON refuse.
+fn is_rfc3339(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let is = |index: usize, expected: &[u8]| {
+        bytes.get(index).is_some_and(|byte| expected.contains(byte))
+    };
+    let from_end = |back: usize| bytes.len().checked_sub(back).unwrap_or(usize::MAX);
+    let has_zone = is(from_end(1), b"Zz") || (is(from_end(6), b"+-") && is(from_end(3), b":"));
+    is(4, b"-") && is(7, b"-") && is(10, b"Tt") && is(13, b":") && is(16, b":") && has_zone
 }
 
 impl Decode for Duration {

@@ -41,6 +41,24 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// All kinds.
+    pub const ALL: [Self; 14] = [
+        Self::Validation,
+        Self::Unsupported,
+        Self::Configuration,
+        Self::Unauthorized,
+        Self::RateLimited,
+        Self::RequestRejected,
+        Self::TooLarge,
+        Self::Timeout,
+        Self::Unavailable,
+        Self::Deferred,
+        Self::Full,
+        Self::Closed,
+        Self::DeadlineExceeded,
+        Self::Internal,
+    ];
+
     /// The name under which policies and other languages know the kind.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

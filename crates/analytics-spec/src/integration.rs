@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     Alias, AnyInput, Clock, Delete, Error, ErrorKind, Event, Group, HttpResponse, Identify, Input,
-    Kind, KindSet, Page, Policies, RequestPolicy, Screen, Track, ValidationError,
+    KindSet, Page, Policies, RequestPolicy, Screen, Track, ValidationError,
     policies::Retries,
     validation::{Code, Violation},
 };
@@ -410,6 +410,3 @@ impl Support {
         self != Self::No
     }
 }
-
-/// The support of every kind, in the order of the specification.
-pub type SupportTable = [(Kind, Support); 7];

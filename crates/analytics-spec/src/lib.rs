@@ -6,7 +6,8 @@
 //! integration to the names under which a [`Worker`], the engine, executes it.
 //!
 //! This crate has no HTTP and no async runtime: it is what events *are*, when
-//! they are valid, and what integrations and engines owe each other.
+//! they are valid, and what integrations and engines owe each other. The feature
+//! `tokio` adds the clock of programs that run on tokio.
 //!
 //! ```
 //! use analytics_spec::{AnyInput, Context, Input, Track};

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     AnyInput, Attempt, Error, ErrorKind, Progress,
-    decode::{Decode, Inherit, Reader, members},
+    decode::{Decode, Inherit, Reader, members, unknown_message},
     validation::Code,
 };
 
@@ -123,6 +123,15 @@ impl Policies {
                 reader.at("retry_policy.backoff_coefficient", |r| {
                     r.violation(Code::OutOfRange, "must be at least 1");
                 });
+            }
+            let excluded = retry.and_then(|r| r.non_retryable_error_types.as_ref());
+            let known = ErrorKind::ALL.map(ErrorKind::as_str);
+            for name in excluded.into_iter().flatten() {
+                if !known.contains(&name.as_str()) {
+                    reader.at("retry_policy.non_retryable_error_types", |r| {
+                        r.violation(Code::Format, unknown_message(name, &known));
+                    });
+                }
             }
         });
     }

@@ -73,13 +73,6 @@ impl HttpResponse {
         self
     }
 
-    /// Whether the status is 2xx. That alone is no success: many vendors say
-    /// in the body of a 200 what they refuse.
-    #[must_use]
-    pub fn is_2xx(&self) -> bool {
-        (200..300).contains(&self.status_code)
-    }
-
     /// The first value of a header; `name` in lower case.
     #[must_use]
     pub fn header_value(&self, name: &str) -> Option<&str> {

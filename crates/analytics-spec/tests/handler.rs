@@ -1080,7 +1080,7 @@ async fn a_persons_events_wait_for_the_one_that_failed() {
             Ok(())
         ]
     );
-    assert_eq!(integration.tracked(), ["A", "E"]);
+    assert_eq!(integration.tracked(), ["A", "F"]);
 }
 
 /// A client as the facade has one: it carries the seven calls to integrations.

@@ -63,7 +63,7 @@ enum Defect {
     Retries401,
     Keeps413,
     Drops500,
-    HurriesOn429,
+    DawdlesOn429,
     TakesRedirects,
     Rejects500,
     MissesIndex,
@@ -127,7 +127,7 @@ const TABLE: &[(Defect, &[Check])] = &[
     (D::Retries401, &[Check::Unauthorized]),
     (D::Keeps413, &[Check::TooLarge, Check::Splits]),
     (D::Drops500, &[Check::ServerError]),
-    (D::HurriesOn429, &[Check::RateLimited]),
+    (D::DawdlesOn429, &[Check::RateLimited]),
     (D::TakesRedirects, &[Check::Redirect]),
     (D::Rejects500, &[Check::GivesUp]),
     (D::MissesIndex, &[Check::PartialRefusal]),
@@ -643,9 +643,9 @@ impl HttpVendor for Acme {
                     "perhaps later",
                 )));
             }
-            D::HurriesOn429 if status == 429 => {
-                return Reading::All(Err(Refusal::transient(ErrorKind::RateLimited, "soon")
-                    .retry_after(Duration::from_millis(1))));
+            D::DawdlesOn429 if status == 429 => {
+                return Reading::All(Err(Refusal::transient(ErrorKind::RateLimited, "later")
+                    .wait(Duration::from_secs(86_400))));
             }
             D::SharesState if status == 429 => self.config.shared.store(3, Ordering::Relaxed),
             _ => {}

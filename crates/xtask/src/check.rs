@@ -9,12 +9,14 @@ const BY_VENDOR: [&str; 2] = ["analytics-kit", "analytics-cli"];
 /// run shows everything that is wrong.
 pub(crate) fn run() -> Outcome {
     type Check = fn() -> Outcome;
-    let checks: [(&str, Check); 5] = [
+    let checks: [(&str, Check); 7] = [
         ("toolchain", toolchain),
         ("format", || cargo::run(&["fmt", "--all", "--check"])),
         ("clippy", clippy),
         ("documentation", documentation),
         ("tables", table::check),
+        ("files", files),
+        ("fuzz", fuzz),
     ];
     let mut failed = Vec::new();
     for (name, check) in checks {
@@ -96,6 +98,54 @@ fn features(package: &str) -> Result<Vec<String>, String> {
         .map(|(name, _)| name.to_owned())
         .filter(|name| !name.starts_with('#') && name != "default");
     Ok(std::iter::once(String::new()).chain(features).collect())
+}
+
+/// Files that stand twice, because a package needs its own, are the same; and
+/// every integration meets the conformance suite.
+fn files() -> Outcome {
+    let root = cargo::root();
+    let read =
+        |path: &str| std::fs::read(root.join(path)).map_err(|error| format!("{path}: {error}"));
+    let (ours, copy) = ("examples/events.jsonl", "crates/analytics-cli/events.jsonl");
+    if read(ours)? != read(copy)? {
+        return Err(format!("{copy} is not {ours}: copy it"));
+    }
+    let folders = std::fs::read_dir(root.join("integrations")).map_err(|e| e.to_string())?;
+    for folder in folders {
+        let folder = folder.map_err(|error| error.to_string())?.path();
+        for needed in ["tests/conformance.rs", "README.md"] {
+            if !folder.join(needed).is_file() {
+                return Err(format!("{} has no {needed}", folder.display()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Fuzzes the readers for a short while, where cargo-fuzz is installed. The
+/// property tests run the same checks everywhere.
+fn fuzz() -> Outcome {
+    if cargo::output(&["fuzz", "--version"]).is_err() {
+        warn("cargo-fuzz is not installed: the property tests stand for it");
+        return Ok(());
+    }
+    let folder = "crates/analytics-spec/fuzz";
+    let seeds = format!("{folder}/seeds/envelope");
+    let corpus = format!("{folder}/corpus/envelope");
+    std::fs::create_dir_all(cargo::root().join(&corpus)).map_err(|error| error.to_string())?;
+    cargo::run(&[
+        "fuzz",
+        "run",
+        "--fuzz-dir",
+        folder,
+        "envelope",
+        "--sanitizer",
+        "none",
+        &corpus,
+        &seeds,
+        "--",
+        "-max_total_time=20",
+    ])
 }
 
 fn documentation() -> Outcome {

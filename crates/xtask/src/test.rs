@@ -6,5 +6,15 @@ use crate::{Outcome, cargo};
 pub(crate) fn run(args: &[String]) -> Outcome {
     let mut all = vec!["test", "--workspace", "--all-features"];
     all.extend(args.iter().map(String::as_str));
-    cargo::run(&all)
+    cargo::run(&all)?;
+    // With every feature on, the example sends to the other vendor.
+    let mut segment = vec!["test", "--package", "analytics-examples"];
+    segment.extend([
+        "--no-default-features",
+        "--features",
+        "segment",
+        "--test",
+        "run",
+    ]);
+    cargo::run(&segment)
 }

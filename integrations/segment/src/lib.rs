@@ -13,12 +13,14 @@ mod screen;
 mod track;
 mod vendor;
 
+pub use analytics_http::BaseUrl;
 pub use analytics_spec::{
-    Alias, Calls, Context, Delete, Error, ErrorKind, Group, Identify, Input, Output, Page, Screen,
-    Track,
+    ActivityPolicy, Alias, Calls, Context, Delete, Error, ErrorKind, Group, Identify, Input,
+    Integration, Output, Page, Policies, RetryPolicy, Screen, Secret, Track,
+    config::{Instance, VendorConfig},
 };
 pub use config::{Config, Region, RegulationType};
-pub use vendor::SegmentVendor;
+pub use vendor::{Route, SegmentVendor};
 
 /// A Segment source: an [`Integration`](analytics_spec::Integration), and by
 /// itself a client with retries.

@@ -10,6 +10,8 @@ pub(crate) fn tracking(response: &HttpResponse) -> Reading {
         200..=299 if response.field("success") == Some(&Value::Bool(false)) => Err(
             Refusal::permanent(ErrorKind::RequestRejected, message(response)),
         ),
+        // One message may be the reason for what is said of all.
+        400 => Err(Refusal::permanent(ErrorKind::RequestRejected, message(response)).split()),
         410 | 460 => Err(Refusal::transient(
             ErrorKind::Unavailable,
             message(response),

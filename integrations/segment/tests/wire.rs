@@ -298,7 +298,7 @@ async fn a_batch_too_large_is_halved_and_one_message_too_large_is_final() {
 
 #[tokio::test]
 async fn an_answer_to_a_batch_is_everyones() {
-    for (code, retryable) in [(400, false), (503, true)] {
+    for (code, retryable) in [(422, false), (503, true)] {
         let setup = setup([status(code)]).await;
         let outcomes = deliver(&setup.segment, tracks(3)).await;
         assert_eq!(setup.sizes().await, [3]);
@@ -306,6 +306,18 @@ async fn an_answer_to_a_batch_is_everyones() {
             assert_eq!(outcome.unwrap_err().is_retryable(), retryable);
         }
     }
+}
+
+#[tokio::test]
+async fn a_message_that_segment_calls_malformed_is_found_and_costs_no_other() {
+    let setup = setup([status(400), status(400)]).await;
+    let outcomes = deliver(&setup.segment, tracks(2)).await;
+    assert_eq!(setup.sizes().await, [2, 1, 1]);
+    assert_eq!(
+        outcomes[0].as_ref().unwrap_err().kind(),
+        ErrorKind::RequestRejected
+    );
+    assert!(outcomes[1].is_ok());
 }
 
 #[tokio::test]

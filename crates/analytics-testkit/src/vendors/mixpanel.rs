@@ -31,7 +31,7 @@ const AHEAD: i64 = 3_600_000;
 const SECONDS_BELOW: i64 = 100_000_000_000;
 
 /// Ids that are the sign of a mistake, and refused as such.
-const REFUSED_IDS: [&str; 18] = [
+const REFUSED_IDS: [&str; 19] = [
     "00000000-0000-0000-0000-000000000000",
     "anon",
     "anonymous",
@@ -50,6 +50,7 @@ const REFUSED_IDS: [&str; 18] = [
     "[]",
     "{}",
     "lmy47d",
+    "<nil>",
 ];
 
 /// A Mixpanel project, on loopback.
