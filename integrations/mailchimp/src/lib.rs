@@ -22,6 +22,6 @@ pub use analytics_spec::{
 pub use config::{Config, RegulationType};
 pub use vendor::{MailchimpVendor, Route};
 
-/// A Mailchimp audience: an [`Integration`](analytics_spec::Integration), and
-/// by itself a client with retries.
+/// A Mailchimp audience: an [`Integration`], and by itself a client with
+/// retries.
 pub type Mailchimp = analytics_http::Client<MailchimpVendor>;

@@ -25,6 +25,5 @@ pub use analytics_spec::{
 pub use config::{ComplianceType, Config, Deletion, IdMerge, Region};
 pub use vendor::{MixpanelVendor, Route};
 
-/// A Mixpanel project: an [`Integration`](analytics_spec::Integration), and by
-/// itself a client with retries.
+/// A Mixpanel project: an [`Integration`], and by itself a client with retries.
 pub type Mixpanel = analytics_http::Client<MixpanelVendor>;
