@@ -13,12 +13,15 @@ mod testing;
 mod track;
 mod vendor;
 
+pub use analytics_http::BaseUrl;
 pub use analytics_spec::{
-    Calls, Context, Delete, Error, ErrorKind, Group, Identify, Input, Output, Track,
+    ActivityPolicy, Alias, Calls, Context, Delete, Error, ErrorKind, Group, Identify, Input,
+    Integration, Output, Page, Policies, RetryPolicy, Screen, Secret, Track,
+    config::{Instance, VendorConfig},
 };
 pub use config::{Config, RegulationType};
-pub use vendor::MailchimpVendor;
+pub use vendor::{MailchimpVendor, Route};
 
-/// A Mailchimp audience: an [`Integration`](analytics_spec::Integration), and
-/// by itself a client with retries.
+/// A Mailchimp audience: an [`Integration`], and by itself a client with
+/// retries.
 pub type Mailchimp = analytics_http::Client<MailchimpVendor>;

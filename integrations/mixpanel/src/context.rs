@@ -4,8 +4,11 @@
 
 use analytics_spec::{Context, Value};
 
-/// Which library made the event, if nobody says.
-const LIBRARY: &str = "analytics-rust";
+/// Which library made the event.
+pub(crate) const LIBRARY_KEY: &str = "mp_lib";
+
+/// The library, if nobody says.
+pub(crate) const LIBRARY: &str = "analytics-rust";
 
 /// What Mixpanel has names for; the rest of the context is not sent.
 pub(crate) fn entries(c: &Context) -> Vec<(&'static str, Value)> {
@@ -22,37 +25,37 @@ pub(crate) fn entries(c: &Context) -> Vec<(&'static str, Value)> {
     let library = c.library.as_deref().and_then(|l| l.name.as_deref());
     let mut entries = Vec::with_capacity(24);
     macro_rules! entries {
-        ($($key:literal: $value:expr,)*) => {$(
+        ($($key:expr => $value:expr,)*) => {$(
             if let Some(value) = $value {
                 entries.push(($key, Value::from(value)));
             }
         )*};
     }
     entries! {
-        "$os": os.and_then(|os| os.name.as_deref()),
-        "$os_version": os.and_then(|os| os.version.as_deref()),
-        "$browser": browser_name.and_then(Value::as_str),
-        "$browser_version": browser_version.and_then(Value::as_str),
-        "$current_url": page.and_then(|page| page.url.as_deref()),
-        "$referrer": referrer,
-        "$app_version_string": app.and_then(|app| app.version.as_deref()),
-        "$app_build_number": app.and_then(|app| app.build_id.as_deref()),
-        "$manufacturer": device.and_then(|device| device.manufacturer.as_deref()),
-        "$model": device.and_then(|device| device.model.as_deref()),
-        "$brand": device.and_then(|device| device.extra.get("brand")?.as_str()),
-        "$screen_width": screen.and_then(|screen| screen.width),
-        "$screen_height": screen.and_then(|screen| screen.height),
-        "$carrier": network.and_then(|network| network.carrier.as_deref()),
-        "$wifi": network.and_then(|network| network.wifi),
-        "$city": location.and_then(|location| location.city.as_deref()),
-        "$region": location.and_then(|location| location.region.as_deref()),
-        "mp_country_code": location.and_then(|l| country_code(l.country.as_deref()?)),
-        "utm_source": campaign.and_then(|campaign| campaign.source.as_deref()),
-        "utm_medium": campaign.and_then(|campaign| campaign.medium.as_deref()),
-        "utm_campaign": campaign.and_then(|campaign| campaign.name.as_deref()),
-        "utm_term": campaign.and_then(|campaign| campaign.term.as_deref()),
-        "utm_content": campaign.and_then(|campaign| campaign.content.as_deref()),
-        "mp_lib": Some(library.unwrap_or(LIBRARY)),
+        "$os" => os.and_then(|os| os.name.as_deref()),
+        "$os_version" => os.and_then(|os| os.version.as_deref()),
+        "$browser" => browser_name.and_then(Value::as_str),
+        "$browser_version" => browser_version.and_then(Value::as_str),
+        "$current_url" => page.and_then(|page| page.url.as_deref()),
+        "$referrer" => referrer,
+        "$app_version_string" => app.and_then(|app| app.version.as_deref()),
+        "$app_build_number" => app.and_then(|app| app.build_id.as_deref()),
+        "$manufacturer" => device.and_then(|device| device.manufacturer.as_deref()),
+        "$model" => device.and_then(|device| device.model.as_deref()),
+        "$brand" => device.and_then(|device| device.extra.get("brand")?.as_str()),
+        "$screen_width" => screen.and_then(|screen| screen.width),
+        "$screen_height" => screen.and_then(|screen| screen.height),
+        "$carrier" => network.and_then(|network| network.carrier.as_deref()),
+        "$wifi" => network.and_then(|network| network.wifi),
+        "$city" => location.and_then(|location| location.city.as_deref()),
+        "$region" => location.and_then(|location| location.region.as_deref()),
+        "mp_country_code" => location.and_then(|l| country_code(l.country.as_deref()?)),
+        "utm_source" => campaign.and_then(|campaign| campaign.source.as_deref()),
+        "utm_medium" => campaign.and_then(|campaign| campaign.medium.as_deref()),
+        "utm_campaign" => campaign.and_then(|campaign| campaign.name.as_deref()),
+        "utm_term" => campaign.and_then(|campaign| campaign.term.as_deref()),
+        "utm_content" => campaign.and_then(|campaign| campaign.content.as_deref()),
+        LIBRARY_KEY => library,
     }
     entries
 }

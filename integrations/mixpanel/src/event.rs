@@ -2,7 +2,7 @@
 //!
 //! <https://docs.mixpanel.com/reference/import-events>
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet};
 
 use analytics_http::Step;
 use analytics_spec::{AnyInput, Error, Map, Value};
@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 
 use crate::{
     config::IdMerge,
-    context,
+    context::{self, LIBRARY, LIBRARY_KEY},
     ids::{distinct_id, insert_id},
     vendor::Route,
 };
@@ -70,8 +70,9 @@ impl<'a> Properties<'a> {
         this
     }
 
-    /// The same, with the event's own properties and the context. What the
-    /// event says wins over what is known around it.
+    /// The same, with the event's own properties and the context. A property
+    /// of a name that is set here already is not sent: it would replace what
+    /// the event itself says.
     pub(crate) fn full(
         input: &'a AnyInput,
         id_merge: IdMerge,
@@ -82,19 +83,15 @@ impl<'a> Properties<'a> {
         if let Some(name) = name {
             this.set("name", name);
         }
-        let own = this.0.len();
-        let is_free = |this: &Self, key: &str| {
-            !RESERVED.contains(&key) && this.0.iter().take(own).all(|(k, _)| *k != key)
-        };
-        for (key, value) in given {
-            if is_free(&this, key) {
-                this.0.push((key, Cow::Borrowed(value)));
-            }
-        }
         for (key, value) in context::entries(&input.context) {
-            if !given.contains_key(key) {
-                this.set(key, value);
-            }
+            this.set(key, value);
+        }
+        let own: HashSet<&str> = this.0.iter().map(|(key, _)| *key).chain(RESERVED).collect();
+        let free = given.iter().filter(|(key, _)| !own.contains(key.as_str()));
+        this.0
+            .extend(free.map(|(key, value)| (key.as_str(), Cow::Borrowed(value))));
+        if this.0.iter().all(|(key, _)| *key != LIBRARY_KEY) {
+            this.set(LIBRARY_KEY, LIBRARY);
         }
         this
     }

@@ -22,6 +22,8 @@ pub(crate) fn records(response: &HttpResponse, items: usize) -> Reading {
         (Ok(()), Acceptance::Accepted) => Reading::All(Ok(())),
         (Ok(()), Acceptance::Refused) => Reading::All(Err(refusal(response))),
         (Ok(()), Acceptance::Unclear) => Reading::All(Err(unclear())),
+        // It may mean any of the records: the refused one is to be alone.
+        (Err(refusal), _) if response.status_code == 400 => Reading::All(Err(refusal.split())),
         (Err(refusal), _) => Reading::All(Err(refusal)),
     }
 }

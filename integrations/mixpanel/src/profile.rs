@@ -3,7 +3,7 @@
 //! - <https://docs.mixpanel.com/reference/profile-set>
 //! - <https://docs.mixpanel.com/docs/data-structure/property-reference/reserved-properties>
 
-use std::net::IpAddr;
+use std::{collections::HashSet, net::IpAddr};
 
 use analytics_http::Step;
 use analytics_spec::{Error, Map, Secret, Value};
@@ -109,14 +109,17 @@ pub(crate) fn group(traits: &Map<String, Value>) -> Map<String, Value> {
     renamed(traits, &GROUP)
 }
 
-/// A trait keeps its name if its place is taken: nothing is lost.
+/// What has Mixpanel's own name already gives way to the trait that belongs
+/// there. Of two such traits, the second keeps its name.
 fn renamed(traits: &Map<String, Value>, names: &[(&str, &str)]) -> Map<String, Value> {
     let mut set = traits.clone();
+    let mut taken = HashSet::new();
     for (from, to) in names {
-        if !set.contains_key(*to)
+        if !taken.contains(to)
             && let Some(value) = set.remove(*from)
         {
             set.insert((*to).to_owned(), value);
+            taken.insert(to);
         }
     }
     set
@@ -132,17 +135,19 @@ fn take_place(address: &mut Map<String, Value>, set: &mut Map<String, Value>) {
         ("region", "$region"),
         (COUNTRY, "$country_code"),
     ];
+    let mut taken = HashSet::new();
     for (from, to) in PLACES {
         let text = address.get(from).and_then(Value::as_str);
         let value = text.and_then(|text| match from {
             COUNTRY => country_code(text),
             _ => Some(text.to_owned()),
         });
-        if !set.contains_key(to)
+        if !taken.contains(to)
             && let Some(value) = value
         {
             address.remove(from);
             set.insert(to.to_owned(), value.into());
+            taken.insert(to);
         }
     }
 }

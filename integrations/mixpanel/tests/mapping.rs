@@ -245,7 +245,7 @@ fn an_unknown_device_is_not_the_server_that_sends() {
 }
 
 #[test]
-fn reserved_names_are_not_taken_from_properties_and_others_win_over_the_context() {
+fn names_that_are_set_already_are_not_taken_from_properties() {
     let event = Track::new("E").user_id("user-1").properties([
         ("time", json!(1)),
         ("id", json!("evil-1")),
@@ -259,8 +259,8 @@ fn reserved_names_are_not_taken_from_properties_and_others_win_over_the_context(
         ("ip", json!("evil-9")),
         ("bucket", json!("evil-10")),
         ("$ignore", json!(true)),
-        ("$os", json!("own-os")),
-        ("mp_lib", json!("own-lib")),
+        ("$os", json!("evil-11")),
+        ("mp_lib", json!("evil-12")),
         ("utm_source", Value::Null),
         ("company", json!("acme")),
         ("name", json!("own-name")),
@@ -272,9 +272,6 @@ fn reserved_names_are_not_taken_from_properties_and_others_win_over_the_context(
     });
     let mut rest = full_properties();
     for (key, value) in [
-        ("$os", json!("own-os")),
-        ("mp_lib", json!("own-lib")),
-        ("utm_source", Value::Null),
         ("company", json!("acme")),
         ("name", json!("own-name")),
         ("nested", json!({"time": 2})),
@@ -286,6 +283,17 @@ fn reserved_names_are_not_taken_from_properties_and_others_win_over_the_context(
     let steps = vendor(config()).steps(&input(event, full())).unwrap();
     let text = String::from_utf8(steps[0].body.to_vec()).unwrap();
     assert_eq!(text.matches("\"$os\":").count(), 1, "no name twice: {text}");
+}
+
+#[test]
+fn what_the_context_leaves_open_may_be_among_the_properties() {
+    let event = Track::new("E")
+        .user_id("user-1")
+        .property("$os", "own-os")
+        .property("mp_lib", "own-lib");
+    let body = sent(config(), &input(event, bare()))[0].body[0]["properties"].take();
+    assert_eq!(body["$os"], "own-os");
+    assert_eq!(body["mp_lib"], "own-lib");
 }
 
 #[test]
@@ -529,9 +537,11 @@ fn no_trait_is_lost_and_none_is_made_up() {
         ),
         (json!({"first_name": "Ada"}), json!({"$first_name": "Ada"})),
         (json!({"created": "c"}), json!({"$created": "c"})),
+        (json!({"email": "a", "$email": "b"}), json!({"$email": "a"})),
+        (json!({"$email": "b"}), json!({"$email": "b"})),
         (
-            json!({"email": "a", "$email": "b"}),
-            json!({"email": "a", "$email": "b"}),
+            json!({"created_at": "c", "created": "d"}),
+            json!({"$created": "c", "created": "d"}),
         ),
         (
             json!({"address": {"region": "R", "country": "France"}}),
@@ -539,7 +549,7 @@ fn no_trait_is_lost_and_none_is_made_up() {
         ),
         (
             json!({"address": {"city": "C"}, "$city": "D"}),
-            json!({"address": {"city": "C"}, "$city": "D"}),
+            json!({"$city": "C"}),
         ),
         (json!({"address": {"city": "C"}}), json!({"$city": "C"})),
         (json!({"address": {}}), json!({"address": {}})),

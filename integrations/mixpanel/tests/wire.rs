@@ -477,6 +477,33 @@ async fn one_bad_profile_does_not_cost_the_others() {
 }
 
 #[tokio::test]
+async fn one_bad_event_that_is_not_named_does_not_cost_the_others() {
+    let (server, client, clock) = project().await;
+    answer_always(&server, "/import", |records| {
+        if records.iter().any(|r| r["properties"]["bad"] == true) {
+            status(400, "the data cannot be read")
+        } else {
+            imported(records.len())
+        }
+    })
+    .await;
+    let inputs: Vec<_> = (0..5)
+        .map(|n| {
+            let event = Track::new("E").user_id(format!("u{n}"));
+            stamped(&format!("m{n}"), event.property("bad", n == 2))
+        })
+        .collect();
+    let outcomes = deliver(&client, &inputs).await;
+    let good: Vec<_> = outcomes.iter().map(Result::is_ok).collect();
+    assert_eq!(good, [true, true, false, true, true]);
+    let error = outcomes[2].as_ref().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RequestRejected);
+    assert!(!error.is_retryable());
+    assert!(error.message().contains("cannot be read"), "{error}");
+    assert_eq!(clock.slept(), []);
+}
+
+#[tokio::test]
 async fn a_profile_that_is_named_is_refused_alone() {
     let (server, client, _) = project().await;
     let partial = json!({
