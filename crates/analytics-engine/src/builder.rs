@@ -9,8 +9,8 @@ use analytics_spec::{
 use crate::{
     engine::Engine,
     gate::Gate,
-    lane::{Lane, Observer, Signals},
-    settled::Settled,
+    lane::{Lane, Signals},
+    settled::{Observer, Settled},
     store::{MemoryStore, Store},
     worker::EmbeddedWorker,
 };
@@ -22,7 +22,7 @@ pub struct Builder {
     context: Context,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    observer: Option<Observer>,
+    observer: Observer,
     linger: Duration,
     window_bytes: usize,
 }
@@ -34,7 +34,7 @@ impl Builder {
             context: Context::new(),
             store: Arc::new(MemoryStore::default()),
             clock: Arc::new(TokioClock::new()),
-            observer: None,
+            observer: Observer::default(),
             linger: Duration::from_millis(50),
             window_bytes: 64 * 1024 * 1024,
         }
@@ -76,10 +76,15 @@ impl Builder {
         self
     }
 
-    /// Called when an event has come to its end at an integration, and the
-    /// store knows. It runs on the integration's lane: it should be quick.
+    /// Called once for each event and integration that supports it, when the
+    /// event has come to its end there, and the store knows. It runs on the
+    /// integration's lane: it should be quick.
+    ///
+    /// For an integration whose rules the event breaks, that is when the event
+    /// is accepted; it runs where that happens, before
+    /// [`enqueue`](Engine::enqueue) returns.
     pub fn on_settled(mut self, observer: impl Fn(&Settled<'_>) + Send + Sync + 'static) -> Self {
-        self.observer = Some(Arc::new(observer));
+        self.observer = Observer::new(observer);
         self
     }
 
@@ -129,6 +134,7 @@ impl Builder {
             }
         }
         let gate = Arc::new(Gate::default());
+        let begin = self.store.last();
         let lanes = handlers.into_iter().map(|handler| {
             let batching = handler.integration().batching();
             let batching = Batching {
@@ -140,6 +146,7 @@ impl Builder {
                 store: Arc::clone(&self.store),
                 clock: Arc::clone(&self.clock),
                 observer: self.observer.clone(),
+                begin,
                 gate: Arc::clone(&gate),
                 signals: Signals::new(),
                 linger: if batching.max_items > 1 {
@@ -159,6 +166,7 @@ impl Builder {
             self.store,
             self.clock,
             self.context,
+            self.observer,
             gate,
         ))
     }

@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -19,9 +22,9 @@ use tokio::{
 use crate::{
     builder::Builder,
     gate::Gate,
-    lane::{self, Lane, Signals},
-    settled::Unsettled,
-    store::Store,
+    lane::{self, LIST_AT_LEAST, Lane, Signals},
+    settled::{Observer, Settled, Unsettled},
+    store::{Seq, Store},
     worker::EmbeddedWorker,
 };
 
@@ -33,8 +36,11 @@ pub struct Engine {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     context: Context,
+    observer: Observer,
     gate: Arc<Gate>,
     ending: Mutex<Ending>,
+    /// What was not settled was returned.
+    is_told: AtomicBool,
     aborts: Vec<AbortHandle>,
 }
 
@@ -42,7 +48,8 @@ pub struct Engine {
 /// here so that nothing is lost by dropping a `close` half-way.
 #[derive(Debug)]
 struct Ending {
-    tasks: VecDeque<(Arc<str>, JoinHandle<Vec<Unsettled>>)>,
+    /// Without a task: the lane did not end well.
+    tasks: VecDeque<(Arc<str>, Option<JoinHandle<Vec<Unsettled>>>)>,
     left: Vec<Unsettled>,
 }
 
@@ -64,12 +71,15 @@ struct Way {
 pub struct Receipt {
     /// The event's message id.
     pub message_id: String,
+    /// The event's place in the order of acceptance, which tells events with
+    /// one message id apart; none, if nothing was queued.
+    pub seq: Option<Seq>,
     /// The integrations that it will be delivered to.
     pub queued: Vec<Arc<str>>,
     /// The integrations that do not support its kind.
     pub unsupported: Vec<Arc<str>>,
     /// The integrations whose rules it breaks, each with what is wrong. It
-    /// will not be delivered to them.
+    /// will not be delivered to them; [`Builder::on_settled`] was told.
     pub refused: Vec<(Arc<str>, Error)>,
 }
 
@@ -88,10 +98,12 @@ impl Engine {
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         context: Context,
+        observer: Observer,
         gate: Arc<Gate>,
     ) -> Self {
         let mut ways = Vec::with_capacity(lanes.len());
         let mut tasks = VecDeque::with_capacity(lanes.len());
+        let mut aborts = Vec::with_capacity(lanes.len());
         for lane in lanes {
             let name: Arc<str> = lane.handler.name().into();
             ways.push(Way {
@@ -99,9 +111,10 @@ impl Engine {
                 handler: lane.handler.clone(),
                 signals: Arc::clone(&lane.signals),
             });
-            tasks.push_back((name, tokio::spawn(lane.run())));
+            let task = tokio::spawn(lane.run());
+            aborts.push(task.abort_handle());
+            tasks.push_back((name, Some(task)));
         }
-        let aborts = tasks.iter().map(|(_, task)| task.abort_handle()).collect();
         let left = Vec::new();
         Self {
             worker,
@@ -109,8 +122,10 @@ impl Engine {
             store,
             clock,
             context,
+            observer,
             gate,
             ending: Mutex::new(Ending { tasks, left }),
+            is_told: AtomicBool::new(false),
             aborts,
         }
     }
@@ -159,21 +174,26 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// The event breaks the specification's rules, or the engine is closed.
+    /// The event breaks the specification's rules, or the engine is
+    /// [`Closed`](ErrorKind::Closed). If the engine ended while the event was
+    /// on its way into the store, it may have been accepted all the same, and
+    /// even been delivered: the error then says so, with the message id.
     pub async fn enqueue<E: Event>(&self, input: impl Into<Input<E>>) -> Result<Receipt, Error> {
         let input = input.into().into_any();
         let sealed = self.gate.sealed();
         let entry = self.enter()?;
         let (input, receipt) = self.accept(input)?;
         if receipt.queued.is_empty() {
+            self.refuse(&input, &receipt);
             return Ok(receipt);
         }
-        tokio::select! {
+        let refused = refused(&input, &receipt);
+        let seq = tokio::select! {
             biased;
             appended = self.store.append(input, &receipt.queued) => appended?,
-            () = sealed => return Err(closed()),
+            () = sealed => return Err(overtaken(&receipt)),
         };
-        entry.finish().map(|()| receipt)
+        entry.finish(seq, refused, receipt)
     }
 
     /// Accepts an event for every integration, if there is room.
@@ -185,10 +205,12 @@ impl Engine {
         let entry = self.enter()?;
         let (input, receipt) = self.accept(input.into().into_any())?;
         if receipt.queued.is_empty() {
+            self.refuse(&input, &receipt);
             return Ok(receipt);
         }
-        self.store.try_append(input, &receipt.queued)?;
-        entry.finish().map(|()| receipt)
+        let refused = refused(&input, &receipt);
+        let seq = self.store.try_append(input, &receipt.queued)?;
+        entry.finish(seq, refused, receipt)
     }
 
     fn enter(&self) -> Result<Entry<'_>, Error> {
@@ -207,6 +229,7 @@ impl Engine {
         input.validate()?;
         let mut receipt = Receipt {
             message_id: input.message_id().to_owned(),
+            seq: None,
             queued: Vec::with_capacity(self.lanes.len()),
             unsupported: Vec::new(),
             refused: Vec::new(),
@@ -221,13 +244,36 @@ impl Engine {
                 Ok(()) => receipt.queued.push(name),
                 // The engine ended meanwhile: it is not the event's fault.
                 Err(_) if self.gate.is_sealed() => return Err(closed()),
-                Err(error) => {
-                    lane.handler.workflow_failed(&input.event, &error);
-                    receipt.refused.push((name, error));
-                }
+                Err(error) => receipt.refused.push((name, error)),
             }
         }
         Ok((input, receipt))
+    }
+
+    /// Tells everybody which integrations refused an accepted event.
+    fn refuse(&self, input: &AnyInput, receipt: &Receipt) {
+        for (name, error) in &receipt.refused {
+            let Some(lane) = self.lanes.iter().find(|lane| lane.name == *name) else {
+                continue;
+            };
+            // By this target, who tells of it in another way can leave it out.
+            tracing::warn!(
+                target: "analytics_engine::refused",
+                integration = %name,
+                kind = %input.kind(),
+                message_id = receipt.message_id,
+                error = %error.kind(),
+                "an integration refused an event"
+            );
+            let settled = Settled {
+                integration: name,
+                seq: None,
+                input,
+                attempts: 0,
+                outcome: Err(error),
+            };
+            self.observer.report(&lane.handler, &settled);
+        }
     }
 
     fn wake(&self) {
@@ -270,12 +316,17 @@ impl Engine {
     /// Takes no more events, delivers those that were accepted, and ends.
     /// What is not settled when `within` is over is returned, once: a second
     /// call waits for the end as well, and returns nothing.
+    ///
+    /// It returns in time also if the store hangs, or an integration does not
+    /// close: each has at least a second for its part, though.
+    #[must_use = "these events were not delivered"]
     pub async fn close(&self, within: Duration) -> Vec<Unsettled> {
         self.end(within, false).await
     }
 
     /// Takes no more events, waits for the deliveries that are under way, and
     /// ends. What is not settled is returned, as by [`close`](Self::close).
+    #[must_use = "these events were not delivered"]
     pub async fn halt(&self, within: Duration) -> Vec<Unsettled> {
         self.end(within, true).await
     }
@@ -312,12 +363,21 @@ impl Engine {
         let mut ending = self.ending.lock().await;
         let Ending { tasks, left } = &mut *ending;
         while let Some((name, task)) = tasks.front_mut() {
-            match task.await {
-                Ok(unsettled) => left.extend(unsettled),
-                Err(error) => {
+            let ended = match task {
+                Some(task) => Some(task.await),
+                None => None,
+            };
+            if let Some(Ok(unsettled)) = ended {
+                left.extend(unsettled);
+            } else {
+                // Should this be dropped, the task is not asked again.
+                *task = None;
+                if let Some(Err(error)) = ended {
                     tracing::error!(integration = %name, %error, "a lane did not end well");
-                    left.extend(lane::left_in(&*self.store, name).await);
                 }
+                let deadline = deadline.max(Instant::now() + LIST_AT_LEAST);
+                let deadline = tokio::time::sleep_until(deadline);
+                left.extend(lane::left_in(&*self.store, name, deadline).await);
             }
             tasks.pop_front();
         }
@@ -333,6 +393,7 @@ impl Engine {
             }
         }))
         .await;
+        self.is_told.store(true, Ordering::Release);
         std::mem::take(left)
     }
 }
@@ -341,18 +402,51 @@ fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the engine is closed")
 }
 
+/// The engine ended while an event was on its way into the store.
+fn overtaken(receipt: &Receipt) -> Error {
+    Error::new(
+        ErrorKind::Closed,
+        format!(
+            "the engine was closed meanwhile: the event {} may have been accepted",
+            receipt.message_id
+        ),
+    )
+}
+
+/// An event that some integration refused: once it is accepted, they are told.
+fn refused(input: &AnyInput, receipt: &Receipt) -> Option<AnyInput> {
+    (!receipt.refused.is_empty()).then(|| input.clone())
+}
+
 /// Somebody on the way in.
 struct Entry<'a>(&'a Engine);
 
 impl Entry<'_> {
     /// The event is in the store: the lanes will find it, unless they have
     /// ended.
-    fn finish(self) -> Result<(), Error> {
-        self.0.wake();
-        if self.0.gate.is_sealed() {
-            return Err(closed());
+    fn finish(
+        self,
+        seq: Seq,
+        refused: Option<AnyInput>,
+        mut receipt: Receipt,
+    ) -> Result<Receipt, Error> {
+        let engine = self.0;
+        let queued = engine
+            .lanes
+            .iter()
+            .filter(|lane| receipt.queued.contains(&lane.name));
+        for lane in queued {
+            lane.signals.ahead.fetch_add(1, Ordering::AcqRel);
         }
-        Ok(())
+        engine.wake();
+        if let Some(input) = refused {
+            engine.refuse(&input, &receipt);
+        }
+        if engine.gate.is_sealed() {
+            return Err(overtaken(&receipt));
+        }
+        receipt.seq = Some(seq);
+        Ok(receipt)
     }
 }
 
@@ -387,6 +481,13 @@ impl Drop for Engine {
     fn drop(&mut self) {
         for task in &self.aborts {
             task.abort();
+        }
+        let unsettled: usize = self.lanes.iter().map(|l| l.signals.unsettled()).sum();
+        if unsettled > 0 && !self.is_told.load(Ordering::Acquire) {
+            tracing::warn!(
+                unsettled,
+                "the engine was dropped before everything was settled: close it first"
+            );
         }
     }
 }

@@ -3,10 +3,9 @@
 
 use std::{
     collections::HashMap,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -24,16 +23,20 @@ use tokio::{
 use crate::{
     gate::Gate,
     schedule::{Claimed, Schedule},
-    settled::{Settled, Unsettled},
-    store::{Pulled, Seq, Settlement, Store, Stored},
+    settled::{Observer, Settled, Unsettled},
+    store::{Seq, Settlement, Store, Stored},
 };
-
-/// Called when an event has come to its end.
-pub(crate) type Observer = Arc<dyn Fn(&Settled<'_>) + Send + Sync>;
 
 /// After so many failed deliveries in a row, whose reasons usually pass, the
 /// vendor counts as down: one delivery at a time finds out when it is back.
 const DOWN_AFTER: u32 = 5;
+
+/// A store has at least this long to say what is left, also when the time for
+/// closing the engine is over.
+pub(crate) const LIST_AT_LEAST: Duration = Duration::from_secs(1);
+
+/// How much of what is left is read at once.
+const PAGE_BYTES: usize = 1024 * 1024;
 
 /// What the engine tells a lane, and what it learns from it.
 #[derive(Debug)]
@@ -50,6 +53,11 @@ pub(crate) struct Signals {
     pub(crate) abandoned: Notify,
     /// How far the lane has come.
     pub(crate) reached: watch::Sender<Reached>,
+    /// How many events are queued for the lane, and not pulled yet. The lane
+    /// may pull an event before it is counted.
+    pub(crate) ahead: AtomicIsize,
+    /// How many events the lane has pulled, and not settled.
+    pub(crate) at_hand: AtomicUsize,
 }
 
 /// How far a lane has come.
@@ -70,7 +78,15 @@ impl Signals {
             closing: AtomicBool::new(false),
             abandoned: Notify::new(),
             reached: watch::Sender::default(),
+            ahead: AtomicIsize::new(0),
+            at_hand: AtomicUsize::new(0),
         })
+    }
+
+    /// How many events the lane has not settled.
+    pub(crate) fn unsettled(&self) -> usize {
+        let ahead = usize::try_from(self.ahead.load(Ordering::Acquire)).unwrap_or_default();
+        self.at_hand.load(Ordering::Acquire).saturating_add(ahead)
     }
 }
 
@@ -107,7 +123,10 @@ pub(crate) struct Lane {
     pub(crate) handler: Handler,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) observer: Option<Observer>,
+    pub(crate) observer: Observer,
+    /// The store's end when the engine was built: what came before is another
+    /// engine's.
+    pub(crate) begin: Seq,
     pub(crate) gate: Arc<Gate>,
     pub(crate) signals: Arc<Signals>,
     pub(crate) batching: Batching,
@@ -157,14 +176,23 @@ impl Lane {
             lingering_since: None,
             lane: self,
         };
-        tokio::select! {
-            () = running.work() => {}
-            () = signals.abandoned.notified() => {}
-        }
+        let is_abandoned = tokio::select! {
+            () = running.work() => false,
+            () = signals.abandoned.notified() => true,
+        };
         signals
             .reached
             .send_modify(|reached| reached.is_over = true);
-        running.rest().await
+        let deadline = async {
+            if !is_abandoned {
+                signals.abandoned.notified().await;
+            }
+            tokio::time::sleep(LIST_AT_LEAST).await;
+        };
+        let left = running.rest(deadline).await;
+        signals.at_hand.store(left.len(), Ordering::Release);
+        signals.ahead.store(0, Ordering::Release);
+        left
     }
 }
 
@@ -280,8 +308,15 @@ impl Running {
                 self.schedule.retry(event.seq, not_before, retries);
             } else {
                 self.schedule.settle(event.seq);
-                let attempts = event.retries.made.saturating_add(1);
-                self.report(&event.input, attempts, outcome.as_ref());
+                self.lane.signals.at_hand.fetch_sub(1, Ordering::AcqRel);
+                let settled = Settled {
+                    integration: self.lane.handler.name(),
+                    seq: Some(event.seq),
+                    input: &event.input,
+                    attempts: event.retries.made.saturating_add(1),
+                    outcome: outcome.as_ref(),
+                };
+                self.lane.observer.report(&self.lane.handler, &settled);
             }
         }
         Ok(())
@@ -303,9 +338,16 @@ impl Running {
             .pull(name, self.pulled_through, room)
             .await?;
         self.pulled_through = pulled.through;
+        let mut own = 0;
         for event in pulled.events {
+            own += isize::from(event.seq > self.lane.begin);
             self.schedule.push(event);
         }
+        let signals = &self.lane.signals;
+        signals
+            .at_hand
+            .store(self.schedule.len(), Ordering::Release);
+        signals.ahead.fetch_sub(own, Ordering::AcqRel);
         Ok(())
     }
 
@@ -413,9 +455,10 @@ impl Running {
         let now = self.now();
         let mut asked = Duration::ZERO;
         let mut is_reached = false;
+        let mut has_failed = false;
         let mut down = None;
         for (event, mut outcome) in batch.into_iter().zip(outcomes) {
-            if down.is_none() && matches!(&outcome, Err(e) if e.kind() == ErrorKind::Deferred) {
+            if !has_failed && matches!(&outcome, Err(e) if e.kind() == ErrorKind::Deferred) {
                 // Nothing that it could wait for: it would be tried at once,
                 // for ever.
                 outcome = Err(no_outcome(name));
@@ -427,8 +470,13 @@ impl Running {
                     if !error.is_retryable() {
                         is_reached = true;
                     } else if error.kind() != ErrorKind::Deferred {
-                        asked = asked.max(error.retry_after().unwrap_or_default());
-                        down = Some(error.kind());
+                        has_failed = true;
+                        let delay = error.retry_after().unwrap_or_default();
+                        asked = asked.max(delay);
+                        // Who says when to come back is not down.
+                        if delay.is_zero() {
+                            down = Some(error.kind());
+                        }
                     }
                     let mut retries = event.retries;
                     let policy = self.policy(&event.input);
@@ -479,70 +527,85 @@ impl Running {
         }
     }
 
-    /// Tells everybody; a mistake in what they do with it stays theirs.
-    fn report(&self, input: &AnyInput, attempts: u32, outcome: Result<&Delivery, &Error>) {
+    /// What is not settled, whether it was at hand or still in the store: what
+    /// it says before the deadline.
+    async fn rest(self, deadline: impl Future<Output = ()>) -> Vec<Unsettled> {
         let name = self.lane.handler.name();
-        let told = catch_unwind(AssertUnwindSafe(|| {
-            if let Err(error) = outcome {
-                self.lane.handler.workflow_failed(&input.event, error);
-            }
-        }));
-        let observed = catch_unwind(AssertUnwindSafe(|| {
-            if let Some(observer) = &self.lane.observer {
-                observer(&Settled {
-                    integration: name,
-                    input,
-                    attempts,
-                    outcome,
-                });
-            }
-        }));
-        if told.and(observed).is_err() {
-            tracing::error!(integration = name, "a hook panicked");
-        }
-    }
-
-    /// What is not settled, whether it was at hand or still in the store.
-    async fn rest(mut self) -> Vec<Unsettled> {
-        let name = self.lane.handler.name().to_owned();
-        if let Err(error) = self.pull_up_to(usize::MAX).await {
-            tracing::error!(
-                integration = name, %error,
-                "the store cannot be read: what it holds is not among what is left"
-            );
-        }
-        self.schedule
+        let mut left: Vec<_> = self
+            .schedule
             .rest()
-            .map(|(input, attempts, in_flight)| Unsettled {
-                integration: name.clone(),
+            .map(|(seq, input, attempts, in_flight)| Unsettled {
+                integration: name.to_owned(),
+                seq,
                 message_id: input.message_id().to_owned(),
                 kind: input.kind(),
                 attempts,
                 in_flight,
             })
-            .collect()
+            .collect();
+        let after = self.pulled_through;
+        list(&*self.lane.store, name, after, false, &mut left, deadline).await;
+        left
     }
 }
 
 /// What a lane that ended by a mistake of its own had not settled, as far as
-/// its store knows.
-pub(crate) async fn left_in(store: &dyn Store, name: &str) -> Vec<Unsettled> {
-    let pulled = store
-        .pull(name, 0, usize::MAX)
-        .await
-        .unwrap_or_else(|error| {
-            tracing::error!(integration = name, %error, "the store cannot be read");
-            Pulled::default()
-        });
-    let unsettled = |event: Stored| Unsettled {
-        integration: name.to_owned(),
-        message_id: event.input.message_id().to_owned(),
-        kind: event.input.kind(),
-        attempts: event.retries.made,
-        // Nobody knows any more.
-        in_flight: true,
+/// its store knows, and says before the deadline.
+pub(crate) async fn left_in(
+    store: &dyn Store,
+    name: &str,
+    deadline: impl Future<Output = ()>,
+) -> Vec<Unsettled> {
+    let mut left = Vec::new();
+    // Whether an attempt was under way, nobody knows any more.
+    list(store, name, 0, true, &mut left, deadline).await;
+    left
+}
+
+/// Lists what a store has for a lane, page by page, until the deadline.
+async fn list(
+    store: &dyn Store,
+    name: &str,
+    mut after: Seq,
+    in_flight: bool,
+    left: &mut Vec<Unsettled>,
+    deadline: impl Future<Output = ()>,
+) {
+    let pages = async {
+        while after < store.last() {
+            let pulled = store.pull(name, after, PAGE_BYTES).await?;
+            if pulled.through <= after {
+                let stuck = "the store does not go on where it was asked to";
+                return Err(Error::new(ErrorKind::Internal, stuck));
+            }
+            after = pulled.through;
+            let unsettled = |event: Stored| Unsettled {
+                integration: name.to_owned(),
+                seq: event.seq,
+                message_id: event.input.message_id().to_owned(),
+                kind: event.input.kind(),
+                attempts: event.retries.made,
+                in_flight,
+            };
+            left.extend(pulled.events.into_iter().map(unsettled));
+            // A store that always answers at once heeds the deadline as well.
+            tokio::task::yield_now().await;
+        }
+        Ok(())
     };
-    pulled.events.into_iter().map(unsettled).collect()
+    let listed = tokio::select! {
+        listed = pages => listed,
+        () = deadline => Err(Error::new(
+            ErrorKind::DeadlineExceeded,
+            "the store did not answer in time",
+        )),
+    };
+    if let Err(error) = listed {
+        tracing::error!(
+            integration = name, %error,
+            "the store cannot be read: what it holds is not among what is left"
+        );
+    }
 }
 
 /// One attempt for each event of a batch.

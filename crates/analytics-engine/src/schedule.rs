@@ -138,6 +138,11 @@ impl Schedule {
         self.entries.is_empty()
     }
 
+    /// How many events are not settled, also those under way.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// The oldest event that is not settled.
     pub(crate) fn oldest(&self) -> Option<Seq> {
         self.entries.keys().next().copied()
@@ -361,10 +366,10 @@ impl Schedule {
 
     /// Everything that is not settled, with how often it was tried and whether
     /// it is under way.
-    pub(crate) fn rest(&self) -> impl Iterator<Item = (&AnyInput, u32, bool)> {
+    pub(crate) fn rest(&self) -> impl Iterator<Item = (Seq, &AnyInput, u32, bool)> {
         self.entries
-            .values()
-            .map(|entry| (&*entry.input, entry.retries.made, entry.is_claimed))
+            .iter()
+            .map(|(seq, entry)| (*seq, &*entry.input, entry.retries.made, entry.is_claimed))
     }
 }
 
@@ -613,12 +618,12 @@ mod tests {
         assert_eq!(schedule.next_wake(), model.next_wake().map(at));
         let rest: Vec<_> = schedule
             .rest()
-            .map(|(_, made, under_way)| (made, under_way))
+            .map(|(seq, _, made, under_way)| (seq, made, under_way))
             .collect();
         let expected: Vec<_> = model
             .events
             .iter()
-            .map(|e| (e.made, e.is_under_way))
+            .map(|e| (e.seq, e.made, e.is_under_way))
             .collect();
         assert_eq!(rest, expected);
         if model.events.iter().all(|e| e.people.len() < 2)

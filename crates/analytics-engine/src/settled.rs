@@ -1,8 +1,14 @@
 //! How an event ended at an integration, or that it did not.
 
-use std::fmt;
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
-use analytics_spec::{AnyInput, Delivery, Error, Kind};
+use analytics_spec::{AnyInput, Delivery, Error, Handler, Kind};
+
+use crate::store::Seq;
 
 /// An event has come to its end at one integration.
 #[derive(Debug)]
@@ -10,9 +16,14 @@ use analytics_spec::{AnyInput, Delivery, Error, Kind};
 pub struct Settled<'a> {
     /// The integration's name.
     pub integration: &'a str,
+    /// The event's place in the order of acceptance, which tells events with
+    /// one message id apart; none, if the integration refused it when it was
+    /// enqueued.
+    pub seq: Option<Seq>,
     /// The event with what is known around it.
     pub input: &'a AnyInput,
-    /// How many attempts were made.
+    /// How many attempts were made; 0, if the integration refused the event
+    /// when it was enqueued.
     pub attempts: u32,
     /// Delivered, or refused for good.
     pub outcome: Result<&'a Delivery, &'a Error>,
@@ -34,6 +45,9 @@ impl fmt::Display for Settled<'_> {
 pub struct Unsettled {
     /// The integration's name.
     pub integration: String,
+    /// The event's place in the order of acceptance, which tells events with
+    /// one message id apart.
+    pub seq: Seq,
     /// The event's message id.
     pub message_id: String,
     /// The event's kind.
@@ -43,4 +57,39 @@ pub struct Unsettled {
     /// An attempt was under way, or its outcome could not be written: the
     /// vendor may have accepted the event.
     pub in_flight: bool,
+}
+
+/// Who is told that an event has come to its end.
+#[derive(Clone, Default)]
+pub(crate) struct Observer(Option<Arc<Observe>>);
+
+type Observe = dyn Fn(&Settled<'_>) + Send + Sync;
+
+impl Observer {
+    pub(crate) fn new(observe: impl Fn(&Settled<'_>) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(observe)))
+    }
+
+    /// Tells everybody; a mistake in what they do with it stays theirs.
+    pub(crate) fn report(&self, handler: &Handler, settled: &Settled<'_>) {
+        let told = catch_unwind(AssertUnwindSafe(|| {
+            if let Err(error) = settled.outcome {
+                handler.workflow_failed(&settled.input.event, error);
+            }
+        }));
+        let observed = catch_unwind(AssertUnwindSafe(|| {
+            if let Some(observe) = &self.0 {
+                observe(settled);
+            }
+        }));
+        if told.and(observed).is_err() {
+            tracing::error!(integration = settled.integration, "a hook panicked");
+        }
+    }
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Observer").field(&self.0.is_some()).finish()
+    }
 }

@@ -48,6 +48,7 @@ impl Stored {
 
 /// What a lane has to do, as far as a store has read.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Pulled {
     /// Events, by their `seq`.
     pub events: Vec<Stored>,
@@ -55,14 +56,24 @@ pub struct Pulled {
     pub through: Seq,
 }
 
+impl Pulled {
+    /// Events by their `seq`, where everything up to `through` has been read.
+    #[must_use]
+    pub fn new(events: Vec<Stored>, through: Seq) -> Self {
+        Self { events, through }
+    }
+}
+
 /// How an attempt at an event ended.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Settlement<'a> {
     /// The vendor accepted it.
     Delivered(&'a Delivery),
     /// It is refused for good.
     Refused(&'a Error),
     /// It will be tried again.
+    #[non_exhaustive]
     Retry {
         /// Not before.
         not_before: Timestamp,
@@ -71,6 +82,18 @@ pub enum Settlement<'a> {
         /// Why.
         error: &'a Error,
     },
+}
+
+impl<'a> Settlement<'a> {
+    /// It will be tried again.
+    #[must_use]
+    pub fn retry(not_before: Timestamp, retries: Retries, error: &'a Error) -> Self {
+        Self::Retry {
+            not_before,
+            retries,
+            error,
+        }
+    }
 }
 
 /// Where accepted events are kept until their end.
