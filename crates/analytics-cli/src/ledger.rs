@@ -108,6 +108,8 @@ struct State {
     /// The line that is being accepted.
     line: u64,
     pending: BTreeMap<Seq, Pending>,
+    /// How often a vendor has shown that it is there.
+    answers: u64,
 }
 
 /// Keeps accepted events in memory, and the books about them.
@@ -193,6 +195,13 @@ impl Ledger {
         left
     }
 
+    /// How often a vendor has shown that it is there; `None` if no event waits
+    /// for one.
+    pub(crate) fn answers(&self) -> Option<u64> {
+        let state = self.state();
+        (!state.pending.is_empty()).then_some(state.answers)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing in here panics half-way through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -221,8 +230,12 @@ impl Ledger {
     fn settled(&self, lane: &str, seq: Seq, settlement: &Settlement<'_>) {
         let (line, error, attempts) = {
             let State {
-                totals, pending, ..
+                totals,
+                pending,
+                answers,
+                ..
             } = &mut *self.state();
+            *answers += u64::from(is_answer(settlement));
             let Some(event) = pending.get_mut(&seq) else {
                 return;
             };
@@ -245,13 +258,23 @@ impl Ledger {
                     tally.failed += 1;
                     (line, error, attempts + 1)
                 }
-                Settlement::Delivered(_) | Settlement::Retry { .. } => {
+                _ => {
                     tally.delivered += 1;
                     return;
                 }
             }
         };
         (self.report)(Problem::new(line, lane, error, attempts));
+    }
+}
+
+/// Whether the vendor is there: it accepted, refused for good, or asked to wait.
+fn is_answer(settlement: &Settlement<'_>) -> bool {
+    match settlement {
+        Settlement::Delivered(_) => true,
+        Settlement::Refused(error) => !error.is_retryable(),
+        Settlement::Retry { error, .. } => error.retry_after().is_some(),
+        _ => false,
     }
 }
 

@@ -1,6 +1,8 @@
 //! Asking a running command to stop.
 
-use tokio::sync::watch;
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::watch, time::Instant};
 
 use crate::{exit::Failure, output::Console};
 
@@ -9,7 +11,10 @@ const ENDED_AT_ONCE: i32 = 130;
 
 /// Whether the command was asked to stop.
 #[derive(Clone, Debug)]
-pub(crate) struct Stop(Option<watch::Receiver<bool>>);
+pub(crate) struct Stop(Option<Arc<watch::Sender<bool>>>);
+
+/// How often a silence is looked at.
+const LOOK: Duration = Duration::from_millis(250);
 
 impl Stop {
     /// Nothing stops the command, except what ends the process.
@@ -21,7 +26,8 @@ impl Stop {
     pub(crate) fn on_signals(console: Console) -> Result<Self, Failure> {
         let mut signals = Signals::new()
             .map_err(|error| Failure::failed(format!("signals cannot be heard: {error}")))?;
-        let (asked, stop) = watch::channel(false);
+        let asked = Arc::new(watch::Sender::new(false));
+        let stop = Self(Some(Arc::clone(&asked)));
         tokio::spawn(async move {
             signals.next().await;
             console.note("stopping: what is in flight is finished; once more ends at once");
@@ -30,13 +36,36 @@ impl Stop {
             console.bar().finish_and_clear();
             std::process::exit(ENDED_AT_ONCE);
         });
-        Ok(Self(Some(stop)))
+        Ok(stop)
+    }
+
+    /// Asks to stop when the `answers` have been the same for so long; while
+    /// they are `None`, nothing waits for one.
+    pub(crate) async fn on_silence(
+        &self,
+        patience: Duration,
+        answers: impl Fn() -> Option<u64>,
+        console: &Console,
+    ) -> std::convert::Infallible {
+        let mut heard = (answers(), Instant::now());
+        while heard.1.elapsed() < patience {
+            tokio::time::sleep(LOOK.min(patience)).await;
+            let now = answers();
+            if now.is_none() || now != heard.0 {
+                heard = (now, Instant::now());
+            }
+        }
+        console.note("giving up: no vendor has answered for too long (--give-up-after)");
+        if let Some(asked) = &self.0 {
+            asked.send_replace(true);
+        }
+        std::future::pending().await
     }
 
     /// Completes when the command is asked to stop.
     pub(crate) async fn requested(&self) {
-        let asked = match self.0.clone() {
-            Some(mut stop) => stop.wait_for(|asked| *asked).await.is_ok(),
+        let asked = match &self.0 {
+            Some(stop) => stop.subscribe().wait_for(|asked| *asked).await.is_ok(),
             None => false,
         };
         if !asked {

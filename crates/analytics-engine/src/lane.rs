@@ -495,7 +495,7 @@ impl Running {
             let pause = asked.min(MAX_ASKED);
             self.paused_until = self.paused_until.max(Some(after(now, pause)));
             let name = self.lane.handler.name();
-            tracing::info!(integration = name, ?pause, "paused as the vendor asks");
+            tracing::warn!(integration = name, ?pause, "paused as the vendor asks");
         }
         self.count_failures(is_reached, down);
     }

@@ -110,6 +110,11 @@ pub fn message(response: &HttpResponse) -> String {
         Some(reason) => format!("{status} {reason}"),
         None => status.to_string(),
     };
+    let status = if (300..400).contains(&response.status_code) {
+        format!("{status}, and redirects are not followed")
+    } else {
+        status
+    };
     match said(response) {
         Some(said) => format!("{status}: {said}"),
         None => status,

@@ -35,7 +35,8 @@ impl Reader {
         let path = if self.path.is_empty() {
             "$".to_owned()
         } else {
-            self.path.join(".")
+            let keys: Vec<_> = self.path.iter().map(|key| shown(key)).collect();
+            keys.join(".")
         };
         self.violations.push(Violation::new(path, code, message));
     }
@@ -76,8 +77,28 @@ impl Reader {
     }
 }
 
+/// A key as a violation shows it: somebody else's text, so short, and without
+/// what a terminal takes for a command.
+pub(crate) fn shown(key: &str) -> String {
+    const MAX_CHARS: usize = 64;
+    let mut shown: String = key
+        .chars()
+        .take(MAX_CHARS)
+        .flat_map(|c| {
+            let escaped = c.is_control().then(|| c.escape_default());
+            let plain = (!c.is_control()).then_some(c);
+            escaped.into_iter().flatten().chain(plain)
+        })
+        .collect();
+    if key.chars().nth(MAX_CHARS).is_some() {
+        shown.push_str("...");
+    }
+    shown
+}
+
 /// The sentence for a key that is not among the `known` ones.
 pub(crate) fn unknown_message(key: &str, known: &[&str]) -> String {
+    let key = &shown(key);
     match nearest(key, known.iter().copied()) {
         Some(near) => format!("`{key}` is not known here: did you mean `{near}`?"),
         None => format!("`{key}` is not known here: known are {}", known.join(", ")),

@@ -94,8 +94,7 @@ pub struct Preview {
     pub url: String,
     /// Every header, its name in lower case.
     pub headers: std::collections::BTreeMap<String, String>,
-    /// JSON where it is JSON, else a string.
-    #[serde(skip_serializing_if = "Value::is_null")]
+    /// JSON where it is JSON, else a string; `null` if there is none.
     pub body: Value,
 }
 

@@ -73,6 +73,10 @@ fn extra() -> impl Strategy<Value = Map<String, Value>> + Clone {
     collection::btree_map("x_[a-c]", values, 0..3).prop_map(|map| map.into_iter().collect())
 }
 
+fn error_type() -> impl Strategy<Value = String> + Clone {
+    proptest::sample::select(ErrorKind::ALL.map(|kind| kind.as_str().to_owned()).to_vec())
+}
+
 fn timestamp() -> impl Strategy<Value = Timestamp> + Clone {
     // RFC 3339 has no years before 0.
     let seconds = -62_167_219_200..=Timestamp::MAX.as_second();
@@ -186,7 +190,7 @@ fn policies() -> BoxedStrategy<Policies> {
         backoff_coefficient: 1.0..1e9,
         maximum_interval: duration(),
         maximum_attempts: any::<u32>(),
-        non_retryable_error_types: collection::vec(text(), 0..3),
+        non_retryable_error_types: collection::vec(error_type(), 0..3),
     });
     let request = with_fields!(Just(ActivityPolicy::new()), {
         single_attempt_timeout: duration(),

@@ -7,9 +7,18 @@ use analytics_spec::{ErrorKind, HttpResponse, Value};
 /// <https://github.com/segmentio/analytics-node>, `publisher.ts`.
 pub(crate) fn tracking(response: &HttpResponse) -> Reading {
     let verdict = match response.status_code {
-        200..=299 if response.field("success") == Some(&Value::Bool(false)) => Err(
-            Refusal::permanent(ErrorKind::RequestRejected, message(response)),
-        ),
+        200..=299 => match response.field("success") {
+            Some(Value::Bool(true)) => Ok(()),
+            Some(_) => Err(Refusal::permanent(
+                ErrorKind::RequestRejected,
+                message(response),
+            )),
+            // A page of something else on the way: what it took is not Segment's.
+            None => Err(Refusal::transient(
+                ErrorKind::Unavailable,
+                format!("{}: this is not Segment's answer", message(response)),
+            )),
+        },
         // One message may be the reason for what is said of all.
         400 => Err(Refusal::permanent(ErrorKind::RequestRejected, message(response)).split()),
         410 | 460 => Err(Refusal::transient(

@@ -52,6 +52,10 @@ pub(crate) struct Send {
     /// How long one attempt may take, over the configured policy: 5s, 1m30s
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
+
+    /// Stop when no vendor has answered for so long: what is left is not sent
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10m")]
+    give_up_after: Duration,
 }
 
 impl Send {
@@ -90,6 +94,9 @@ impl Send {
         let summary = tokio::select! {
             summary = delivery::carry(source, &engine, &ledger, &stop) => summary?,
             never = progress::show(console, bytes, &ledger) => match never {},
+            never = stop.on_silence(self.give_up_after, || ledger.answers(), console) => {
+                match never {}
+            }
         };
         say_end(&summary, &name, globals);
         Ok(summary)
@@ -151,6 +158,8 @@ fn say_end(summary: &Summary, file: &str, globals: &Globals) {
         for (line, integration) in &summary.not_sent {
             console.note(format_args!("{file}:{line}: {integration}: not sent"));
         }
+    } else if !summary.not_sent.is_empty() {
+        console.note("with -v, every line that was not sent is named");
     }
     for (name, tally) in &summary.totals.integrations {
         if tally.not_sent > 0 {
