@@ -49,9 +49,11 @@ pub struct Engine {
 #[derive(Debug)]
 struct Ending {
     /// Without a task: the lane did not end well.
-    tasks: VecDeque<(Arc<str>, Option<JoinHandle<Vec<Unsettled>>>)>,
+    tasks: VecDeque<(Arc<str>, Option<LaneTask>)>,
     left: Vec<Unsettled>,
 }
+
+type LaneTask = JoinHandle<Vec<Unsettled>>;
 
 /// Integrations have at least this long to close, also when the time for
 /// closing the engine is over.

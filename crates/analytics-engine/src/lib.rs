@@ -44,8 +44,8 @@
 //!
 //! - Every accepted event ends: delivered, or refused with a reason
 //!   ([`Builder::on_settled`]); or, when the engine is closed, named in what
-//!   [`close`](Engine::close) returns. What a store fails to read is not
-//!   named, but still in the store. With the [`MemoryStore`], what is pending
+//!   [`close`](Engine::close) returns. What a store fails to say in
+//!   time is not named, but still in the store. With the [`MemoryStore`], what is pending
 //!   is lost if the process ends without `close`.
 //! - Every attempt at an event carries the same message id and timestamp.
 //! - Events that share a [`Person`](analytics_spec::event::Person) reach one

@@ -2,12 +2,15 @@
 
 use std::sync::{Arc, Mutex};
 
+use analytics_engine::MemoryStore;
 use analytics_spec::{
-    Alias, Code, ErrorKind, Event, Identify, Input, Kind, KindSet, Page, Policies, ValidationError,
-    integration::Batching,
+    Alias, Code, Context, ErrorKind, Event, Identify, Input, Kind, KindSet, Page, Policies,
+    ValidationError, integration::Batching,
 };
 
-use crate::support::{Ends, Vendor, attempts, engine, event, ms, secs, unavailable};
+use crate::support::{
+    End, Ends, Vendor, attempts, engine, event, ms, record_warnings, secs, unavailable, warnings,
+};
 
 #[tokio::test(start_paused = true)]
 async fn a_full_batch_goes_at_once_and_the_rest_when_it_has_waited() {
@@ -277,6 +280,7 @@ async fn a_receipt_says_who_gets_an_event_and_who_does_not() {
     )
     .on_workflow_error(move |failed| names.lock().unwrap().push(failed.name.to_owned()));
     let (pages, all) = (Arc::new(pages), Arc::new(Vendor::new("all")));
+    record_warnings();
     let ends = Ends::default();
     let engine = engine()
         .integration(pages.clone())
@@ -295,8 +299,20 @@ async fn a_receipt_says_who_gets_an_event_and_who_does_not() {
     assert_eq!(*failed.lock().unwrap(), ["strict(analytics).Track"]);
     assert!(!receipt.message_id.is_empty());
     engine.flush(secs(1)).await.unwrap();
-    assert_eq!(ends.all().len(), 1);
-    assert_eq!(ends.all()[0].message_id, receipt.message_id);
+    let all = ends.all();
+    let of = |end: &End| (end.integration.clone(), end.seq, end.attempts, end.error);
+    let expected = [
+        ("strict".to_owned(), None, 0, Some(ErrorKind::Validation)),
+        ("all".to_owned(), receipt.seq, 1, None),
+    ];
+    assert_eq!(all.iter().map(of).collect::<Vec<_>>(), expected);
+    assert!(all.iter().all(|end| end.message_id == receipt.message_id));
+    let said = warnings(&receipt.message_id);
+    assert_eq!(said.len(), 1, "{said:?}");
+    for part in ["strict", "track", "Validation"] {
+        assert!(said[0].contains(part), "{part}: {said:?}");
+    }
+    assert!(!said[0].contains("u1"), "no payload: {said:?}");
 
     let error = engine.enqueue(event("u1", " ")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Validation);
@@ -333,7 +349,8 @@ async fn policies_of_an_input_win_where_they_may() {
         "{error}"
     );
     engine.flush(secs(60)).await.unwrap();
-    assert_eq!(ends.all()[0].attempts, 2);
+    let attempts: Vec<_> = ends.all().iter().map(|end| end.attempts).collect();
+    assert_eq!(attempts, [0, 2]);
     assert!(lenient.seen().iter().all(|seen| seen.timeout == secs(3)));
     // The rest is the instance's.
     assert_eq!(lenient.times(), [ms(0), secs(1)]);
@@ -365,4 +382,71 @@ async fn the_engines_context_is_around_every_event() {
     assert_eq!(ends[0].locale.as_deref(), Some("en-GB"));
     assert_eq!(ends[0].user_agent.as_deref(), Some("own"));
     assert_eq!(event("u1", "e").kind(), Kind::Track);
+}
+
+/// Who refused an event hears of it when it is accepted, and not before: what
+/// there was no room for comes again.
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_is_told_of_once_it_is_accepted() {
+    let mut strict = Vendor::new("strict");
+    strict.rule = |_| Err(ValidationError::new("track", Code::Required, "no"));
+    let strict = Arc::new(strict);
+    let all = Arc::new(Vendor::new("all").hold());
+    let ends = Ends::default();
+    let both = engine()
+        .integration(strict.clone())
+        .integration(all.clone())
+        .on_settled(ends.observer())
+        .store(Arc::new(MemoryStore::new(1, 1_000_000)))
+        .build()
+        .await
+        .unwrap();
+    both.try_enqueue(event("u1", "1")).unwrap();
+    for _ in 0..3 {
+        let error = both.try_enqueue(event("u1", "2")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Full);
+    }
+    assert_eq!(ends.at("strict").len(), 1);
+    all.release();
+    both.flush(secs(1)).await.unwrap();
+    both.try_enqueue(event("u1", "2")).unwrap();
+    both.flush(secs(1)).await.unwrap();
+    ends.assert_once();
+    assert_eq!(ends.count(), 4);
+
+    // Also if nobody takes it, and the observer makes a mistake.
+    let alone = engine()
+        .integration(strict)
+        .on_settled(|_| panic!("the observer's mistake"))
+        .build()
+        .await
+        .unwrap();
+    let receipt = alone.enqueue(event("u1", "3")).await.unwrap();
+    assert_eq!((receipt.seq, receipt.refused.len()), (None, 1));
+    alone.try_enqueue(event("u1", "3")).unwrap();
+}
+
+/// Two events may have one message id: their places tell them apart.
+#[tokio::test(start_paused = true)]
+async fn events_with_one_message_id_are_told_apart() {
+    let vendor = Arc::new(Vendor::new("a").batches(1, 1).takes(secs(2)));
+    let ends = Ends::default();
+    let engine = engine()
+        .integration(vendor)
+        .on_settled(ends.observer())
+        .build()
+        .await
+        .unwrap();
+    let mut seqs = Vec::new();
+    for _ in 0..3 {
+        let twin = Input::new(event("u1", "e")).context(Context::new().message_id("twin"));
+        seqs.push(engine.enqueue(twin).await.unwrap().seq.unwrap());
+    }
+    assert_eq!(seqs, [1, 2, 3]);
+    tokio::time::sleep(secs(3)).await;
+    let left = engine.halt(ms(1)).await;
+    let settled: Vec<_> = ends.all().iter().map(|end| end.seq).collect();
+    assert_eq!(settled, [Some(1)]);
+    let left: Vec<_> = left.iter().map(|left| left.seq).collect();
+    assert_eq!(left, [2, 3]);
 }

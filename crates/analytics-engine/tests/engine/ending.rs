@@ -6,9 +6,11 @@ use std::{
 };
 
 use analytics_engine::MemoryStore;
-use analytics_spec::{Error, ErrorKind, Track};
+use analytics_spec::{Context, Error, ErrorKind, Input, Track};
 
-use crate::support::{Ends, Vendor, attempts, engine, event, ms, secs, unavailable};
+use crate::support::{
+    Ends, Vendor, attempts, engine, event, ms, record_warnings, secs, unavailable, warnings,
+};
 
 #[tokio::test(start_paused = true)]
 async fn flush_cuts_lingering_short() {
@@ -266,7 +268,7 @@ async fn an_integration_that_does_not_close_delays_the_end_no_more_than_it_may()
         .await
         .unwrap();
     let begin = tokio::time::Instant::now();
-    engine.close(secs(5)).await;
+    assert!(engine.close(secs(5)).await.is_empty());
     assert_eq!(begin.elapsed().as_secs(), 5);
 }
 
@@ -342,8 +344,11 @@ async fn halt_turns_back_who_waits_for_room() {
     engine.enqueue(event("u1", "1")).await.unwrap();
     let begin = tokio::time::Instant::now();
     let waiting = async {
-        let error: Error = engine.enqueue(event("u1", "2")).await.unwrap_err();
+        let event = Input::new(event("u1", "2")).context(Context::new().message_id("m2"));
+        let error: Error = engine.enqueue(event).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Closed);
+        let said = error.to_string();
+        assert!(said.contains("m2 may have been accepted"), "{said}");
         assert!(begin.elapsed() < secs(2), "at once");
     };
     let halt = async {
@@ -422,5 +427,72 @@ async fn an_accepted_event_is_delivered_or_listed_whenever_the_engine_closes() {
                 }
             }
         }
+    }
+}
+
+/// Who drops an engine that has not delivered everything is told how much it
+/// was; who closed it knows.
+#[tokio::test(start_paused = true)]
+async fn dropping_what_is_not_settled_is_said() {
+    record_warnings();
+    let said = || warnings("dropped before everything was settled");
+    for (pulled, window) in [(false, 1 << 20), (true, 1 << 20), (true, 1)] {
+        let count = said().len();
+        let engine = engine()
+            .integration(Arc::new(Vendor::new("a").hold()))
+            .integration(Arc::new(Vendor::new("b")))
+            .window_bytes(window)
+            .build()
+            .await
+            .unwrap();
+        for n in 0..20 {
+            engine.enqueue(event(&format!("u{n}"), "e")).await.unwrap();
+        }
+        if pulled {
+            tokio::time::sleep(ms(1)).await;
+        }
+        drop(engine);
+        let said = said();
+        assert_eq!(said.len(), count + 1);
+        let unsettled = if pulled { 20 } else { 40 };
+        let expected = format!("unsettled={unsettled} ");
+        assert!(said[count].contains(&expected), "{said:?}");
+    }
+
+    let count = said().len();
+    let held = Arc::new(Vendor::new("a").hold());
+    let listed = engine().integration(held).build().await.unwrap();
+    let free = Arc::new(Vendor::new("a"));
+    let delivered = engine().integration(free).build().await.unwrap();
+    for engine in [&listed, &delivered] {
+        engine.enqueue(event("u1", "e")).await.unwrap();
+    }
+    assert_eq!(listed.close(secs(1)).await.len(), 1);
+    delivered.flush(secs(1)).await.unwrap();
+    drop((listed, delivered));
+    assert_eq!(said().len(), count);
+
+    // A close that was cut off has told nobody.
+    let held = Arc::new(Vendor::new("a").hold());
+    let engine = engine().integration(held).build().await.unwrap();
+    engine.enqueue(event("u1", "e")).await.unwrap();
+    let closed = tokio::time::timeout(secs(1), engine.close(secs(60))).await;
+    assert!(closed.is_err());
+    drop(engine);
+    assert_eq!(said().len(), count + 1);
+}
+
+/// What is left is not to be overlooked.
+#[tokio::test(start_paused = true)]
+async fn what_is_left_must_be_looked_at() {
+    let vendor = Arc::new(Vendor::new("a"));
+    let engine = engine().integration(vendor).build().await.unwrap();
+    #[expect(unused_must_use, reason = "it is what this test is about")]
+    {
+        engine.close(secs(1)).await;
+    }
+    #[expect(unused_must_use, reason = "it is what this test is about")]
+    {
+        engine.halt(secs(1)).await;
     }
 }

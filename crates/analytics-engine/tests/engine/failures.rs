@@ -347,3 +347,30 @@ async fn hooks_that_panic_do_no_harm() {
     assert_eq!(seen.load(Ordering::SeqCst), 3);
     assert!(engine.close(secs(1)).await.is_empty());
 }
+
+/// Who says when to come back is not down: when the time has come, everything
+/// goes out side by side.
+#[tokio::test(start_paused = true)]
+async fn a_vendor_that_asks_for_a_pause_is_not_down() {
+    let vendor = Vendor::new("a")
+        .takes(ms(10))
+        .policies(attempts(0))
+        .answers(|attempt| {
+            if attempt.number < 3 {
+                Err(Error::new(ErrorKind::RateLimited, "429").with_retry_after(secs(5)))
+            } else {
+                Ok(())
+            }
+        });
+    let vendor = Arc::new(vendor);
+    let engine = engine().integration(vendor.clone()).build().await.unwrap();
+    for n in 0..8 {
+        engine.enqueue(event(&format!("u{n}"), "e")).await.unwrap();
+    }
+    engine.flush(secs(60)).await.unwrap();
+    let mut times = vendor.times();
+    times.dedup();
+    assert_eq!(times, [ms(0), ms(5010), ms(10_020)]);
+    assert_eq!(vendor.sent().len(), 24);
+    assert!(engine.close(secs(1)).await.is_empty());
+}

@@ -1,11 +1,7 @@
 //! The engine with scripted integrations. Time is tokio's, paused: nothing
 //! really sleeps.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test may stop, and say how long it took"
-)]
+#![expect(clippy::unwrap_used, reason = "a test may stop")]
 
 mod backpressure;
 mod delivery;

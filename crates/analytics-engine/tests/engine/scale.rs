@@ -1,4 +1,4 @@
-//! Many events, many tasks, real threads. The only tests that take real time.
+//! Many events, many tasks, real threads. Nothing here asks how long it takes.
 
 use std::{
     collections::HashMap,
@@ -6,21 +6,21 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use analytics_engine::{Builder, Engine, MemoryStore};
 use analytics_spec::{
-    AnyInput, Attempt, Delivery, Error, ErrorKind, Integration, KindSet, Policies, Track,
-    ValidationError, integration::Batching,
+    AnyInput, Attempt, Delivery, Error, ErrorKind, Integration, KindSet, Policies, RetryPolicy,
+    Track, ValidationError, integration::Batching, policies::ActivityPolicy,
 };
 
-use crate::support::{Ends, Vendor, attempts, event, secs};
+use crate::support::{Ends, Vendor, event, secs};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_tasks_at_once_and_everything_arrives_in_order() {
     const TASKS: usize = 16;
-    const EVENTS: usize = 500;
+    const EVENTS: usize = 200;
     const PEOPLE: usize = 3;
     let ends = Ends::default();
     let (one, many) = (
@@ -160,12 +160,15 @@ impl Integration for Counter {
     }
 
     fn policies(&self) -> Policies {
-        attempts(0)
+        let retry = RetryPolicy::new()
+            .initial_interval(Duration::from_millis(1))
+            .maximum_attempts(0);
+        Policies::new().request(ActivityPolicy::new().retry_policy(retry))
     }
 }
 
 /// So many events to three integrations, one of which is down at first.
-async fn run(shape: &str, events: u64, builder: Builder, user: fn(u64) -> u64) {
+async fn run(events: u64, builder: Builder, user: fn(u64) -> u64) {
     let counters = [
         Counter::new("one", 1, 0),
         Counter::new("many", 2000, 0),
@@ -180,15 +183,11 @@ async fn run(shape: &str, events: u64, builder: Builder, user: fn(u64) -> u64) {
         builder = builder.integration(counter.clone());
     }
     let engine = builder.build().await.unwrap();
-    let begin = Instant::now();
     for n in 0..events {
         let track = Track::new(n.to_string()).user_id(format!("u{}", user(n)));
         engine.enqueue(track).await.unwrap();
     }
-    let enqueued = begin.elapsed();
     assert!(engine.close(secs(300)).await.is_empty());
-    let took = begin.elapsed();
-    println!("{shape}: accepted in {enqueued:?}, delivered in {took:?}");
     assert_eq!(settled.load(Ordering::SeqCst) as u64, events * 3);
     for counter in &counters {
         assert_eq!(counter.count.load(Ordering::SeqCst) as u64, events);
@@ -198,19 +197,16 @@ async fn run(shape: &str, events: u64, builder: Builder, user: fn(u64) -> u64) {
             counter.name
         );
     }
-    // A generous limit for a debug build on a busy machine; what is quadratic
-    // takes many minutes.
-    assert!(took < secs(300), "{shape}: {took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_thousand_events_of_any_shape() {
+async fn many_events_of_any_shape() {
     let whole = || Engine::builder().store(Arc::new(MemoryStore::new(200_000, 1 << 30)));
     let small = || Engine::builder().store(Arc::new(MemoryStore::new(1000, 1 << 20)));
-    run("one person", 100_000, whole(), |_| 0).await;
-    run("everybody else", 100_000, whole(), |n| n).await;
-    run("a thousand people, little room", 20_000, small(), |n| {
-        n % 1000
-    })
-    .await;
+    // One person.
+    run(10_000, whole(), |_| 0).await;
+    // Everybody else.
+    run(10_000, whole(), |n| n).await;
+    // A thousand people, and little room.
+    run(5_000, small(), |n| n % 1000).await;
 }

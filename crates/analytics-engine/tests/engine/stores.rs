@@ -9,7 +9,7 @@ use analytics_engine::{
     MemoryStore, Store,
     store::{Pulled, Seq, Settlement},
 };
-use analytics_spec::{AnyInput, Error, ErrorKind};
+use analytics_spec::{AnyInput, Error, ErrorKind, Retries, Timestamp};
 use async_trait::async_trait;
 
 use crate::support::{Ends, Vendor, engine, event, ms, secs};
@@ -21,6 +21,8 @@ struct Disk {
     failing_pulls: AtomicUsize,
     failing_settles: AtomicUsize,
     is_stuck: AtomicBool,
+    is_unreadable: AtomicBool,
+    pulls: AtomicUsize,
     panics: AtomicBool,
 }
 
@@ -45,6 +47,10 @@ impl Store for Disk {
     }
 
     async fn pull(&self, lane: &str, after: Seq, max_bytes: usize) -> Result<Pulled, Error> {
+        if self.is_unreadable.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        self.pulls.fetch_add(1, Ordering::SeqCst);
         if next_fails(&self.failing_pulls) {
             return Err(broken());
         }
@@ -194,4 +200,73 @@ async fn a_store_may_outlive_its_engine() {
     again.enqueue(event("u1", "4")).await.unwrap();
     again.flush(secs(1)).await.unwrap();
     assert_eq!(second.names(), ["1", "2", "3", "4"]);
+}
+
+/// A store that hangs delays the end by no more than a second.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_cannot_be_read_does_not_delay_the_end_for_ever() {
+    for (halts, panics) in [(false, false), (true, false), (false, true), (true, true)] {
+        let store = Arc::new(Disk::default());
+        let engine = engine()
+            .integration(Arc::new(Vendor::new("a").takes(ms(100))))
+            .store(store.clone())
+            .build()
+            .await
+            .unwrap();
+        engine.enqueue(event("u1", "1")).await.unwrap();
+        tokio::time::sleep(ms(1)).await;
+        store.is_unreadable.store(true, Ordering::SeqCst);
+        store.panics.store(panics, Ordering::SeqCst);
+        engine.enqueue(event("u1", "2")).await.unwrap();
+        let begin = tokio::time::Instant::now();
+        let end = async {
+            if halts {
+                engine.halt(secs(10)).await
+            } else {
+                engine.close(secs(10)).await
+            }
+        };
+        let left = tokio::time::timeout(secs(60), end).await.unwrap();
+        let took = begin.elapsed();
+        assert!(took <= secs(12), "{took:?}");
+        assert!(left.iter().all(|left| left.seq == 1), "{left:?}");
+    }
+}
+
+/// What is left is read page by page.
+#[tokio::test(start_paused = true)]
+async fn what_is_left_is_read_in_pages() {
+    let store = Arc::new(Disk::default());
+    let engine = engine()
+        .integration(Arc::new(Vendor::new("a").hold()))
+        .store(store.clone())
+        .window_bytes(1)
+        .build()
+        .await
+        .unwrap();
+    for _ in 0..10 {
+        let large = event("u1", "e").property("text", "x".repeat(500_000));
+        engine.enqueue(large).await.unwrap();
+    }
+    tokio::time::sleep(ms(1)).await;
+    let before = store.pulls.load(Ordering::SeqCst);
+    let left = engine.halt(ms(1)).await;
+    let seqs: Vec<_> = left.iter().map(|left| left.seq).collect();
+    assert_eq!(seqs, (1..=10).collect::<Vec<_>>());
+    assert!(store.pulls.load(Ordering::SeqCst) >= before + 3);
+}
+
+/// Stores are written elsewhere: what they are asked, and what they answer,
+/// may grow.
+#[test]
+fn stores_say_what_they_read_and_understand_what_will_be_new() {
+    let pulled = Pulled::new(vec![], 7);
+    assert_eq!((pulled.events.len(), pulled.through), (0, 7));
+    let error = broken();
+    match Settlement::retry(Timestamp::UNIX_EPOCH, Retries::new(), &error) {
+        Settlement::Retry { retries, .. } => assert_eq!(retries.made, 0),
+        Settlement::Delivered(_) | Settlement::Refused(_) => panic!("it is tried again"),
+        #[deny(unreachable_patterns)]
+        _ => panic!("not known"),
+    }
 }

@@ -5,13 +5,14 @@ use std::{
     collections::{HashMap, HashSet},
     fmt,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
+    thread::ThreadId,
     time::Duration,
 };
 
-use analytics_engine::{Builder, Engine, Settled};
+use analytics_engine::{Builder, Engine, Settled, store::Seq};
 use analytics_spec::{
     AnyEvent, AnyInput, Attempt, Clock, Delivery, Error, ErrorKind, Integration, KindSet, Policies,
     RetryPolicy, Timestamp, Track, ValidationError,
@@ -357,6 +358,7 @@ pub(crate) struct End {
     pub(crate) integration: String,
     pub(crate) name: String,
     pub(crate) message_id: String,
+    pub(crate) seq: Option<Seq>,
     pub(crate) attempts: u32,
     pub(crate) error: Option<ErrorKind>,
 }
@@ -373,6 +375,7 @@ impl Ends {
                 integration: settled.integration.to_owned(),
                 name: name(&settled.input.event),
                 message_id: settled.input.message_id().to_owned(),
+                seq: settled.seq,
                 attempts: settled.attempts,
                 error: settled.outcome.err().map(Error::kind),
             });
@@ -404,4 +407,58 @@ impl Ends {
         }
         assert!(counts.values().all(|n| *n == 1), "{counts:?}");
     }
+}
+
+/// What was said as a warning, by everybody, with the thread that said it.
+static SAID: Mutex<Vec<(ThreadId, String)>> = Mutex::new(Vec::new());
+
+struct Recorder;
+
+impl tracing::Subscriber for Recorder {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut line = String::new();
+        event.record(
+            &mut |field: &tracing::field::Field, value: &dyn fmt::Debug| {
+                line.push_str(&format!("{field}={value:?} "));
+            },
+        );
+        let thread = std::thread::current().id();
+        SAID.lock().unwrap().push((thread, line));
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// From here on, warnings are written down.
+pub(crate) fn record_warnings() {
+    static RECORDS: OnceLock<()> = OnceLock::new();
+    RECORDS.get_or_init(|| {
+        tracing::subscriber::set_global_default(Recorder).unwrap();
+        // Another test may have asked in between.
+        tracing::callsite::rebuild_interest_cache();
+    });
+}
+
+/// This thread's warnings in which a text occurs.
+pub(crate) fn warnings(text: &str) -> Vec<String> {
+    let thread = std::thread::current().id();
+    let said = SAID.lock().unwrap();
+    said.iter()
+        .filter(|(by, line)| *by == thread && line.contains(text))
+        .map(|(_, line)| line.clone())
+        .collect()
 }
