@@ -84,7 +84,8 @@ pub(crate) async fn carry(
         }
     }
     // What is in flight ends by its time-out; nothing else is left to wait for.
-    engine.halt(Duration::MAX).await;
+    // The ledger knows what is left, and on which lines it stands.
+    let _ = engine.halt(Duration::MAX).await;
     let not_sent = ledger.close();
     Ok(Summary {
         totals: ledger.totals(),

@@ -258,10 +258,11 @@ impl Ledger {
                     tally.failed += 1;
                     (line, error, attempts + 1)
                 }
-                _ => {
+                Settlement::Delivered(_) => {
                     tally.delivered += 1;
                     return;
                 }
+                _ => return,
             }
         };
         (self.report)(Problem::new(line, lane, error, attempts));

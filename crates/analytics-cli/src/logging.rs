@@ -11,7 +11,7 @@ use crate::{exit::Failure, output::Console};
 pub(crate) fn start(verbose: u8, console: &Console) -> Result<(), Failure> {
     let default = match verbose {
         // What a request's refusal comes to is said by the command itself.
-        0 => "warn,analytics_http=error",
+        0 => "warn,analytics_http=error,analytics_engine::refused=error",
         1 => "warn,analytics=info",
         _ => "warn,analytics=debug",
     };

@@ -278,7 +278,10 @@ async fn retry_after_is_obeyed_on_whatever_may_pass() {
 #[tokio::test]
 async fn a_batch_too_large_is_halved_and_one_message_too_large_is_final() {
     // 8, then 4 and 4; the second 4 has one that never fits.
-    let answers = [413, 200, 413, 200, 413, 413, 200].map(status);
+    let answers = [413, 200, 413, 200, 413, 413, 200].map(|code| match code {
+        200 => success(),
+        code => status(code),
+    });
     let setup = setup(answers).await;
     let outcomes = deliver(&setup.segment, tracks(8)).await;
     assert_eq!(setup.sizes().await, [8, 4, 4, 2, 2, 1, 1]);
@@ -305,6 +308,20 @@ async fn an_answer_to_a_batch_is_everyones() {
         for outcome in outcomes {
             assert_eq!(outcome.unwrap_err().is_retryable(), retryable);
         }
+    }
+}
+
+#[tokio::test]
+async fn a_2xx_of_somebody_else_is_not_success() {
+    for (answer, pauses) in [
+        (status(200).set_body_string("<html>Log in</html>"), 1),
+        (status(204), 1),
+        (status(200).set_body_json(json!({"status": "ok"})), 1),
+    ] {
+        let setup = setup([answer]).await;
+        setup.segment.track(event()).await.unwrap();
+        assert_eq!(setup.slept().len(), pauses);
+        assert_eq!(setup.requests().await.len(), 2);
     }
 }
 
