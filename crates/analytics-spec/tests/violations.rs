@@ -1005,3 +1005,13 @@ fn any_kind_of_event_is_validated_by_reference() {
     }
     assert!(check(&Input::new(Track::new("E").user_id("u"))));
 }
+
+#[test]
+fn keys_are_shown_short_and_without_commands_for_a_terminal() {
+    let key = format!("\u{1b}[31m\u{7}\n{}", "x".repeat(5000));
+    let json = json!({"track": {"user_id": "u", "event": "E", (key): 1}});
+    let error = AnyInput::from_json(json.to_string().as_bytes()).unwrap_err();
+    let shown = error.to_string();
+    assert!(!shown.contains(char::is_control), "{shown:?}");
+    assert!(shown.len() < 500, "{shown}");
+}

@@ -211,6 +211,42 @@ async fn attempts_end_as_the_policy_says_and_flags_win() {
     assert!(started.elapsed() < Duration::from_secs(5));
 }
 
+/// Somebody waits for the command: a vendor that is gone must not keep it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vendor_that_is_gone_is_given_up() {
+    let vendor = ScriptedSegment::start(SegmentAccount::new(KEY))
+        .await
+        .unwrap();
+    let gone = vendor.base_url();
+    vendor.shutdown().await;
+    let dir = Dir::configured(&segment(&gone, KEY));
+    let lines =
+        (0..2000).map(|n| format!("{{\"page\":{{\"user_id\":\"u{n}\",\"name\":\"P\"}}}}\n"));
+    dir.write("events.jsonl", lines.collect::<String>());
+    let args = ["--max-attempts", "0", "--give-up-after", "1s", "--json"];
+    let run = dir.run(&[&["send", "events.jsonl"], &args[..]].concat());
+    run.ends_with(1)
+        .says("giving up: no vendor has answered")
+        .says("segment: 2,000 not sent")
+        .says("with -v, every line");
+    assert!(run.stdout.contains(r#""not_sent":2000"#), "{run:?}");
+    assert!(run.stdout.contains(r#""ended_early":true"#), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_attempt_is_one_attempt_whatever_the_vendor_asks() {
+    let vendor = ScriptedSegment::start(SegmentAccount::new(KEY))
+        .await
+        .unwrap();
+    let dir = Dir::configured(&segment(&vendor.base_url(), KEY));
+    vendor.faults().push(Fault::retry_after(1).always());
+    dir.write("events.jsonl", r#"{"page":{"user_id":"u1","name":"Home"}}"#);
+    let run = dir.run(&["send", "events.jsonl", "--max-attempts", "1"]);
+    run.ends_with(1)
+        .says("events.jsonl:1: segment: RateLimited: ");
+    assert_eq!(vendor.requests().len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_integrations_that_are_named_get_events() {
     let shop = ScriptedSegment::start(SegmentAccount::new(KEY))

@@ -48,6 +48,29 @@ async fn retry_after_pauses_one_integration_and_no_other() {
     assert_eq!(ends.count(), 20);
 }
 
+/// A verdict about one event, such as an address that signs up too often, is
+/// not the vendor's pause.
+#[tokio::test(start_paused = true)]
+async fn one_events_wait_is_its_own() {
+    let is_first = AtomicBool::new(true);
+    let vendor = Vendor::new("a").answers(move |_| {
+        if is_first.swap(false, Ordering::SeqCst) {
+            return Err(unavailable().with_wait(secs(600)));
+        }
+        Ok(())
+    });
+    let vendor = Arc::new(vendor);
+    let engine = engine().integration(vendor.clone()).build().await.unwrap();
+    engine.enqueue(event("u0", "0")).await.unwrap();
+    tokio::time::sleep(ms(1)).await;
+    engine.enqueue(event("u1", "1")).await.unwrap();
+    tokio::time::sleep(secs(1)).await;
+    assert_eq!(vendor.names(), ["0", "1"]);
+    engine.flush(secs(700)).await.unwrap();
+    assert_eq!(vendor.names(), ["0", "1", "0"]);
+    assert_eq!(vendor.times()[2], secs(600));
+}
+
 /// The vendor's mistake must not stop an integration for years.
 #[tokio::test(start_paused = true)]
 async fn an_absurd_retry_after_is_not_waited_for() {
