@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use analytics_kit::{Configuration, nearest};
+use analytics_kit::{Configuration, spec::nearest};
 
 use crate::exit::Failure;
 

@@ -3,7 +3,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use analytics_kit::{Configuration, Engine, Error, Handler, Policies, handler};
+use analytics_kit::{Configuration, Engine, Error, Handler, Policies, spec::handler};
 use tokio::sync::mpsc;
 
 use crate::{

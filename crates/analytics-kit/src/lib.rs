@@ -59,7 +59,12 @@ pub use analytics_mailchimp as mailchimp;
 pub use analytics_mixpanel as mixpanel;
 #[cfg(feature = "segment")]
 pub use analytics_segment as segment;
-pub use analytics_spec::{self as spec, *};
+pub use analytics_spec::{
+    self as spec, ActivityPolicy, Alias, AnyEvent, AnyInput, Calls, Code, Context, Delete, Error,
+    ErrorKind, Event, Group, Handler, Identify, Input, Integration, IntegrationExt, Kind, KindSet,
+    Map, Output, Page, Policies, RetryPolicy, Screen, Secret, Status, Timestamp, Track,
+    ValidationError, Value, Violation,
+};
 
 pub use configuration::Configuration;
 pub use vendors::{VENDORS, Vendor};

@@ -85,8 +85,8 @@ pub(crate) fn shown(key: &str) -> String {
         .chars()
         .take(MAX_CHARS)
         .flat_map(|c| {
-            let escaped = c.is_control().then(|| c.escape_default());
-            let plain = (!c.is_control()).then_some(c);
+            let escaped = is_command(c).then(|| c.escape_default());
+            let plain = (!is_command(c)).then_some(c);
             escaped.into_iter().flatten().chain(plain)
         })
         .collect();
@@ -94,6 +94,13 @@ pub(crate) fn shown(key: &str) -> String {
         shown.push_str("...");
     }
     shown
+}
+
+/// Control characters, and those that break lines or turn the direction of
+/// text.
+fn is_command(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// The sentence for a key that is not among the `known` ones.

@@ -1008,10 +1008,11 @@ fn any_kind_of_event_is_validated_by_reference() {
 
 #[test]
 fn keys_are_shown_short_and_without_commands_for_a_terminal() {
-    let key = format!("\u{1b}[31m\u{7}\n{}", "x".repeat(5000));
+    let key = format!("\u{1b}[31m\u{7}\n\u{202e}\u{2028}{}", "x".repeat(5000));
     let json = json!({"track": {"user_id": "u", "event": "E", (key): 1}});
     let error = AnyInput::from_json(json.to_string().as_bytes()).unwrap_err();
     let shown = error.to_string();
     assert!(!shown.contains(char::is_control), "{shown:?}");
+    assert!(!shown.contains(['\u{202e}', '\u{2028}']), "{shown:?}");
     assert!(shown.len() < 500, "{shown}");
 }

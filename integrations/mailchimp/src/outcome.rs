@@ -27,6 +27,10 @@ pub(crate) fn verdict(action: Action, response: &HttpResponse) -> Verdict {
     let rejected = |message| Err(Refusal::permanent(ErrorKind::RequestRejected, message));
     match (response.status_code, action) {
         (200..=299, _) if problem.is_some() => rejected(said),
+        (200..=299, _) if !is_mailchimps(action, response) => Err(Refusal::transient(
+            ErrorKind::Unavailable,
+            format!("{said}: this is not Mailchimp's answer"),
+        )),
         (404, Action::Archive | Action::Erase) if is_gone(response, problem) => Ok(()),
         (404, Action::Event | Action::Tag) => rejected(format!(
             "{said}; the person is not a member of the audience: identify them first"
@@ -46,6 +50,17 @@ pub(crate) fn verdict(action: Action, response: &HttpResponse) -> Verdict {
             refusal.message = said;
             refusal
         }),
+    }
+}
+
+/// Whether a 2xx is Mailchimp's: an upsert's is the member, and the others' are
+/// empty. A page of something else on the way is not.
+fn is_mailchimps(action: Action, response: &HttpResponse) -> bool {
+    match action {
+        Action::Upsert => response.field("id").is_some_and(Value::is_string),
+        Action::Event | Action::Tag | Action::Archive | Action::Erase => {
+            response.body.as_ref().is_none_or(Value::is_object)
+        }
     }
 }
 
@@ -123,7 +138,11 @@ mod tests {
         let member = HttpResponse::new(200).body(json!({"id": "9e26", "status": "unsubscribed"}));
         for action in ALL {
             assert_eq!(verdict(action, &member), Ok(()));
-            assert_eq!(verdict(action, &HttpResponse::new(204)), Ok(()));
+            let empty = verdict(action, &HttpResponse::new(204));
+            assert_eq!(empty.is_ok(), action != Action::Upsert);
+            let page = HttpResponse::new(200).body("<html>Log in</html>");
+            let others = verdict(action, &page).unwrap_err();
+            assert!(others.retryable && others.message.contains("not Mailchimp's"));
             let refusal = refusal(action, &problem(200, "Invalid Resource", "no"));
             assert_eq!(
                 (refusal.kind, refusal.retryable),

@@ -466,7 +466,7 @@ async fn serve(
         gate.wait_for(|open| *open).await.unwrap();
         waiting.fetch_sub(1, Ordering::SeqCst);
         stream
-            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{\"id\":\"1\"}")
             .await
             .unwrap();
     }

@@ -22,6 +22,6 @@ pub use analytics_spec::{
 pub use config::{Config, Region, RegulationType};
 pub use vendor::{Route, SegmentVendor};
 
-/// A Segment source: an [`Integration`](analytics_spec::Integration), and by
+/// A Segment source: an [`Integration`], and by
 /// itself a client with retries.
 pub type Segment = analytics_http::Client<SegmentVendor>;

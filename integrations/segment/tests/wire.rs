@@ -435,7 +435,6 @@ async fn without_a_token_there_is_no_delete() {
 #[tokio::test]
 async fn a_regulation_without_an_id_is_none() {
     for answer in [
-        json!({}),
         json!({"data": {}}),
         json!({"data": {"regulateId": null}}),
         json!({"data": {"regulateId": ""}}),
@@ -446,6 +445,19 @@ async fn a_regulation_without_an_id_is_none() {
         assert_eq!(error.kind(), ErrorKind::RequestRejected);
         assert!(error.message().contains("names no regulation"), "{error}");
         assert_eq!(setup.requests().await.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_regulation_that_somebody_else_answers_is_asked_for_again() {
+    for answer in [
+        status(200).set_body_string("<html>Log in</html>"),
+        status(200).set_body_json(json!({})),
+        status(204),
+    ] {
+        let setup = setup([answer]).await;
+        setup.segment.delete(Delete::new("u-1")).await.unwrap();
+        assert_eq!(setup.requests().await.len(), 2);
     }
 }
 

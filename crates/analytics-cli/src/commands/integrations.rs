@@ -1,6 +1,6 @@
 //! `analytics integrations`
 
-use analytics_kit::{Kind, VENDORS, integration::Support};
+use analytics_kit::{Kind, VENDORS, spec::integration::Support};
 use clap::Args;
 
 use crate::{

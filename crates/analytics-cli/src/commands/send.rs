@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use analytics_kit::{
-    ActivityPolicy, AnyInput, Clock as _, Configuration, ErrorKind, IntegrationExt as _, Policies,
-    RetryPolicy, TokioClock, integration::Preview,
+    ActivityPolicy, AnyInput, Configuration, ErrorKind, IntegrationExt as _, Policies, RetryPolicy,
+    Timestamp, spec::integration::Preview,
 };
 use clap::Args;
 use serde::Serialize;
@@ -45,7 +45,9 @@ pub(crate) struct Send {
     #[arg(long)]
     dry_run: bool,
 
-    /// Attempts at each event, over the configured policy; 0 is without end
+    /// Attempts at each event, over the configured policy; 0 is without end.
+    /// Those that the vendor answers with a delay of its own do not count,
+    /// unless N is 1
     #[arg(long, value_name = "N")]
     max_attempts: Option<u32>,
 
@@ -53,7 +55,8 @@ pub(crate) struct Send {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
 
-    /// Stop when no vendor has answered for so long: what is left is not sent
+    /// Stop when no vendor has answered for so long, a request to wait being an
+    /// answer: what is left is not sent
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10m")]
     give_up_after: Duration,
 }
@@ -270,7 +273,7 @@ fn preview(
     out: &mut Out,
     complain: &mut impl FnMut(Problem),
 ) -> Result<(), Failure> {
-    input.stamp(TokioClock::new().now());
+    input.stamp(Timestamp::now());
     for integration in configuration.integrations() {
         let previews = integration
             .check(&input)
