@@ -256,6 +256,8 @@ impl Handler {
     /// # Errors
     ///
     /// The handler was registered before, or the worker has one of that name.
+    /// The worker may then hold some of the handler's names: register on a new
+    /// one.
     pub fn register(&self, worker: &mut dyn Worker) -> Result<(), Error> {
         self.step(NEW, REGISTERED, "register")?;
         self.register_all(worker)
