@@ -135,6 +135,11 @@ impl Builder {
         }
         let gate = Arc::new(Gate::default());
         let begin = self.store.last();
+        let names: Vec<Arc<str>> = handlers
+            .iter()
+            .map(|handler| handler.name().into())
+            .collect();
+        self.store.attach(&names, Arc::new(|_| {})).await?;
         let lanes = handlers.into_iter().map(|handler| {
             let batching = handler.integration().batching();
             let batching = Batching {

@@ -24,7 +24,7 @@ use crate::{
     gate::Gate,
     lane::{self, LIST_AT_LEAST, Lane, Signals},
     settled::{Observer, Settled, Unsettled},
-    store::{Seq, Store},
+    store::{Accepted, Room, Seq, Store},
     worker::EmbeddedWorker,
 };
 
@@ -192,7 +192,7 @@ impl Engine {
         let refused = refused(&input, &receipt);
         let seq = tokio::select! {
             biased;
-            appended = self.store.append(input, &receipt.queued) => appended?,
+            appended = self.store.append(vec![Accepted::new(input, receipt.queued.clone())], Room::Wait) => appended?,
             () = sealed => return Err(overtaken(&receipt)),
         };
         entry.finish(seq, refused, receipt)
@@ -203,7 +203,10 @@ impl Engine {
     /// # Errors
     ///
     /// As [`enqueue`](Self::enqueue), and [`Full`](ErrorKind::Full).
-    pub fn try_enqueue<E: Event>(&self, input: impl Into<Input<E>>) -> Result<Receipt, Error> {
+    pub async fn try_enqueue<E: Event>(
+        &self,
+        input: impl Into<Input<E>>,
+    ) -> Result<Receipt, Error> {
         let entry = self.enter()?;
         let (input, receipt) = self.accept(input.into().into_any())?;
         if receipt.queued.is_empty() {
@@ -211,7 +214,8 @@ impl Engine {
             return Ok(receipt);
         }
         let refused = refused(&input, &receipt);
-        let seq = self.store.try_append(input, &receipt.queued)?;
+        let accepted = Accepted::new(input, receipt.queued.clone());
+        let seq = self.store.append(vec![accepted], Room::Refuse).await?;
         entry.finish(seq, refused, receipt)
     }
 

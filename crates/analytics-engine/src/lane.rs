@@ -24,7 +24,7 @@ use crate::{
     gate::Gate,
     schedule::{Claimed, Schedule},
     settled::{Observer, Settled, Unsettled},
-    store::{Seq, Settlement, Store, Stored},
+    store::{Reason, Seq, Settlement, Store, Stored},
 };
 
 /// After so many failed deliveries in a row, whose reasons usually pass, the
@@ -90,30 +90,36 @@ impl Signals {
     }
 }
 
+/// An event under way.
+#[derive(Clone)]
+struct Carried {
+    seq: Seq,
+    input: Arc<AnyInput>,
+    retries: Retries,
+}
+
 /// What came of a batch.
 struct Finished {
-    batch: Vec<Claimed>,
+    batch: Vec<Carried>,
     outcomes: Vec<Result<Delivery, Error>>,
 }
 
 /// What came of an event in a batch, and what follows.
 struct Attempted {
-    event: Claimed,
+    event: Carried,
     outcome: Result<Delivery, Error>,
     /// When to try again, if at all.
     next: Option<(Timestamp, Retries)>,
 }
 
 impl Attempted {
-    fn settlement(&self) -> Settlement<'_> {
+    fn settlement(&self) -> Settlement {
         match (&self.outcome, self.next) {
-            (Ok(delivery), _) => Settlement::Delivered(delivery),
-            (Err(error), None) => Settlement::Refused(error),
-            (Err(error), Some((not_before, retries))) => Settlement::Retry {
-                not_before,
-                retries,
-                error,
-            },
+            (Ok(_), _) => Settlement::Delivered,
+            (Err(error), None) => {
+                Settlement::refused(Reason::from(error), self.event.retries.made + 1)
+            }
+            (Err(_), Some((not_before, retries))) => Settlement::retry(not_before, retries),
         }
     }
 }
@@ -144,7 +150,7 @@ struct Running {
     schedule: Schedule,
     deliveries: JoinSet<Finished>,
     /// What each delivery carries, should it panic.
-    under_way: HashMap<Id, Vec<Claimed>>,
+    under_way: HashMap<Id, Vec<Carried>>,
     /// What the store does not know yet. To the schedule it is under way.
     unwritten: Vec<Attempted>,
     pulled_through: Seq,
@@ -297,7 +303,10 @@ impl Running {
             .map(|attempted| (attempted.event.seq, attempted.settlement()))
             .collect();
         let name = self.lane.handler.name();
-        self.lane.store.settle(name, &settlements).await?;
+        self.lane
+            .store
+            .settle(name, &settlements, self.paused_until)
+            .await?;
         for Attempted {
             event,
             outcome,
@@ -413,6 +422,18 @@ impl Running {
     }
 
     fn start(&mut self, batch: Vec<Claimed>) {
+        let batch: Vec<_> = batch
+            .into_iter()
+            .filter_map(|event| {
+                let Claimed { seq, body, retries } = event;
+                let input = body.read().ok()?;
+                Some(Carried {
+                    seq,
+                    input,
+                    retries,
+                })
+            })
+            .collect();
         let handler = self.lane.handler.clone();
         let policy = Arc::clone(&self.policy);
         let carried = batch.clone();
@@ -534,13 +555,16 @@ impl Running {
         let mut left: Vec<_> = self
             .schedule
             .rest()
-            .map(|(seq, input, attempts, in_flight)| Unsettled {
-                integration: name.to_owned(),
-                seq,
-                message_id: input.message_id().to_owned(),
-                kind: input.kind(),
-                attempts,
-                in_flight,
+            .filter_map(|(seq, body, attempts, in_flight)| {
+                let input = body.read().ok()?;
+                Some(Unsettled {
+                    integration: name.to_owned(),
+                    seq,
+                    message_id: input.message_id().to_owned(),
+                    kind: input.kind(),
+                    attempts,
+                    in_flight,
+                })
             })
             .collect();
         let after = self.pulled_through;
@@ -579,15 +603,18 @@ async fn list(
                 return Err(Error::new(ErrorKind::Internal, stuck));
             }
             after = pulled.through;
-            let unsettled = |event: Stored| Unsettled {
-                integration: name.to_owned(),
-                seq: event.seq,
-                message_id: event.input.message_id().to_owned(),
-                kind: event.input.kind(),
-                attempts: event.retries.made,
-                in_flight,
+            let unsettled = |event: Stored| {
+                let input = event.body.read().ok()?;
+                Some(Unsettled {
+                    integration: name.to_owned(),
+                    seq: event.seq,
+                    message_id: input.message_id().to_owned(),
+                    kind: input.kind(),
+                    attempts: event.retries.made,
+                    in_flight,
+                })
             };
-            left.extend(pulled.events.into_iter().map(unsettled));
+            left.extend(pulled.events.into_iter().filter_map(unsettled));
             // A store that always answers at once heeds the deadline as well.
             tokio::task::yield_now().await;
         }
@@ -612,7 +639,7 @@ async fn list(
 async fn deliver(
     handler: &Handler,
     default: &RequestPolicy,
-    batch: &[Claimed],
+    batch: &[Carried],
 ) -> Vec<Result<Delivery, Error>> {
     let inputs: Vec<_> = batch
         .iter()

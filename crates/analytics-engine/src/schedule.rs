@@ -13,23 +13,21 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    hash::{BuildHasher as _, RandomState},
     ops::{AddAssign, SubAssign},
-    sync::Arc,
 };
 
-use analytics_spec::{AnyInput, Retries, Timestamp};
+use analytics_spec::{Retries, Timestamp};
 
-use crate::store::{Seq, Stored};
+use crate::store::{Body, People, Seq, Stored};
 
 /// A person by hash: should two share one, they wait for each other, no more.
 type Person = u64;
 
 #[derive(Debug)]
 struct Entry {
-    input: Arc<AnyInput>,
+    body: Body,
     bytes: usize,
-    people: Vec<Person>,
+    people: People,
     retries: Retries,
     not_before: Option<Timestamp>,
     is_claimed: bool,
@@ -81,13 +79,12 @@ impl SubAssign for Load {
 #[derive(Clone, Debug)]
 pub(crate) struct Claimed {
     pub(crate) seq: Seq,
-    pub(crate) input: Arc<AnyInput>,
+    pub(crate) body: Body,
     pub(crate) retries: Retries,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Schedule {
-    hasher: RandomState,
     entries: BTreeMap<Seq, Entry>,
     lines: HashMap<Person, Line>,
     ready: BTreeSet<Seq>,
@@ -115,17 +112,12 @@ impl Schedule {
 
     /// Takes an event; they come by their order of acceptance.
     pub(crate) fn push(&mut self, event: Stored) {
-        let mut people: Vec<Person> = event
-            .input
-            .event
-            .people()
-            .map(|person| self.hasher.hash_one(person))
-            .collect();
+        let mut people = event.people;
         people.sort_unstable();
         people.dedup();
         self.bytes += event.bytes;
         let entry = Entry {
-            input: event.input,
+            body: event.body,
             bytes: event.bytes,
             people,
             retries: event.retries,
@@ -222,7 +214,7 @@ impl Schedule {
             entry.is_claimed = true;
             taken.push(Claimed {
                 seq,
-                input: Arc::clone(&entry.input),
+                body: entry.body.clone(),
                 retries: entry.retries,
             });
             let people = entry.people.clone();
@@ -387,16 +379,20 @@ impl Schedule {
 
     /// Everything that is not settled, with how often it was tried and whether
     /// it is under way.
-    pub(crate) fn rest(&self) -> impl Iterator<Item = (Seq, &AnyInput, u32, bool)> {
+    pub(crate) fn rest(&self) -> impl Iterator<Item = (Seq, &Body, u32, bool)> {
         self.entries
             .iter()
-            .map(|(seq, entry)| (*seq, &*entry.input, entry.retries.made, entry.is_claimed))
+            .map(|(seq, entry)| (*seq, &entry.body, entry.retries.made, entry.is_claimed))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::{
+        collections::HashSet,
+        hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher},
+        sync::Arc,
+    };
 
     use analytics_spec::{Alias, AnyEvent, Event as _, Identify, Input, Track};
     use proptest::prelude::*;
@@ -416,7 +412,9 @@ mod tests {
     }
 
     fn stored(seq: Seq, event: AnyEvent) -> Stored {
-        Stored::new(seq, Arc::new(Input::new(event)), 10)
+        let hasher = BuildHasherDefault::<DefaultHasher>::default();
+        let people = event.people().map(|p| hasher.hash_one(p)).collect();
+        Stored::new(seq, people, Body::Input(Arc::new(Input::new(event))), 10)
     }
 
     fn of(user: &str) -> AnyEvent {

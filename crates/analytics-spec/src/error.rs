@@ -30,6 +30,8 @@ pub enum ErrorKind {
     /// The attempt was not made: an earlier event of the same person has to
     /// arrive first.
     Deferred,
+    /// The user was erased before the event could be delivered.
+    Erased,
     /// The queue or the store has no room.
     Full,
     /// What should do the work is closed, or not open yet.
@@ -42,7 +44,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// All kinds.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Validation,
         Self::Unsupported,
         Self::Configuration,
@@ -53,6 +55,7 @@ impl ErrorKind {
         Self::Timeout,
         Self::Unavailable,
         Self::Deferred,
+        Self::Erased,
         Self::Full,
         Self::Closed,
         Self::DeadlineExceeded,
@@ -73,6 +76,7 @@ impl ErrorKind {
             Self::Timeout => "Timeout",
             Self::Unavailable => "Unavailable",
             Self::Deferred => "Deferred",
+            Self::Erased => "Erased",
             Self::Full => "Full",
             Self::Closed => "Closed",
             Self::DeadlineExceeded => "DeadlineExceeded",

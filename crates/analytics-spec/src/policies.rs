@@ -7,7 +7,7 @@ use jiff::{
     SignedDuration,
     fmt::friendly::{Designator, Spacing, SpanParser, SpanPrinter},
 };
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::{
@@ -344,13 +344,17 @@ impl RequestPolicy {
 
 /// How far the attempts at one event have come: a state machine that every
 /// driver of retries steps through, and a durable one stores.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct Retries {
     /// Attempts that were made.
     pub made: u32,
     /// Those of them that count towards the maximum.
     pub counted: u32,
+    /// Those of them that say nothing about the event, because the vendor was
+    /// down for everybody.
+    pub outage: u32,
     /// What they got through.
     pub progress: Progress,
     /// For how long the vendor asked to wait, in all.
@@ -405,10 +409,32 @@ impl Retries {
                 } else {
                     self.asked = self.asked.saturating_add(after);
                 }
-                let uncounted = self.made.saturating_sub(self.counted);
+                let uncounted = self
+                    .made
+                    .saturating_sub(self.counted)
+                    .saturating_sub(self.outage);
                 let is_patient = self.asked <= MAX_ASKED && uncounted <= MAX_ASKED_ATTEMPTS;
                 is_patient.then_some(after)
             }
+        }
+    }
+
+    /// Takes the failure of an attempt that found the vendor still down, for
+    /// this event as for every other: it does not count, and is final only if
+    /// there is to be no other attempt at all. The pause before the next one.
+    #[must_use]
+    pub fn postponed(
+        &mut self,
+        error: &Error,
+        policy: &RequestPolicy,
+        jitter: f64,
+    ) -> Option<Duration> {
+        self.progress = self.progress.max(error.progress());
+        self.made = self.made.saturating_add(1);
+        self.outage = self.outage.saturating_add(1);
+        match policy.next(0, error, jitter) {
+            Next::GiveUp => None,
+            Next::Retry { after, .. } => Some(after),
         }
     }
 }

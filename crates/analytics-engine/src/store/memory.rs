@@ -2,33 +2,59 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    hash::{BuildHasher as _, RandomState},
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use analytics_spec::{AnyInput, Error, ErrorKind};
+use analytics_spec::{AnyEvent, AnyInput, Error, ErrorKind, Retries, Timestamp};
 use async_trait::async_trait;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Pulled, Seq, Settlement, Store, Stored};
+use super::{
+    Accepted, Body, DeadLetters, Erased, Erasure, LaneStatus, OnErased, People, Pulled, Resumed,
+    Room, Seq, Settlement, Store, Stored, is_of, rate::Rate,
+};
 
 /// A permit stands for so many bytes: a semaphore counts to 32 bits.
 const BYTES_PER_PERMIT: usize = 64;
 
-/// Keeps events in memory, within bounds.
+/// Keeps events in memory, within bounds. Dead letters it does not keep.
 #[derive(Debug)]
 pub struct MemoryStore {
     events: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
-    /// An event larger than the whole store would wait for ever.
+    /// What is larger than the whole store would wait for ever.
+    max_events: usize,
     max_permits: usize,
+    hasher: RandomState,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     last: Seq,
-    lanes: HashMap<Arc<str>, BTreeMap<Seq, Arc<Kept>>>,
+    lanes: HashMap<Arc<str>, Lane>,
+    /// Users to erase, when every lane has settled the event that says so.
+    deletes: BTreeMap<Seq, Arc<str>>,
+    on_erased: Option<OnErased>,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    pending: BTreeMap<Seq, Pending>,
+    paused_until: Option<Timestamp>,
+    in_retry: u64,
+    delivered: Rate,
+    is_attached: bool,
+}
+
+/// An event at one lane.
+#[derive(Clone, Debug)]
+struct Pending {
+    kept: Arc<Kept>,
+    retries: Retries,
+    not_before: Option<Timestamp>,
 }
 
 /// An event, kept by every lane that has not settled it. The last one to let
@@ -36,19 +62,24 @@ struct State {
 #[derive(Debug)]
 struct Kept {
     input: Arc<AnyInput>,
+    people: People,
     bytes: usize,
-    _room: [OwnedSemaphorePermit; 2],
+    accepted_at: Timestamp,
+    _room: [Option<OwnedSemaphorePermit>; 2],
 }
 
 impl MemoryStore {
     /// A store of at most so many events, and so many bytes of their JSON.
     #[must_use]
     pub fn new(max_events: usize, max_bytes: usize) -> Self {
-        let max_permits = (max_bytes / BYTES_PER_PERMIT).clamp(1, Semaphore::MAX_PERMITS);
+        let max_events = max_events.clamp(1, u32::MAX as usize >> 1);
+        let max_permits = (max_bytes / BYTES_PER_PERMIT).clamp(1, u32::MAX as usize >> 1);
         Self {
-            events: Arc::new(Semaphore::new(max_events.clamp(1, Semaphore::MAX_PERMITS))),
+            events: Arc::new(Semaphore::new(max_events)),
             bytes: Arc::new(Semaphore::new(max_permits)),
+            max_events,
             max_permits,
+            hasher: RandomState::new(),
             state: Mutex::default(),
         }
     }
@@ -58,34 +89,98 @@ impl MemoryStore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keep(
-        &self,
-        input: AnyInput,
-        bytes: usize,
-        lanes: &[Arc<str>],
-        room: [OwnedSemaphorePermit; 2],
-    ) -> Seq {
-        let kept = Arc::new(Kept {
-            input: Arc::new(input),
-            bytes,
-            _room: room,
-        });
-        let mut state = self.state();
-        state.last += 1;
-        let seq = state.last;
-        for lane in lanes {
-            state
-                .lanes
-                .entry(Arc::clone(lane))
-                .or_default()
-                .insert(seq, Arc::clone(&kept));
+    async fn room(&self, events: usize, bytes: usize, room: Room) -> Result<Rooms, Error> {
+        let closed = |_| Error::new(ErrorKind::Closed, "the store is closed");
+        let full = |_| {
+            Error::new(
+                ErrorKind::Full,
+                "the queue is full: wait for room, or give the store more of it",
+            )
+        };
+        let events = permits(events, self.max_events);
+        let bytes = permits(bytes, self.max_permits);
+        let (of_events, of_bytes) = (Arc::clone(&self.events), Arc::clone(&self.bytes));
+        Ok(match room {
+            Room::Wait => Rooms {
+                events: of_events.acquire_many_owned(events).await.map_err(closed)?,
+                bytes: of_bytes.acquire_many_owned(bytes).await.map_err(closed)?,
+            },
+            Room::Refuse => Rooms {
+                events: of_events.try_acquire_many_owned(events).map_err(full)?,
+                bytes: of_bytes.try_acquire_many_owned(bytes).map_err(full)?,
+            },
+        })
+    }
+}
+
+/// Room for several events.
+struct Rooms {
+    events: OwnedSemaphorePermit,
+    bytes: OwnedSemaphorePermit,
+}
+
+impl Rooms {
+    /// One event's part. What was more than the whole store has less of it.
+    fn split(&mut self, permits: usize) -> [Option<OwnedSemaphorePermit>; 2] {
+        let permits = permits.min(self.bytes.num_permits());
+        [self.events.split(1), self.bytes.split(permits)]
+    }
+}
+
+fn permits(wanted: usize, most: usize) -> u32 {
+    u32::try_from(wanted.clamp(1, most)).unwrap_or(u32::MAX)
+}
+
+impl State {
+    /// Forgets a user's events: how many.
+    fn erase(&mut self, user_id: &Arc<str>, through: Seq) -> (u64, Erasure) {
+        let mut erased = std::collections::HashSet::new();
+        for lane in self.lanes.values_mut() {
+            let of_user = lane
+                .pending
+                .range(..=through)
+                .filter(|(_, pending)| is_of(&pending.kept.input, user_id))
+                .map(|(seq, _)| *seq);
+            for seq in of_user.collect::<Vec<_>>() {
+                lane.take(seq);
+                erased.insert(seq);
+            }
         }
-        seq
+        let erasure = Erasure::new(Arc::clone(user_id), through);
+        (erased.len() as u64, erasure)
     }
 
-    fn permits(&self, bytes: usize) -> u32 {
-        let permits = bytes.div_ceil(BYTES_PER_PERMIT).clamp(1, self.max_permits);
-        u32::try_from(permits).unwrap_or(u32::MAX)
+    /// Erases the users whose deletion is settled everywhere.
+    fn erase_deleted(&mut self) -> Vec<Erasure> {
+        let lanes = &self.lanes;
+        let due: Vec<_> = self
+            .deletes
+            .iter()
+            .filter(|(seq, _)| !lanes.values().any(|lane| lane.pending.contains_key(*seq)))
+            .map(|(seq, user_id)| (*seq, Arc::clone(user_id)))
+            .collect();
+        due.into_iter()
+            .map(|(seq, user_id)| {
+                self.deletes.remove(&seq);
+                self.erase(&user_id, seq).1
+            })
+            .collect()
+    }
+}
+
+impl Lane {
+    fn take(&mut self, seq: Seq) -> Option<Pending> {
+        let pending = self.pending.remove(&seq)?;
+        self.in_retry -= u64::from(pending.not_before.is_some());
+        Some(pending)
+    }
+}
+
+fn tell(on_erased: Option<OnErased>, erasures: &[Erasure]) {
+    if let Some(on_erased) = on_erased {
+        for erasure in erasures {
+            on_erased(erasure);
+        }
     }
 }
 
@@ -98,33 +193,77 @@ impl Default for MemoryStore {
 
 #[async_trait]
 impl Store for MemoryStore {
-    async fn append(&self, input: AnyInput, lanes: &[Arc<str>]) -> Result<Seq, Error> {
-        let bytes = json_len(&input)?;
-        let closed = |_| Error::new(ErrorKind::Closed, "the store is closed");
-        let events = Arc::clone(&self.events)
-            .acquire_owned()
-            .await
-            .map_err(closed)?;
-        let room = Arc::clone(&self.bytes)
-            .acquire_many_owned(self.permits(bytes))
-            .await
-            .map_err(closed)?;
-        Ok(self.keep(input, bytes, lanes, [events, room]))
+    async fn attach(&self, lanes: &[Arc<str>], on_erased: OnErased) -> Result<Vec<Resumed>, Error> {
+        let mut state = self.state();
+        state.on_erased = Some(on_erased);
+        for lane in state.lanes.values_mut() {
+            lane.is_attached = false;
+        }
+        let last = state.last;
+        let resumed = lanes.iter().map(|name| {
+            let lane = state.lanes.entry(Arc::clone(name)).or_default();
+            lane.is_attached = true;
+            let first = lane.pending.keys().next();
+            Resumed::new(first.map_or(last, |first| first - 1), lane.paused_until)
+        });
+        Ok(resumed.collect())
     }
 
-    fn try_append(&self, input: AnyInput, lanes: &[Arc<str>]) -> Result<Seq, Error> {
-        let bytes = json_len(&input)?;
-        let full = |_| {
-            Error::new(
-                ErrorKind::Full,
-                "the queue is full: wait for room, or give the store more of it",
-            )
+    async fn append(&self, events: Vec<Accepted>, room: Room) -> Result<Seq, Error> {
+        let sizes = events.iter().map(|event| json_len(&event.input));
+        let sizes = sizes.collect::<Result<Vec<_>, _>>()?;
+        let bytes = sizes.iter().map(|bytes| bytes.div_ceil(BYTES_PER_PERMIT));
+        let mut rooms = self.room(events.len(), bytes.sum(), room).await?;
+        let now = Timestamp::now();
+        let kept: Vec<_> = events
+            .into_iter()
+            .zip(sizes)
+            .map(|(event, bytes)| {
+                let people = event.input.event.people();
+                let kept = Kept {
+                    people: people.map(|p| self.hasher.hash_one(p)).collect(),
+                    input: Arc::new(event.input),
+                    bytes,
+                    accepted_at: now,
+                    _room: rooms.split(bytes.div_ceil(BYTES_PER_PERMIT)),
+                };
+                (Arc::new(kept), event.lanes)
+            })
+            .collect();
+        let (first, on_erased, erasures) = {
+            let mut state = self.state();
+            let first = state.last + 1;
+            let mut has_delete = false;
+            for (kept, lanes) in kept {
+                state.last += 1;
+                let seq = state.last;
+                if let AnyEvent::Delete(delete) = &kept.input.event {
+                    has_delete = true;
+                    state.deletes.insert(seq, delete.user_id.as_str().into());
+                }
+                for lane in lanes {
+                    let pending = Pending {
+                        kept: Arc::clone(&kept),
+                        retries: Retries::new(),
+                        not_before: None,
+                    };
+                    state
+                        .lanes
+                        .entry(lane)
+                        .or_default()
+                        .pending
+                        .insert(seq, pending);
+                }
+            }
+            let erasures = if has_delete {
+                state.erase_deleted()
+            } else {
+                Vec::new()
+            };
+            (first, state.on_erased.clone(), erasures)
         };
-        let events = Arc::clone(&self.events).try_acquire_owned().map_err(full)?;
-        let room = Arc::clone(&self.bytes)
-            .try_acquire_many_owned(self.permits(bytes))
-            .map_err(full)?;
-        Ok(self.keep(input, bytes, lanes, [events, room]))
+        tell(on_erased, &erasures);
+        Ok(first)
     }
 
     async fn pull(&self, lane: &str, after: Seq, max_bytes: usize) -> Result<Pulled, Error> {
@@ -133,44 +272,126 @@ impl Store for MemoryStore {
             through: state.last,
             ..Pulled::default()
         };
-        let Some(kept) = state.lanes.get(lane) else {
+        let Some(lane) = state.lanes.get(lane) else {
             return Ok(pulled);
         };
         let mut bytes = 0_usize;
-        for (seq, event) in kept.range(after.saturating_add(1)..) {
+        for (seq, pending) in lane.pending.range(after.saturating_add(1)..) {
             if bytes >= max_bytes {
                 pulled.through = seq - 1;
                 break;
             }
-            bytes = bytes.saturating_add(event.bytes);
-            let input = Arc::clone(&event.input);
-            pulled.events.push(Stored::new(*seq, input, event.bytes));
+            let kept = &pending.kept;
+            bytes = bytes.saturating_add(kept.bytes);
+            pulled.events.push(Stored {
+                seq: *seq,
+                people: kept.people.clone(),
+                body: Body::Input(Arc::clone(&kept.input)),
+                bytes: kept.bytes,
+                retries: pending.retries,
+                not_before: pending.not_before,
+            });
         }
         Ok(pulled)
     }
 
-    async fn settle(&self, lane: &str, settlements: &[(Seq, Settlement<'_>)]) -> Result<(), Error> {
+    async fn settle(
+        &self,
+        lane: &str,
+        settlements: &[(Seq, Settlement)],
+        paused_until: Option<Timestamp>,
+    ) -> Result<(), Error> {
         let mut done = Vec::with_capacity(settlements.len());
-        {
+        let mut delivered = 0;
+        let (on_erased, erasures) = {
             let mut state = self.state();
-            let Some(kept) = state.lanes.get_mut(lane) else {
+            let Some(lane) = state.lanes.get_mut(lane) else {
                 return Ok(());
             };
+            lane.paused_until = paused_until;
             for (seq, settlement) in settlements {
-                // What will be tried again is known to the lane, and here as
-                // long as the process lives.
-                if !matches!(settlement, Settlement::Retry { .. }) {
-                    done.extend(kept.remove(seq));
+                if let Settlement::Retry {
+                    not_before,
+                    retries,
+                } = settlement
+                {
+                    if let Some(pending) = lane.pending.get_mut(seq) {
+                        lane.in_retry += u64::from(pending.not_before.is_none());
+                        pending.not_before = Some(*not_before);
+                        pending.retries = *retries;
+                    }
+                } else if let Some(pending) = lane.take(*seq) {
+                    delivered += u64::from(*settlement == Settlement::Delivered);
+                    done.push(pending);
                 }
             }
-        }
+            lane.delivered.count(delivered, Timestamp::now());
+            let erasures = if state.deletes.is_empty() {
+                Vec::new()
+            } else {
+                state.erase_deleted()
+            };
+            (state.on_erased.clone(), erasures)
+        };
         // Room is given back, and waiters woken, outside the lock.
         drop(done);
+        tell(on_erased, &erasures);
         Ok(())
+    }
+
+    async fn erase(&self, user_id: &str) -> Result<Erased, Error> {
+        let (events, erasure, on_erased) = {
+            let mut state = self.state();
+            let through = state.last;
+            let (events, erasure) = state.erase(&user_id.into(), through);
+            (events, erasure, state.on_erased.clone())
+        };
+        tell(on_erased, &[erasure]);
+        Ok(Erased::new(events, 0))
+    }
+
+    async fn status(&self) -> Result<Vec<LaneStatus>, Error> {
+        let now = Timestamp::now();
+        let state = self.state();
+        let lanes = state.lanes.iter().map(|(name, lane)| LaneStatus {
+            integration: name.to_string(),
+            is_attached: lane.is_attached,
+            pending: lane.pending.len() as u64,
+            oldest: lane.pending.values().next().map(|p| p.kept.accepted_at),
+            in_retry: lane.in_retry,
+            dead: 0,
+            paused_until: lane.paused_until,
+            delivered: lane.delivered.total,
+            delivered_last_minute: lane.delivered.last_minute(now),
+        });
+        let mut lanes: Vec<_> = lanes.collect();
+        lanes.sort_by(|one, other| one.integration.cmp(&other.integration));
+        Ok(lanes)
+    }
+
+    fn dead_letters(&self) -> Option<&dyn DeadLetters> {
+        None
     }
 
     fn last(&self) -> Seq {
         self.state().last
+    }
+
+    fn is_durable(&self) -> bool {
+        false
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State")
+            .field("last", &self.last)
+            .field("lanes", &self.lanes)
+            .finish_non_exhaustive()
     }
 }
 

@@ -4,26 +4,96 @@
 //! integration's lane in the order in which they were accepted, and forgets
 //! what is settled. When to send what is the lane's business.
 
+mod dead_letters;
 mod memory;
+mod rate;
 
 use std::{fmt::Debug, sync::Arc};
 
-use analytics_spec::{AnyInput, Delivery, Error, Retries, Timestamp};
+use analytics_spec::{AnyInput, Error, Retries, Timestamp, ValidationError};
 use async_trait::async_trait;
+use bytes::Bytes;
+use serde::Serialize;
+use smallvec::SmallVec;
 
+pub use dead_letters::{DeadLetter, DeadLetterId, DeadLetters, Filter, Reason};
 pub use memory::MemoryStore;
 
-/// An event's place in the order of acceptance, from 1.
+/// An event's place in the order of acceptance, from 1. Places may be left
+/// out.
 pub type Seq = u64;
 
-/// An accepted event.
+/// The people of an event ([`AnyEvent::people`](analytics_spec::AnyEvent::people)),
+/// each by a hash that the store makes, and keeps to as long as it lives.
+/// Should two share one, they wait for each other, no more.
+pub type People = SmallVec<[u64; 3]>;
+
+/// An event on its way into a store.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Accepted {
+    /// The event with what is known around it; stamped.
+    pub input: AnyInput,
+    /// The integrations that it is to be delivered to.
+    pub lanes: Vec<Arc<str>>,
+    /// The integrations that will never accept it.
+    pub refused: Vec<(Arc<str>, Reason)>,
+}
+
+impl Accepted {
+    /// An event for these integrations.
+    #[must_use]
+    pub fn new(input: AnyInput, lanes: Vec<Arc<str>>) -> Self {
+        Self {
+            input,
+            lanes,
+            refused: Vec::new(),
+        }
+    }
+}
+
+/// What to do if a store is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Wait for room.
+    Wait,
+    /// Give up.
+    Refuse,
+}
+
+/// An event as a store has it.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// Read already.
+    Input(Arc<AnyInput>),
+    /// Its JSON.
+    Json(Bytes),
+}
+
+impl Body {
+    /// The event.
+    ///
+    /// # Errors
+    ///
+    /// The JSON is not an event's: another version may have written it.
+    pub fn read(&self) -> Result<Arc<AnyInput>, ValidationError> {
+        match self {
+            Self::Input(input) => Ok(Arc::clone(input)),
+            Self::Json(json) => AnyInput::from_json(json).map(Arc::new),
+        }
+    }
+}
+
+/// An accepted event that a lane has not settled.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stored {
     /// Its place in the order of acceptance.
     pub seq: Seq,
-    /// The event with what is known around it; stamped.
-    pub input: Arc<AnyInput>,
+    /// Whose it is.
+    pub people: People,
+    /// The event.
+    pub body: Body,
     /// The size of its JSON.
     pub bytes: usize,
     /// How far its attempts have come.
@@ -35,10 +105,11 @@ pub struct Stored {
 impl Stored {
     /// An event that was not tried yet.
     #[must_use]
-    pub fn new(seq: Seq, input: Arc<AnyInput>, bytes: usize) -> Self {
+    pub fn new(seq: Seq, people: People, body: Body, bytes: usize) -> Self {
         Self {
             seq,
-            input,
+            people,
+            body,
             bytes,
             retries: Retries::new(),
             not_before: None,
@@ -65,13 +136,19 @@ impl Pulled {
 }
 
 /// How an attempt at an event ended.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum Settlement<'a> {
+pub enum Settlement {
     /// The vendor accepted it.
-    Delivered(&'a Delivery),
+    Delivered,
     /// It is refused for good.
-    Refused(&'a Error),
+    #[non_exhaustive]
+    Refused {
+        /// Why.
+        reason: Reason,
+        /// How many attempts were made.
+        attempts: u32,
+    },
     /// It will be tried again.
     #[non_exhaustive]
     Retry {
@@ -79,56 +156,189 @@ pub enum Settlement<'a> {
         not_before: Timestamp,
         /// How far its attempts have come.
         retries: Retries,
-        /// Why.
-        error: &'a Error,
     },
 }
 
-impl<'a> Settlement<'a> {
+impl Settlement {
+    /// It is refused for good, after so many attempts.
+    #[must_use]
+    pub fn refused(reason: Reason, attempts: u32) -> Self {
+        Self::Refused { reason, attempts }
+    }
+
     /// It will be tried again.
     #[must_use]
-    pub fn retry(not_before: Timestamp, retries: Retries, error: &'a Error) -> Self {
+    pub fn retry(not_before: Timestamp, retries: Retries) -> Self {
         Self::Retry {
             not_before,
             retries,
-            error,
         }
     }
 }
 
+/// Where a lane goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Resumed {
+    /// Everything up to here is settled.
+    pub through: Seq,
+    /// The vendor asked not to be sent anything before.
+    pub paused_until: Option<Timestamp>,
+}
+
+impl Resumed {
+    /// A lane that goes on behind what it has settled.
+    #[must_use]
+    pub fn new(through: Seq, paused_until: Option<Timestamp>) -> Self {
+        Self {
+            through,
+            paused_until,
+        }
+    }
+}
+
+/// A user was erased: what lanes still have at hand is not to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Erasure {
+    /// The user's id.
+    pub user_id: Arc<str>,
+    /// Events after this one are kept: the user came back.
+    pub through: Seq,
+}
+
+impl Erasure {
+    /// Everything of a user up to an event was erased.
+    #[must_use]
+    pub fn new(user_id: Arc<str>, through: Seq) -> Self {
+        Self { user_id, through }
+    }
+
+    /// Whether an event is among what was erased.
+    #[must_use]
+    pub fn covers(&self, seq: Seq, input: &AnyInput) -> bool {
+        seq <= self.through && is_of(input, &self.user_id)
+    }
+}
+
+/// Whether an event names a user.
+pub(crate) fn is_of(input: &AnyInput, user_id: &str) -> bool {
+    use analytics_spec::event::Person;
+    input
+        .event
+        .people()
+        .any(|person| person == Person::User(user_id))
+}
+
+/// Told of every erasure, before those who wait for it.
+pub type OnErased = Arc<dyn Fn(&Erasure) + Send + Sync>;
+
+/// What was erased.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Erased {
+    /// Events that were not settled everywhere, or still on disk.
+    pub events: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
+}
+
+impl Erased {
+    /// So much was erased.
+    #[must_use]
+    pub fn new(events: u64, dead_letters: u64) -> Self {
+        Self {
+            events,
+            dead_letters,
+        }
+    }
+}
+
+/// How an integration stands, as far as its store knows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct LaneStatus {
+    /// The integration's name.
+    pub integration: String,
+    /// Whether an engine delivers to it, or did so last. What is pending for
+    /// others is kept until they come back or it is purged.
+    pub is_attached: bool,
+    /// Events that are not settled.
+    pub pending: u64,
+    /// When the oldest of them was accepted.
+    pub oldest: Option<Timestamp>,
+    /// Those of them that were tried, and will be tried again.
+    pub in_retry: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// The vendor asked not to be sent anything before.
+    pub paused_until: Option<Timestamp>,
+    /// Events that were delivered, since the store was made.
+    pub delivered: u64,
+    /// Events that were delivered in the last whole minute.
+    pub delivered_last_minute: u64,
+}
+
 /// Where accepted events are kept until their end.
+///
+/// A lane is an integration by its name. Every method may be dropped before it
+/// returns, and then has either done what it was asked or nothing.
 #[async_trait]
 pub trait Store: Debug + Send + Sync + 'static {
-    /// Keeps an event for the integrations in `lanes`.
+    /// Says which lanes there are from here on: where each of them goes on, in
+    /// the same order.
     ///
-    /// - Returns when the event is as safe as this store makes it.
-    /// - Waits for room.
-    /// - Gives later events higher numbers.
-    /// - Dropped before it returns, has either kept the event or not, and takes
-    ///   no room if it has not.
-    async fn append(&self, input: AnyInput, lanes: &[Arc<str>]) -> Result<Seq, Error>;
+    /// - A lane that was never there gets what is accepted from now on.
+    /// - Lanes that are not named keep their events until they come back.
+    /// - `on_erased` replaces the one that was given before.
+    async fn attach(&self, lanes: &[Arc<str>], on_erased: OnErased) -> Result<Vec<Resumed>, Error>;
 
-    /// Like [`append`](Self::append), without waiting for room.
+    /// Keeps events: all of them or, with an error, none. The place of the
+    /// first; the others follow without a gap.
     ///
-    /// - Is an error of kind [`Full`](analytics_spec::ErrorKind::Full) if
-    ///   there is none.
-    fn try_append(&self, input: AnyInput, lanes: &[Arc<str>]) -> Result<Seq, Error>;
+    /// - Returns when the events are as safe as this store makes them.
+    /// - Gives later events higher places.
+    /// - Without room, waits, or is an error of kind
+    ///   [`Full`](analytics_spec::ErrorKind::Full).
+    /// - A `delete` is remembered: when every lane that it is for has settled
+    ///   it, what is left of the user's earlier events is erased.
+    async fn append(&self, events: Vec<Accepted>, room: Room) -> Result<Seq, Error>;
 
     /// What a lane has not settled, after `after`, in order, at most about
     /// `max_bytes` of it, and at least one event if there is one.
     ///
-    /// - Is asked again after an error, and may be dropped.
+    /// - May be asked for the same again.
     async fn pull(&self, lane: &str, after: Seq, max_bytes: usize) -> Result<Pulled, Error>;
 
-    /// Keeps how attempts ended. What is settled at every lane is forgotten.
+    /// Keeps how attempts ended, and until when the vendor asked to be left
+    /// alone: all of it or, with an error, none. What is settled at every lane
+    /// is forgotten.
     ///
-    /// - Keeps all of it or, with an error, none.
-    /// - Is asked the same again after an error; may be dropped, and then
-    ///   either kept it or not.
-    async fn settle(&self, lane: &str, settlements: &[(Seq, Settlement<'_>)]) -> Result<(), Error>;
+    /// - Is asked the same again after an error.
+    async fn settle(
+        &self,
+        lane: &str,
+        settlements: &[(Seq, Settlement)],
+        paused_until: Option<Timestamp>,
+    ) -> Result<(), Error>;
 
-    /// The number of the last event that was accepted; 0 before the first.
+    /// Forgets a user's events, and dead letters, wherever they are.
+    async fn erase(&self, user_id: &str) -> Result<Erased, Error>;
+
+    /// How every lane stands, also those that are not attached; by name.
+    async fn status(&self) -> Result<Vec<LaneStatus>, Error>;
+
+    /// What was refused for good; `None` if this store keeps no such thing.
+    fn dead_letters(&self) -> Option<&dyn DeadLetters>;
+
+    /// The place of the last event that was accepted; 0 before the first.
     ///
     /// - Counts an event before its `append` returns.
     fn last(&self) -> Seq;
+
+    /// Whether what was accepted outlives the process.
+    fn is_durable(&self) -> bool;
+
+    /// Ends well. Nothing else is asked afterwards.
+    async fn close(&self) -> Result<(), Error>;
 }
