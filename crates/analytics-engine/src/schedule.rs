@@ -10,6 +10,10 @@
 //!   together, in their order, and never in two batches at once.
 //! - Whoever waits (for a pause, or for an event under way) makes only those
 //!   wait who stand behind in the same line.
+//! - Who pauses for long can be sent *away*, with everything behind: what is
+//!   known of them is from which event on, and until when. What comes of them
+//!   meanwhile is not taken either. When their time has come, all of it has to
+//!   be taken again, in its order.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -27,6 +31,8 @@ type Person = u64;
 struct Entry {
     body: Body,
     bytes: usize,
+    weight: usize,
+    accepted_at: Timestamp,
     people: People,
     retries: Retries,
     not_before: Option<Timestamp>,
@@ -43,6 +49,16 @@ struct Line {
     is_open: bool,
     /// How much the line holds, without events that are counted in another.
     load: Load,
+}
+
+/// What an event takes in memory, about: its JSON, read into maps and texts,
+/// takes some four times as much.
+fn weight(body: &Body, bytes: usize) -> usize {
+    const ENTRY: usize = 256;
+    match body {
+        Body::Input(_) => bytes.saturating_mul(4).saturating_add(ENTRY),
+        Body::Json(_) => bytes.saturating_add(ENTRY),
+    }
 }
 
 /// A number of events, and their size together.
@@ -80,7 +96,24 @@ impl SubAssign for Load {
 pub(crate) struct Claimed {
     pub(crate) seq: Seq,
     pub(crate) body: Body,
+    pub(crate) accepted_at: Timestamp,
     pub(crate) retries: Retries,
+}
+
+/// Somebody whose events are left to the store.
+#[derive(Clone, Copy, Debug)]
+struct Away {
+    from: Seq,
+    until: Timestamp,
+}
+
+/// How much a batch may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits<F> {
+    pub(crate) max_items: usize,
+    pub(crate) max_bytes: usize,
+    /// In how large a batch an event may be, by what came of it so far.
+    pub(crate) share: F,
 }
 
 #[derive(Debug, Default)]
@@ -92,8 +125,13 @@ pub(crate) struct Schedule {
     paused: BTreeSet<(Timestamp, Seq)>,
     batches: u64,
     bytes: usize,
-    /// What stands in open lines, or is ready and in none.
+    /// What it takes in memory, about.
+    weight: usize,
+    /// What stands in open lines.
     open: Load,
+    away: HashMap<Person, Away>,
+    away_from: BTreeSet<(Seq, Person)>,
+    away_until: BTreeSet<(Timestamp, Person)>,
     /// How many events and lines were looked at.
     #[cfg(test)]
     looks: std::cell::Cell<u64>,
@@ -110,20 +148,35 @@ impl Schedule {
     #[expect(clippy::unused_self, reason = "only tests count")]
     fn look(&self, _: usize) {}
 
-    /// Takes an event; they come by their order of acceptance.
+    /// Takes an event; they come by their order of acceptance. One that is
+    /// here, or whose people are away, is left.
     pub(crate) fn push(&mut self, event: Stored) {
+        if self.entries.contains_key(&event.seq) {
+            return;
+        }
         let mut people = event.people;
+        if people.is_empty() {
+            // Of nobody: a line of its own.
+            people.push(!event.seq);
+        }
         people.sort_unstable();
         people.dedup();
-        self.bytes += event.bytes;
+        self.look(1);
+        if self.stays_away(event.seq, &people) {
+            return;
+        }
         let entry = Entry {
+            weight: weight(&event.body, event.bytes),
             body: event.body,
             bytes: event.bytes,
+            accepted_at: event.accepted_at,
             people,
             retries: event.retries,
             not_before: event.not_before,
             is_claimed: false,
         };
+        self.bytes += entry.bytes;
+        self.weight += entry.weight;
         for (place, person) in entry.people.iter().enumerate() {
             let line = self.lines.entry(*person).or_default();
             line.events.push_back(event.seq);
@@ -138,22 +191,168 @@ impl Schedule {
         self.refresh(event.seq);
     }
 
-    /// Whether nothing is left, also not under way.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+    /// Whether an event has to wait until somebody is back; then so do all of
+    /// its people, from here on.
+    fn stays_away(&mut self, seq: Seq, people: &[Person]) -> bool {
+        let until = people.iter().filter_map(|person| self.away.get(person));
+        let Some(until) = until.map(|away| away.until).max() else {
+            return false;
+        };
+        for person in people {
+            self.send_away(*person, seq, until);
+        }
+        true
     }
 
-    /// How many events are not settled, also those under way.
+    /// Leaves somebody's events to the store, from one on.
+    fn send_away(&mut self, person: Person, from: Seq, until: Timestamp) {
+        let away = self.away.entry(person).or_insert_with(|| {
+            self.away_until.insert((until, person));
+            self.away_from.insert((from, person));
+            Away { from, until }
+        });
+        if from < away.from {
+            self.away_from.remove(&(away.from, person));
+            self.away_from.insert((from, person));
+            away.from = from;
+        }
+    }
+
+    /// Sends those away who pause longest, until no more than `weight` is
+    /// here or nobody else pauses.
+    pub(crate) fn evict(&mut self, weight: usize) {
+        while self.weight > weight {
+            let Some((until, seq)) = self.paused.last().copied() else {
+                return;
+            };
+            let Some(entry) = self.entries.get(&seq) else {
+                return;
+            };
+            let mut from: Vec<_> = entry.people.iter().map(|person| (*person, seq)).collect();
+            while let Some((person, seq)) = from.pop() {
+                self.send_away(person, seq, until);
+                let Some(line) = self.lines.get(&person) else {
+                    continue;
+                };
+                let place = line.events.partition_point(|other| *other < seq);
+                let behind: Vec<_> = line.events.range(place..).copied().collect();
+                self.look(behind.len());
+                for seq in behind {
+                    if let Some(entry) = self.remove(seq) {
+                        // Its other people's next events come after it.
+                        from.extend(entry.people.into_iter().map(|person| (person, seq)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Those whose time has come are back: the event from which everything has
+    /// to be taken again, if there is any.
+    pub(crate) fn back(&mut self, now: Timestamp) -> Option<Seq> {
+        let mut first = None;
+        while let Some((until, person)) = self.away_until.first().copied() {
+            if until > now {
+                break;
+            }
+            self.look(1);
+            self.away_until.pop_first();
+            if let Some(away) = self.away.remove(&person) {
+                self.away_from.remove(&(away.from, person));
+                first = Some(first.map_or(away.from, |first: Seq| first.min(away.from)));
+            }
+        }
+        first
+    }
+
+    /// How many people are away.
+    pub(crate) fn away(&self) -> usize {
+        self.away.len()
+    }
+
+    /// Forgets events that are not under way, and gives them out; tells those
+    /// that are.
+    pub(crate) fn erase(
+        &mut self,
+        is_erased: impl Fn(Seq, &[Person], &Body) -> bool,
+    ) -> (Vec<Claimed>, Vec<Seq>) {
+        let of_user = |(seq, entry): (&Seq, &Entry)| is_erased(*seq, &entry.people, &entry.body).then_some(*seq);
+        let seqs: Vec<_> = self.entries.iter().filter_map(of_user).collect();
+        let mut erased = Vec::new();
+        let mut under_way = Vec::new();
+        for seq in seqs {
+            if self.entries.get(&seq).is_some_and(|entry| entry.is_claimed) {
+                under_way.push(seq);
+                continue;
+            }
+            if self.ready.contains(&seq) {
+                self.take_ready(seq);
+            }
+            if let Some(entry) = self.remove(seq) {
+                self.release(&entry.people);
+                erased.push(Claimed {
+                    seq,
+                    body: entry.body,
+                    accepted_at: entry.accepted_at,
+                    retries: entry.retries,
+                });
+            }
+        }
+        (erased, under_way)
+    }
+
+    /// Takes out an event that is neither ready nor under way.
+    fn remove(&mut self, seq: Seq) -> Option<Entry> {
+        let entry = self.entries.remove(&seq)?;
+        self.bytes -= entry.bytes;
+        self.weight -= entry.weight;
+        if let Some(until) = entry.not_before {
+            self.paused.remove(&(until, seq));
+        }
+        for (place, person) in entry.people.iter().enumerate() {
+            let Some(line) = self.lines.get_mut(person) else {
+                continue;
+            };
+            if place == 0 {
+                line.load -= Load::of(&entry);
+                if line.is_open {
+                    self.open -= Load::of(&entry);
+                }
+            }
+            if let Ok(place) = line.events.binary_search(&seq) {
+                line.events.remove(place);
+            }
+            if line.events.is_empty() {
+                self.lines.remove(person);
+            }
+        }
+        Some(entry)
+    }
+
+    /// Whether nothing is left, also not under way.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.away.is_empty()
+    }
+
+    /// How many events are here, also those under way.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// The oldest event that is not settled.
     pub(crate) fn oldest(&self) -> Option<Seq> {
-        self.entries.keys().next().copied()
+        let here = self.entries.keys().next().copied();
+        let away = self.away_from.first().map(|(from, _)| *from);
+        here.into_iter().chain(away).min()
+    }
+
+    /// What everything here takes in memory, about.
+    pub(crate) fn weight(&self) -> usize {
+        self.weight
     }
 
     /// The size of everything here.
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -183,17 +382,19 @@ impl Schedule {
 
     /// When the next pause is over.
     pub(crate) fn next_wake(&self) -> Option<Timestamp> {
-        self.paused.first().map(|(until, _)| *until)
+        let paused = self.paused.first().map(|(until, _)| *until);
+        let away = self.away_until.first().map(|(until, _)| *until);
+        paused.into_iter().chain(away).min()
     }
 
     /// Takes a batch: up to `max_items` events of together up to `max_bytes`,
     /// and at least one if any is ready.
     pub(crate) fn claim(
         &mut self,
-        max_items: usize,
-        max_bytes: usize,
+        limits: &Limits<impl Fn(&Retries) -> usize>,
         now: Timestamp,
     ) -> Vec<Claimed> {
+        let mut max_items = limits.max_items;
         self.batches += 1;
         let batch = self.batches;
         let mut followers = BTreeSet::new();
@@ -207,14 +408,18 @@ impl Schedule {
             let Some(entry) = self.entries.get_mut(&seq) else {
                 break;
             };
-            if !taken.is_empty() && bytes.saturating_add(entry.bytes) > max_bytes {
+            let share = (limits.share)(&entry.retries).max(1);
+            let is_too_much = bytes.saturating_add(entry.bytes) > limits.max_bytes;
+            if !taken.is_empty() && (is_too_much || taken.len() >= share) {
                 break;
             }
+            max_items = max_items.min(share);
             bytes = bytes.saturating_add(entry.bytes);
             entry.is_claimed = true;
             taken.push(Claimed {
                 seq,
                 body: entry.body.clone(),
+                accepted_at: entry.accepted_at,
                 retries: entry.retries,
             });
             let people = entry.people.clone();
@@ -260,6 +465,7 @@ impl Schedule {
             return;
         };
         self.bytes -= entry.bytes;
+        self.weight -= entry.weight;
         let mut looks = 0;
         for (place, person) in entry.people.iter().enumerate() {
             if let Some(line) = self.lines.get_mut(person) {
@@ -292,9 +498,6 @@ impl Schedule {
                 line.claimed -= 1;
             }
         }
-        if people.is_empty() {
-            self.refresh(seq);
-        }
         self.release(&people);
     }
 
@@ -323,6 +526,9 @@ impl Schedule {
             return;
         };
         self.look(1 + entry.people.len());
+        if self.ready.contains(&seq) {
+            return;
+        }
         let is_first = !entry.is_claimed
             && entry.people.iter().all(|person| {
                 self.lines
@@ -348,9 +554,6 @@ impl Schedule {
         let Some(entry) = self.entries.get(&seq) else {
             return;
         };
-        if entry.people.is_empty() {
-            self.open += Load::of(entry);
-        }
         for person in &entry.people {
             if let Some(line) = self.lines.get_mut(person) {
                 line.is_open = true;
@@ -366,9 +569,6 @@ impl Schedule {
         let Some(entry) = self.entries.get(&seq) else {
             return;
         };
-        if entry.people.is_empty() {
-            self.open -= Load::of(entry);
-        }
         for person in &entry.people {
             if let Some(line) = self.lines.get_mut(person) {
                 line.is_open = false;
@@ -377,7 +577,7 @@ impl Schedule {
         }
     }
 
-    /// Everything that is not settled, with how often it was tried and whether
+    /// Everything that is here, with how often it was tried and whether
     /// it is under way.
     pub(crate) fn rest(&self) -> impl Iterator<Item = (Seq, &Body, u32, bool)> {
         self.entries
@@ -414,7 +614,7 @@ mod tests {
     fn stored(seq: Seq, event: AnyEvent) -> Stored {
         let hasher = BuildHasherDefault::<DefaultHasher>::default();
         let people = event.people().map(|p| hasher.hash_one(p)).collect();
-        Stored::new(seq, people, Body::Input(Arc::new(Input::new(event))), 10)
+        Stored::new(seq, people, Body::Input(Arc::new(Input::new(event))), 10, at(0))
     }
 
     fn of(user: &str) -> AnyEvent {
@@ -429,13 +629,26 @@ mod tests {
         schedule
     }
 
+    /// What was tried three times goes alone.
+    fn share(retries: &Retries) -> usize {
+        if retries.made >= 3 { 1 } else { NO_LIMIT }
+    }
+
+    fn limits(max_items: usize, max_bytes: usize) -> Limits<impl Fn(&Retries) -> usize> {
+        Limits {
+            max_items,
+            max_bytes,
+            share,
+        }
+    }
+
     fn claim(schedule: &mut Schedule, max_items: usize) -> Vec<Seq> {
         claim_at(schedule, max_items, 0)
     }
 
     fn claim_at(schedule: &mut Schedule, max_items: usize, now: i64) -> Vec<Seq> {
         schedule.wake(at(now));
-        let batch = schedule.claim(max_items, NO_LIMIT, at(now));
+        let batch = schedule.claim(&limits(max_items, NO_LIMIT), at(now));
         batch.into_iter().map(|claimed| claimed.seq).collect()
     }
 
@@ -477,7 +690,7 @@ mod tests {
         assert_eq!(claim_at(&mut schedule, 9, 999), [3]);
         assert_eq!(schedule.next_wake(), Some(at(1000)));
         schedule.wake(at(1000));
-        let batch = schedule.claim(9, NO_LIMIT, at(1000));
+        let batch = schedule.claim(&limits(9, NO_LIMIT), at(1000));
         let made: Vec<_> = batch.iter().map(|c| (c.seq, c.retries.made)).collect();
         assert_eq!(made, [(1, 1), (2, 0)]);
     }
@@ -485,10 +698,10 @@ mod tests {
     #[test]
     fn a_batch_keeps_to_its_limits_but_takes_one_event_in_any_case() {
         let mut schedule = schedule([of("a"), of("b"), of("c"), of("d")]);
-        assert_eq!(schedule.claim(9, 1, at(0)).len(), 1);
-        assert_eq!(schedule.claim(9, 20, at(0)).len(), 2);
-        assert_eq!(schedule.claim(9, 9, at(0)).len(), 1);
-        assert_eq!(schedule.claim(9, 9, at(0)).len(), 0);
+        assert_eq!(schedule.claim(&limits(9, 1), at(0)).len(), 1);
+        assert_eq!(schedule.claim(&limits(9, 20), at(0)).len(), 2);
+        assert_eq!(schedule.claim(&limits(9, 9), at(0)).len(), 1);
+        assert_eq!(schedule.claim(&limits(9, 9), at(0)).len(), 0);
     }
 
     #[test]
@@ -526,6 +739,9 @@ mod tests {
             retries: Vec<Option<i64>>,
         },
         Wait(i64),
+        /// Send people away until no more than so many events are here.
+        Evict(usize),
+        Erase(&'static str),
     }
 
     fn event() -> impl Strategy<Value = AnyEvent> {
@@ -552,6 +768,8 @@ mod tests {
             3 => (0_usize..10, prop::collection::vec(pause(), 6))
                 .prop_map(|(batch, retries)| Step::Finish { batch, retries }),
             1 => (0_i64..20).prop_map(Step::Wait),
+            1 => (0_usize..10).prop_map(Step::Evict),
+            1 => prop::sample::select(vec!["a", "b"]).prop_map(Step::Erase),
         ]
     }
 
@@ -567,6 +785,7 @@ mod tests {
     #[derive(Clone)]
     struct Known {
         seq: Seq,
+        event: AnyEvent,
         people: HashSet<String>,
         bytes: usize,
         not_before: Option<i64>,
@@ -575,6 +794,15 @@ mod tests {
     }
 
     impl Known {
+        fn stored(&self) -> Stored {
+            Stored {
+                bytes: self.bytes,
+                not_before: self.not_before.map(at),
+                retries: tried(self.made),
+                ..stored(self.seq, self.event.clone())
+            }
+        }
+
         fn shares_a_person(&self, other: &Self) -> bool {
             !self.people.is_disjoint(&other.people)
         }
@@ -597,6 +825,7 @@ mod tests {
         fn sendable(&self, max_items: usize, max_bytes: usize) -> Vec<Seq> {
             let mut batch = Vec::new();
             let mut bytes = 0;
+            let mut max_items = max_items;
             while batch.len() < max_items {
                 let next = self.events.iter().find(|e| {
                     !e.is_under_way
@@ -605,9 +834,12 @@ mod tests {
                         && self.before(e).all(|b| batch.contains(&b.seq))
                 });
                 let Some(next) = next else { break };
-                if !batch.is_empty() && bytes + next.bytes > max_bytes {
+                let share = share(&tried(next.made));
+                let is_too_much = bytes + next.bytes > max_bytes || batch.len() >= share;
+                if !batch.is_empty() && is_too_much {
                     break;
                 }
+                max_items = max_items.min(share);
                 bytes += next.bytes;
                 batch.push(next.seq);
             }
@@ -626,15 +858,26 @@ mod tests {
 
     fn check(model: &Model, schedule: &mut Schedule) {
         schedule.wake(at(model.now));
+        if let Some(from) = schedule.back(at(model.now)) {
+            for known in model.events.iter().filter(|e| e.seq >= from) {
+                schedule.push(known.stored());
+            }
+            schedule.wake(at(model.now));
+        }
         let sendable = model.sendable(NO_LIMIT, NO_LIMIT);
         assert_eq!(schedule.is_ready(), !sendable.is_empty());
         assert_eq!(schedule.is_empty(), model.events.is_empty());
         assert_eq!(schedule.oldest(), model.events.first().map(|e| e.seq));
+        assert_eq!(schedule.next_wake(), model.next_wake().map(at));
+        let weight: usize = schedule.entries.values().map(|e| e.weight).sum();
+        assert_eq!(schedule.weight(), weight);
+        if schedule.away() > 0 {
+            return;
+        }
         assert_eq!(
             schedule.bytes(),
             model.events.iter().map(|e| e.bytes).sum::<usize>()
         );
-        assert_eq!(schedule.next_wake(), model.next_wake().map(at));
         let rest: Vec<_> = schedule
             .rest()
             .map(|(seq, _, made, under_way)| (seq, made, under_way))
@@ -662,24 +905,21 @@ mod tests {
                 let not_before = pause.map(|pause| model.now + pause);
                 model.events.push(Known {
                     seq,
+                    event: event.clone(),
                     people: event.people().map(|p| format!("{p:?}")).collect(),
                     bytes,
                     not_before,
                     made: 0,
                     is_under_way: false,
                 });
-                schedule.push(Stored {
-                    bytes,
-                    not_before: not_before.map(at),
-                    ..stored(seq, event)
-                });
+                schedule.push(model.find(seq).stored());
             }
             Step::Claim {
                 max_items,
                 max_bytes,
             } => {
                 let expected = model.sendable(max_items, max_bytes);
-                let claimed = schedule.claim(max_items, max_bytes, at(model.now));
+                let claimed = schedule.claim(&limits(max_items, max_bytes), at(model.now));
                 let seqs: Vec<_> = claimed.iter().map(|c| c.seq).collect();
                 assert_eq!(seqs, expected);
                 for claimed in &claimed {
@@ -714,6 +954,38 @@ mod tests {
                 }
             }
             Step::Wait(millis) => model.now += millis,
+            Step::Evict(events) => {
+                schedule.evict(events * 300);
+                let pauses = |e: &Known| e.not_before.is_some_and(|until| until > model.now);
+                let is_away = |e: &Known| !schedule.entries.contains_key(&e.seq);
+                let first = |e: &&Known| !e.is_under_way && model.before(e).next().is_none();
+                for known in model.events.iter().filter(first).filter(|e| is_away(e)) {
+                    assert!(pauses(known), "who is away pauses");
+                }
+                if schedule.weight() > events * 300 {
+                    assert!(schedule.paused.is_empty(), "somebody could go");
+                }
+            }
+            Step::Erase(user) => {
+                if schedule.away() > 0 {
+                    return;
+                }
+                let is_of = |_: Seq, body: &Body| crate::store::is_of(&body.read().unwrap(), user);
+                let (erased, under_way) = schedule.erase(is_of);
+                let person = format!("{:?}", analytics_spec::event::Person::User(user));
+                let (mut of_user, mut carried) = (Vec::new(), Vec::new());
+                model.events.retain(|e| {
+                    let is_erased = e.people.contains(&person);
+                    if is_erased && e.is_under_way {
+                        carried.push(e.seq);
+                    } else if is_erased {
+                        of_user.push(e.seq);
+                    }
+                    !is_erased || e.is_under_way
+                });
+                let erased: Vec<_> = erased.iter().map(|claimed| claimed.seq).collect();
+                assert_eq!((erased, under_way), (of_user, carried));
+            }
         }
     }
 
@@ -729,6 +1001,7 @@ mod tests {
             }
             // Nothing is forgotten: with every pause over, everything goes out.
             model.now += 1000;
+            check(&model, &mut schedule);
             while !model.events.is_empty() {
                 check(&model, &mut schedule);
                 let claim = Step::Claim { max_items: 3, max_bytes: NO_LIMIT };
@@ -749,7 +1022,7 @@ mod tests {
         let mut now = 0;
         while !schedule.is_empty() {
             schedule.wake(at(now));
-            let batch = schedule.claim(max_items, NO_LIMIT, at(now));
+            let batch = schedule.claim(&limits(max_items, NO_LIMIT), at(now));
             assert!(!batch.is_empty());
             for (claimed, pause) in batch.iter().zip((0..7).cycle()) {
                 if claimed.retries.made == 0 {
@@ -768,7 +1041,7 @@ mod tests {
         let events: Vec<_> = (0..events).map(event).collect();
         let mut schedule = schedule(events);
         while schedule.is_ready() {
-            for claimed in schedule.claim(max_items, NO_LIMIT, at(0)) {
+            for claimed in schedule.claim(&limits(max_items, NO_LIMIT), at(0)) {
                 schedule.retry(claimed.seq, at(1000), tried(1));
             }
             schedule.wake(at(999));

@@ -5,19 +5,25 @@ use std::{
     hash::{BuildHasher as _, RandomState},
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use analytics_spec::{AnyEvent, AnyInput, Error, ErrorKind, Retries, Timestamp};
+use analytics_spec::{
+    AnyEvent, AnyInput, Error, ErrorKind, Retries, Timestamp, event::Person,
+};
 use async_trait::async_trait;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     Accepted, Body, DeadLetters, Erased, Erasure, LaneStatus, OnErased, People, Pulled, Resumed,
-    Room, Seq, Settlement, Store, Stored, is_of, rate::Rate,
+    Seq, Settlement, Store, Stored, is_of, rate::Rate,
 };
 
 /// A permit stands for so many bytes: a semaphore counts to 32 bits.
 const BYTES_PER_PERMIT: usize = 64;
+
+/// Nobody waits longer, and no clock overflows by it.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// Keeps events in memory, within bounds. Dead letters it does not keep.
 #[derive(Debug)]
@@ -36,9 +42,12 @@ struct State {
     last: Seq,
     lanes: HashMap<Arc<str>, Lane>,
     /// Users to erase, when every lane has settled the event that says so.
-    deletes: BTreeMap<Seq, Arc<str>>,
+    deletes: BTreeMap<Seq, User>,
     on_erased: Option<OnErased>,
 }
+
+/// A user's id, and its hash.
+type User = (Arc<str>, u64);
 
 #[derive(Debug, Default)]
 struct Lane {
@@ -89,9 +98,12 @@ impl MemoryStore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn room(&self, events: usize, bytes: usize, room: Room) -> Result<Rooms, Error> {
-        let closed = |_| Error::new(ErrorKind::Closed, "the store is closed");
-        let full = |_| {
+    fn user(&self, user_id: &str) -> User {
+        (user_id.into(), self.hasher.hash_one(Person::User(user_id)))
+    }
+
+    async fn room(&self, events: usize, bytes: usize, patience: Duration) -> Result<Rooms, Error> {
+        let full = || {
             Error::new(
                 ErrorKind::Full,
                 "the queue is full: wait for room, or give the store more of it",
@@ -100,16 +112,20 @@ impl MemoryStore {
         let events = permits(events, self.max_events);
         let bytes = permits(bytes, self.max_permits);
         let (of_events, of_bytes) = (Arc::clone(&self.events), Arc::clone(&self.bytes));
-        Ok(match room {
-            Room::Wait => Rooms {
-                events: of_events.acquire_many_owned(events).await.map_err(closed)?,
-                bytes: of_bytes.acquire_many_owned(bytes).await.map_err(closed)?,
-            },
-            Room::Refuse => Rooms {
-                events: of_events.try_acquire_many_owned(events).map_err(full)?,
-                bytes: of_bytes.try_acquire_many_owned(bytes).map_err(full)?,
-            },
-        })
+        if patience.is_zero() {
+            return Ok(Rooms {
+                events: of_events.try_acquire_many_owned(events).map_err(|_| full())?,
+                bytes: of_bytes.try_acquire_many_owned(bytes).map_err(|_| full())?,
+            });
+        }
+        let rooms = async {
+            Some(Rooms {
+                events: of_events.acquire_many_owned(events).await.ok()?,
+                bytes: of_bytes.acquire_many_owned(bytes).await.ok()?,
+            })
+        };
+        let rooms = tokio::time::timeout(patience.min(LONGEST), rooms).await;
+        rooms.ok().flatten().ok_or_else(full)
     }
 }
 
@@ -133,7 +149,7 @@ fn permits(wanted: usize, most: usize) -> u32 {
 
 impl State {
     /// Forgets a user's events: how many.
-    fn erase(&mut self, user_id: &Arc<str>, through: Seq) -> (u64, Erasure) {
+    fn erase(&mut self, (user_id, person): &User, through: Seq) -> (u64, Erasure) {
         let mut erased = std::collections::HashSet::new();
         for lane in self.lanes.values_mut() {
             let of_user = lane
@@ -146,7 +162,7 @@ impl State {
                 erased.insert(seq);
             }
         }
-        let erasure = Erasure::new(Arc::clone(user_id), through);
+        let erasure = Erasure::new(Arc::clone(user_id), *person, through);
         (erased.len() as u64, erasure)
     }
 
@@ -157,12 +173,12 @@ impl State {
             .deletes
             .iter()
             .filter(|(seq, _)| !lanes.values().any(|lane| lane.pending.contains_key(*seq)))
-            .map(|(seq, user_id)| (*seq, Arc::clone(user_id)))
+            .map(|(seq, user)| (*seq, user.clone()))
             .collect();
         due.into_iter()
-            .map(|(seq, user_id)| {
+            .map(|(seq, user)| {
                 self.deletes.remove(&seq);
-                self.erase(&user_id, seq).1
+                self.erase(&user, seq).1
             })
             .collect()
     }
@@ -209,11 +225,11 @@ impl Store for MemoryStore {
         Ok(resumed.collect())
     }
 
-    async fn append(&self, events: Vec<Accepted>, room: Room) -> Result<Seq, Error> {
+    async fn append(&self, events: Vec<Accepted>, patience: Duration) -> Result<Seq, Error> {
         let sizes = events.iter().map(|event| json_len(&event.input));
         let sizes = sizes.collect::<Result<Vec<_>, _>>()?;
         let bytes = sizes.iter().map(|bytes| bytes.div_ceil(BYTES_PER_PERMIT));
-        let mut rooms = self.room(events.len(), bytes.sum(), room).await?;
+        let mut rooms = self.room(events.len(), bytes.sum(), patience).await?;
         let now = Timestamp::now();
         let kept: Vec<_> = events
             .into_iter()
@@ -239,7 +255,8 @@ impl Store for MemoryStore {
                 let seq = state.last;
                 if let AnyEvent::Delete(delete) = &kept.input.event {
                     has_delete = true;
-                    state.deletes.insert(seq, delete.user_id.as_str().into());
+                    let user = self.user(&delete.user_id);
+                    state.deletes.insert(seq, user);
                 }
                 for lane in lanes {
                     let pending = Pending {
@@ -288,6 +305,7 @@ impl Store for MemoryStore {
                 people: kept.people.clone(),
                 body: Body::Input(Arc::clone(&kept.input)),
                 bytes: kept.bytes,
+                accepted_at: kept.accepted_at,
                 retries: pending.retries,
                 not_before: pending.not_before,
             });
@@ -343,7 +361,7 @@ impl Store for MemoryStore {
         let (events, erasure, on_erased) = {
             let mut state = self.state();
             let through = state.last;
-            let (events, erasure) = state.erase(&user_id.into(), through);
+            let (events, erasure) = state.erase(&self.user(user_id), through);
             (events, erasure, state.on_erased.clone())
         };
         tell(on_erased, &[erasure]);

@@ -8,7 +8,7 @@ mod dead_letters;
 mod memory;
 mod rate;
 
-use std::{fmt::Debug, sync::Arc};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use analytics_spec::{AnyInput, Error, Retries, Timestamp, ValidationError};
 use async_trait::async_trait;
@@ -52,15 +52,6 @@ impl Accepted {
     }
 }
 
-/// What to do if a store is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
-    /// Wait for room.
-    Wait,
-    /// Give up.
-    Refuse,
-}
-
 /// An event as a store has it.
 #[derive(Clone, Debug)]
 pub enum Body {
@@ -96,6 +87,8 @@ pub struct Stored {
     pub body: Body,
     /// The size of its JSON.
     pub bytes: usize,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
     /// How far its attempts have come.
     pub retries: Retries,
     /// Not to be tried again before.
@@ -105,12 +98,19 @@ pub struct Stored {
 impl Stored {
     /// An event that was not tried yet.
     #[must_use]
-    pub fn new(seq: Seq, people: People, body: Body, bytes: usize) -> Self {
+    pub fn new(
+        seq: Seq,
+        people: People,
+        body: Body,
+        bytes: usize,
+        accepted_at: Timestamp,
+    ) -> Self {
         Self {
             seq,
             people,
             body,
             bytes,
+            accepted_at,
             retries: Retries::new(),
             not_before: None,
         }
@@ -203,6 +203,8 @@ impl Resumed {
 pub struct Erasure {
     /// The user's id.
     pub user_id: Arc<str>,
+    /// The user among the [`People`] of events.
+    pub person: u64,
     /// Events after this one are kept: the user came back.
     pub through: Seq,
 }
@@ -210,14 +212,19 @@ pub struct Erasure {
 impl Erasure {
     /// Everything of a user up to an event was erased.
     #[must_use]
-    pub fn new(user_id: Arc<str>, through: Seq) -> Self {
-        Self { user_id, through }
+    pub fn new(user_id: Arc<str>, person: u64, through: Seq) -> Self {
+        Self {
+            user_id,
+            person,
+            through,
+        }
     }
 
     /// Whether an event is among what was erased.
-    #[must_use]
-    pub fn covers(&self, seq: Seq, input: &AnyInput) -> bool {
-        seq <= self.through && is_of(input, &self.user_id)
+    pub(crate) fn covers(&self, seq: Seq, people: &[u64], body: &Body) -> bool {
+        seq <= self.through
+            && people.contains(&self.person)
+            && body.read().is_ok_and(|input| is_of(&input, &self.user_id))
     }
 }
 
@@ -298,11 +305,11 @@ pub trait Store: Debug + Send + Sync + 'static {
     ///
     /// - Returns when the events are as safe as this store makes them.
     /// - Gives later events higher places.
-    /// - Without room, waits, or is an error of kind
-    ///   [`Full`](analytics_spec::ErrorKind::Full).
+    /// - Waits for room no longer than `patience`, and is then an error of
+    ///   kind [`Full`](analytics_spec::ErrorKind::Full).
     /// - A `delete` is remembered: when every lane that it is for has settled
     ///   it, what is left of the user's earlier events is erased.
-    async fn append(&self, events: Vec<Accepted>, room: Room) -> Result<Seq, Error>;
+    async fn append(&self, events: Vec<Accepted>, patience: Duration) -> Result<Seq, Error>;
 
     /// What a lane has not settled, after `after`, in order, at most about
     /// `max_bytes` of it, and at least one event if there is one.
