@@ -7,11 +7,12 @@ use analytics_spec::{
 };
 
 use crate::{
-    engine::Engine,
+    engine::{Engine, Parts},
     gate::Gate,
     lane::{Lane, Signals},
+    metrics::{self, LaneMetrics},
     settled::{Observer, Settled},
-    store::{MemoryStore, Store},
+    store::{Erasure, MemoryStore, Store},
     worker::EmbeddedWorker,
 };
 
@@ -25,6 +26,7 @@ pub struct Builder {
     observer: Observer,
     linger: Duration,
     window_bytes: usize,
+    patience: Duration,
 }
 
 impl Builder {
@@ -36,7 +38,8 @@ impl Builder {
             clock: Arc::new(TokioClock::new()),
             observer: Observer::default(),
             linger: Duration::from_millis(50),
-            window_bytes: 64 * 1024 * 1024,
+            window_bytes: 32 * 1024 * 1024,
+            patience: Duration::from_secs(30),
         }
     }
 
@@ -95,11 +98,19 @@ impl Builder {
         self
     }
 
-    /// Sets how many bytes of events each integration has at hand, beyond what
-    /// the store itself keeps in memory: 64 MiB, if nothing else is said. When
-    /// all of them wait for another attempt, so does what comes after them.
+    /// Sets how much memory each integration's events take, beyond what the
+    /// store itself keeps in memory: about 32 MiB, if nothing else is said. Who
+    /// waits for another attempt is left to the store when there is no room.
     pub fn window_bytes(mut self, bytes: usize) -> Self {
         self.window_bytes = bytes.max(1);
+        self
+    }
+
+    /// Sets how long [`enqueue`](Engine::enqueue) waits for room before it is
+    /// an error of kind [`Full`](analytics_spec::ErrorKind::Full): 30 s, if
+    /// nothing else is said.
+    pub fn room_within(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -125,22 +136,30 @@ impl Builder {
         }
         for (place, handler) in handlers.iter().enumerate() {
             if let Err(error) = handler.init().await {
-                for handler in handlers.iter().take(place) {
-                    if let Err(error) = handler.close().await {
-                        tracing::warn!(%error, "an integration did not close well");
-                    }
-                }
+                close(handlers.get(..place).unwrap_or_default()).await;
                 return Err(error);
             }
         }
-        let gate = Arc::new(Gate::default());
+        let signals: Vec<_> = handlers.iter().map(|_| Signals::new()).collect();
+        let names: Vec<Arc<str>> = handlers.iter().map(|h| h.name().into()).collect();
+        let told = signals.clone();
+        let on_erased = move |erasure: &Erasure| {
+            for signals in &told {
+                signals.erased(erasure.clone());
+            }
+        };
         let begin = self.store.last();
-        let names: Vec<Arc<str>> = handlers
-            .iter()
-            .map(|handler| handler.name().into())
-            .collect();
-        self.store.attach(&names, Arc::new(|_| {})).await?;
-        let lanes = handlers.into_iter().map(|handler| {
+        let resumed = match self.store.attach(&names, Arc::new(on_erased)).await {
+            Ok(resumed) => resumed,
+            Err(error) => {
+                close(&handlers).await;
+                return Err(error);
+            }
+        };
+        metrics::describe();
+        let gate = Arc::new(Gate::default());
+        let lanes = handlers.into_iter().zip(signals).zip(resumed);
+        let lanes = lanes.map(|((handler, signals), resumed)| {
             let batching = handler.integration().batching();
             let batching = Batching {
                 max_items: batching.max_items.max(1),
@@ -152,8 +171,10 @@ impl Builder {
                 clock: Arc::clone(&self.clock),
                 observer: self.observer.clone(),
                 begin,
+                resumed,
                 gate: Arc::clone(&gate),
-                signals: Signals::new(),
+                signals,
+                metrics: Arc::new(LaneMetrics::new(handler.name())),
                 linger: if batching.max_items > 1 {
                     self.linger
                 } else {
@@ -164,16 +185,25 @@ impl Builder {
                 handler,
             }
         });
-        let lanes = lanes.collect();
-        Ok(Engine::start(
+        Ok(Engine::start(Parts {
             worker,
-            lanes,
-            self.store,
-            self.clock,
-            self.context,
-            self.observer,
+            lanes: lanes.collect(),
+            store: self.store,
+            clock: self.clock,
+            context: self.context,
+            observer: self.observer,
             gate,
-        ))
+            patience: self.patience,
+        }))
+    }
+}
+
+/// Takes back that handlers were initialised.
+async fn close(handlers: &[Handler]) {
+    for handler in handlers {
+        if let Err(error) = handler.close().await {
+            tracing::warn!(%error, "an integration did not close well");
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Taking events, and ending well.
 
 use std::{
+    borrow::Cow,
     collections::VecDeque,
     sync::{
         Arc,
@@ -10,9 +11,11 @@ use std::{
 };
 
 use analytics_spec::{
-    AnyInput, Calls, Clock, Context, Error, ErrorKind, Event, Handler, Input, Output, Value,
+    AnyInput, Calls, Clock, Context, Error, ErrorKind, Event, Handler, Input, Kind, Output,
+    ValidationError, Value, Violation,
 };
 use futures::future::join_all;
+use smallvec::SmallVec;
 use tokio::{
     sync::Mutex,
     task::{AbortHandle, JoinHandle},
@@ -22,9 +25,12 @@ use tokio::{
 use crate::{
     builder::Builder,
     gate::Gate,
+    health::{Health, IntegrationHealth},
     lane::{self, LIST_AT_LEAST, Lane, Signals},
-    settled::{Observer, Settled, Unsettled},
-    store::{Accepted, Room, Seq, Store},
+    letters::Letters,
+    metrics::{self, Accepts, LaneMetrics},
+    settled::{Left, Observer, Settled, Unsettled},
+    store::{Accepted, Erased, LaneStatus, Seq, Store},
     worker::EmbeddedWorker,
 };
 
@@ -38,10 +44,26 @@ pub struct Engine {
     context: Context,
     observer: Observer,
     gate: Arc<Gate>,
+    /// How long events wait for room.
+    patience: Duration,
+    metrics: Accepts,
     ending: Mutex<Ending>,
     /// What was not settled was returned.
     is_told: AtomicBool,
+    gauge: AbortHandle,
     aborts: Vec<AbortHandle>,
+}
+
+/// What an engine starts with.
+pub(crate) struct Parts {
+    pub(crate) worker: EmbeddedWorker,
+    pub(crate) lanes: Vec<Lane>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) context: Context,
+    pub(crate) observer: Observer,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) patience: Duration,
 }
 
 /// The lanes that have not ended, and what those that have left behind. Kept
@@ -50,7 +72,10 @@ pub struct Engine {
 struct Ending {
     /// Without a task: the lane did not end well.
     tasks: VecDeque<(Arc<str>, Option<LaneTask>)>,
-    left: Vec<Unsettled>,
+    lost: Vec<Unsettled>,
+    kept: u64,
+    /// So is the store.
+    is_closed: bool,
 }
 
 type LaneTask = JoinHandle<Vec<Unsettled>>;
@@ -58,6 +83,12 @@ type LaneTask = JoinHandle<Vec<Unsettled>>;
 /// Integrations have at least this long to close, also when the time for
 /// closing the engine is over.
 const CLOSE_AT_LEAST: Duration = Duration::from_secs(1);
+
+/// And the store so long: it may have much to tidy up.
+const CLOSE_STORE_AT_LEAST: Duration = Duration::from_secs(5);
+
+/// How often the gauges of the queues are set.
+const GAUGE_EVERY: Duration = Duration::from_secs(5);
 
 /// The engine's end of a lane.
 #[derive(Debug)]
@@ -94,20 +125,24 @@ impl Engine {
         Builder::new()
     }
 
-    pub(crate) fn start(
-        worker: EmbeddedWorker,
-        lanes: Vec<Lane>,
-        store: Arc<dyn Store>,
-        clock: Arc<dyn Clock>,
-        context: Context,
-        observer: Observer,
-        gate: Arc<Gate>,
-    ) -> Self {
+    pub(crate) fn start(parts: Parts) -> Self {
+        let Parts {
+            worker,
+            lanes,
+            store,
+            clock,
+            context,
+            observer,
+            gate,
+            patience,
+        } = parts;
         let mut ways = Vec::with_capacity(lanes.len());
         let mut tasks = VecDeque::with_capacity(lanes.len());
         let mut aborts = Vec::with_capacity(lanes.len());
+        let mut gauges = Vec::with_capacity(lanes.len());
         for lane in lanes {
             let name: Arc<str> = lane.handler.name().into();
+            gauges.push((Arc::clone(&name), Arc::clone(&lane.metrics)));
             ways.push(Way {
                 name: Arc::clone(&name),
                 handler: lane.handler.clone(),
@@ -117,7 +152,8 @@ impl Engine {
             aborts.push(task.abort_handle());
             tasks.push_back((name, Some(task)));
         }
-        let left = Vec::new();
+        let gauge = tokio::spawn(gauge(Arc::clone(&store), Arc::clone(&clock), gauges));
+        aborts.push(gauge.abort_handle());
         Self {
             worker,
             lanes: ways,
@@ -126,8 +162,16 @@ impl Engine {
             context,
             observer,
             gate,
-            ending: Mutex::new(Ending { tasks, left }),
+            patience,
+            metrics: Accepts::new(),
+            ending: Mutex::new(Ending {
+                tasks,
+                lost: Vec::new(),
+                kept: 0,
+                is_closed: false,
+            }),
             is_told: AtomicBool::new(false),
+            gauge: gauge.abort_handle(),
             aborts,
         }
     }
@@ -168,7 +212,14 @@ impl Engine {
         self.worker.run(integration, input).await
     }
 
-    /// Accepts an event for every integration; waits for room.
+    /// Accepts an event for every integration. Returns when the store has it:
+    /// with a durable one, when it is on disk. Waits for room as long as
+    /// [`room_within`](Builder::room_within) allows.
+    ///
+    /// Events are accepted in the order in which the calls are first polled,
+    /// so that one task may have many under way
+    /// (`stream.map(|event| engine.enqueue(event)).buffered(1000)`): a durable
+    /// store writes together what comes together.
     ///
     /// Dropped before it returns, it has either accepted the event or not. One
     /// that still waits when the engine is closed goes on waiting as long as
@@ -176,47 +227,109 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// The event breaks the specification's rules, or the engine is
+    /// The event breaks the specification's rules; there is no room
+    /// ([`Full`](ErrorKind::Full)); the store failed; or the engine is
     /// [`Closed`](ErrorKind::Closed). If the engine ended while the event was
     /// on its way into the store, it may have been accepted all the same, and
     /// even been delivered: the error then says so, with the message id.
     pub async fn enqueue<E: Event>(&self, input: impl Into<Input<E>>) -> Result<Receipt, Error> {
-        let input = input.into().into_any();
-        let sealed = self.gate.sealed();
-        let entry = self.enter()?;
-        let (input, receipt) = self.accept(input)?;
-        if receipt.queued.is_empty() {
-            self.refuse(&input, &receipt);
-            return Ok(receipt);
-        }
-        let refused = refused(&input, &receipt);
-        let seq = tokio::select! {
-            biased;
-            appended = self.store.append(vec![Accepted::new(input, receipt.queued.clone())], Room::Wait) => appended?,
-            () = sealed => return Err(overtaken(&receipt)),
-        };
-        entry.finish(seq, refused, receipt)
+        self.enqueue_one(input.into().into_any(), self.patience)
+            .await
     }
 
-    /// Accepts an event for every integration, if there is room.
+    /// Accepts an event for every integration, if there is room at once.
     ///
     /// # Errors
     ///
-    /// As [`enqueue`](Self::enqueue), and [`Full`](ErrorKind::Full).
+    /// As [`enqueue`](Self::enqueue).
     pub async fn try_enqueue<E: Event>(
         &self,
         input: impl Into<Input<E>>,
     ) -> Result<Receipt, Error> {
+        self.enqueue_one(input.into().into_any(), Duration::ZERO)
+            .await
+    }
+
+    /// Accepts several events for every integration, all of them or none, and
+    /// writes them together.
+    ///
+    /// # Errors
+    ///
+    /// As [`enqueue`](Self::enqueue); the paths of violations begin with the
+    /// event's place, from 0: `[3].track.event`.
+    pub async fn enqueue_all<E: Event, I: Into<Input<E>>>(
+        &self,
+        inputs: impl IntoIterator<Item = I>,
+    ) -> Result<Vec<Receipt>, Error> {
+        let inputs = inputs.into_iter().map(|input| input.into().into_any());
+        self.enqueue_inputs(inputs.collect(), self.patience).await
+    }
+
+    async fn enqueue_one(&self, input: AnyInput, patience: Duration) -> Result<Receipt, Error> {
+        let mut receipts = self.enqueue_inputs(vec![input], patience).await?;
+        receipts.pop().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Internal,
+                "an event was accepted without a receipt",
+            )
+        })
+    }
+
+    async fn enqueue_inputs(
+        &self,
+        inputs: Vec<AnyInput>,
+        patience: Duration,
+    ) -> Result<Vec<Receipt>, Error> {
+        let sealed = self.gate.sealed();
         let entry = self.enter()?;
-        let (input, receipt) = self.accept(input.into().into_any())?;
-        if receipt.queued.is_empty() {
-            self.refuse(&input, &receipt);
-            return Ok(receipt);
+        let is_alone = inputs.len() == 1;
+        let mut receipts = Vec::with_capacity(inputs.len());
+        let mut accepted = Vec::with_capacity(inputs.len());
+        let mut refused = Vec::new();
+        for (place, input) in inputs.into_iter().enumerate() {
+            let (input, receipt) = self
+                .accept(input)
+                .map_err(|error| if is_alone { error } else { at(place, error) })?;
+            if !receipt.refused.is_empty() {
+                refused.push((place, input.clone()));
+            }
+            if self.is_kept(&input, &receipt) {
+                let reasons = receipt.refused.iter();
+                accepted.push(Accepted {
+                    input,
+                    lanes: receipt.queued.clone(),
+                    refused: reasons
+                        .map(|(name, e)| (Arc::clone(name), e.into()))
+                        .collect(),
+                });
+                // Its place follows.
+                receipts.push((receipt, true));
+            } else {
+                receipts.push((receipt, false));
+            }
         }
-        let refused = refused(&input, &receipt);
-        let accepted = Accepted::new(input, receipt.queued.clone());
-        let seq = self.store.append(vec![accepted], Room::Refuse).await?;
-        entry.finish(seq, refused, receipt)
+        let mut seq = 0;
+        if !accepted.is_empty() {
+            let kinds: SmallVec<[Kind; 1]> = accepted.iter().map(|one| one.input.kind()).collect();
+            let many = receipts.len();
+            seq = tokio::select! {
+                biased;
+                appended = self.store.append(accepted, patience) => appended?,
+                () = sealed => return Err(overtaken(receipts.first().map(|(first, _)| first), many)),
+            };
+            for kind in kinds {
+                self.metrics.count(kind);
+            }
+        }
+        let mut told = Vec::with_capacity(receipts.len());
+        for (mut receipt, is_kept) in receipts {
+            if is_kept {
+                receipt.seq = Some(seq);
+                seq += 1;
+            }
+            told.push(receipt);
+        }
+        entry.finish(&refused, told)
     }
 
     fn enter(&self) -> Result<Entry<'_>, Error> {
@@ -226,6 +339,15 @@ impl Engine {
             return Err(closed());
         }
         Ok(entry)
+    }
+
+    /// Whether there is anything for the store to keep: also of whom everybody
+    /// refuses a durable one keeps the dead letters, and whoever is deleted is
+    /// forgotten here as well.
+    fn is_kept(&self, input: &AnyInput, receipt: &Receipt) -> bool {
+        !receipt.queued.is_empty()
+            || input.kind() == Kind::Delete
+            || (self.store.is_durable() && !receipt.refused.is_empty())
     }
 
     /// Completes, stamps and validates; who is to get the event.
@@ -246,7 +368,11 @@ impl Engine {
                 receipt.unsupported.push(name);
                 continue;
             }
-            match lane.handler.validate(&lane.handler.complete(&input)) {
+            let checked = match lane.handler.complete(&input) {
+                Cow::Borrowed(input) => lane.handler.validate_own(input),
+                Cow::Owned(input) => lane.handler.validate(&input),
+            };
+            match checked {
                 Ok(()) => receipt.queued.push(name),
                 // The engine ended meanwhile: it is not the event's fault.
                 Err(_) if self.gate.is_sealed() => return Err(closed()),
@@ -271,9 +397,10 @@ impl Engine {
                 error = %error.kind(),
                 "an integration refused an event"
             );
+            metrics::failed(name, error);
             let settled = Settled {
                 integration: name,
-                seq: None,
+                seq: receipt.seq,
                 input,
                 attempts: 0,
                 outcome: Err(error),
@@ -282,7 +409,54 @@ impl Engine {
         }
     }
 
-    fn wake(&self) {
+    /// What integrations will never accept; `None`, if the store does not keep
+    /// it.
+    pub fn dead_letters(&self) -> Option<Letters<'_>> {
+        let letters = self.store.dead_letters()?;
+        Some(Letters::new(self, letters))
+    }
+
+    /// Forgets a user: what was accepted and not delivered yet, and dead
+    /// letters. What was delivered is the vendors': tell them with a
+    /// [`Delete`](analytics_spec::Delete) event, after whose delivery the same
+    /// happens here by itself.
+    ///
+    /// What is under way to a vendor at this moment may arrive.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn erase_user(&self, user_id: &str) -> Result<Erased, Error> {
+        self.store.erase(user_id).await
+    }
+
+    /// How it goes, here and at every vendor.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn health(&self) -> Result<Health, Error> {
+        let mut statuses = self.store.status().await?;
+        let now = self.clock.now();
+        let integrations = self.lanes.iter().map(|lane| {
+            let is_own = |status: &LaneStatus| *status.integration == *lane.name;
+            let status = match statuses.iter().position(is_own) {
+                Some(place) => statuses.swap_remove(place),
+                None => LaneStatus::new(&lane.name),
+            };
+            IntegrationHealth::new(lane.signals.condition(), status, now)
+        });
+        let integrations = integrations.collect();
+        statuses.sort_by(|one, other| one.integration.cmp(&other.integration));
+        Ok(Health {
+            is_accepting: !self.gate.is_closed(),
+            is_durable: self.store.is_durable(),
+            integrations,
+            detached: statuses,
+        })
+    }
+
+    pub(crate) fn wake(&self) {
         for lane in &self.lanes {
             lane.signals.wake.notify_one();
         }
@@ -321,23 +495,24 @@ impl Engine {
 
     /// Takes no more events, delivers those that were accepted, and ends.
     /// What is not settled when `within` is over is returned, once: a second
-    /// call waits for the end as well, and returns nothing.
+    /// call waits for the end as well, and returns nothing. The store is closed
+    /// as well.
     ///
     /// It returns in time also if the store hangs, or an integration does not
     /// close: each has at least a second for its part, though.
-    #[must_use = "these events were not delivered"]
-    pub async fn close(&self, within: Duration) -> Vec<Unsettled> {
+    #[must_use = "some events may not have been delivered"]
+    pub async fn close(&self, within: Duration) -> Left {
         self.end(within, false).await
     }
 
     /// Takes no more events, waits for the deliveries that are under way, and
     /// ends. What is not settled is returned, as by [`close`](Self::close).
-    #[must_use = "these events were not delivered"]
-    pub async fn halt(&self, within: Duration) -> Vec<Unsettled> {
+    #[must_use = "some events may not have been delivered"]
+    pub async fn halt(&self, within: Duration) -> Left {
         self.end(within, true).await
     }
 
-    async fn end(&self, within: Duration, at_once: bool) -> Vec<Unsettled> {
+    async fn end(&self, within: Duration, at_once: bool) -> Left {
         let deadline = Instant::now() + within.min(LONGEST);
         if at_once {
             // Nothing makes room any more for those who wait for it.
@@ -365,16 +540,21 @@ impl Engine {
     }
 
     /// Waits for every lane's end, and closes the integrations.
-    async fn ended(&self, deadline: Instant) -> Vec<Unsettled> {
+    async fn ended(&self, deadline: Instant) -> Left {
         let mut ending = self.ending.lock().await;
-        let Ending { tasks, left } = &mut *ending;
+        let Ending {
+            tasks,
+            lost,
+            kept,
+            is_closed,
+        } = &mut *ending;
         while let Some((name, task)) = tasks.front_mut() {
             let ended = match task {
                 Some(task) => Some(task.await),
                 None => None,
             };
             if let Some(Ok(unsettled)) = ended {
-                left.extend(unsettled);
+                lost.extend(unsettled);
             } else {
                 // Should this be dropped, the task is not asked again.
                 *task = None;
@@ -383,7 +563,7 @@ impl Engine {
                 }
                 let deadline = deadline.max(Instant::now() + LIST_AT_LEAST);
                 let deadline = tokio::time::sleep_until(deadline);
-                left.extend(lane::left_in(&*self.store, name, deadline).await);
+                lost.extend(lane::left_in(&*self.store, name, deadline).await);
             }
             tasks.pop_front();
         }
@@ -399,8 +579,35 @@ impl Engine {
             }
         }))
         .await;
+        self.gauge.abort();
+        if !*is_closed {
+            let deadline = deadline.max(Instant::now() + CLOSE_STORE_AT_LEAST);
+            if tokio::time::timeout_at(deadline, self.close_store(kept))
+                .await
+                .is_err()
+            {
+                tracing::warn!("the store did not close in time");
+            }
+            *is_closed = true;
+        }
         self.is_told.store(true, Ordering::Release);
-        std::mem::take(left)
+        Left {
+            lost: std::mem::take(lost),
+            kept: std::mem::take(kept),
+        }
+    }
+
+    /// Counts what a durable store keeps, and closes it.
+    async fn close_store(&self, kept: &mut u64) {
+        if self.store.is_durable() {
+            match self.store.status().await {
+                Ok(status) => *kept = status.iter().map(|lane| lane.pending).sum(),
+                Err(error) => tracing::warn!(%error, "the store cannot say what it keeps"),
+            }
+        }
+        if let Err(error) = self.store.close().await {
+            tracing::warn!(%error, "the store did not close well");
+        }
     }
 }
 
@@ -408,51 +615,84 @@ fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the engine is closed")
 }
 
-/// The engine ended while an event was on its way into the store.
-fn overtaken(receipt: &Receipt) -> Error {
+/// The engine ended while events were on their way into the store.
+fn overtaken(first: Option<&Receipt>, many: usize) -> Error {
+    let id = first.map_or("", |receipt| receipt.message_id.as_str());
+    let which = match many {
+        0 | 1 => format!("the event {id}"),
+        many => format!("the {many} events from {id} on"),
+    };
     Error::new(
         ErrorKind::Closed,
-        format!(
-            "the engine was closed meanwhile: the event {} may have been accepted",
-            receipt.message_id
-        ),
+        format!("the engine was closed meanwhile: {which} may have been accepted"),
     )
 }
 
-/// An event that some integration refused: once it is accepted, they are told.
-fn refused(input: &AnyInput, receipt: &Receipt) -> Option<AnyInput> {
-    (!receipt.refused.is_empty()).then(|| input.clone())
+/// What is wrong with one of several events.
+fn at(place: usize, error: Error) -> Error {
+    let Some(violations) = error.violations() else {
+        return error;
+    };
+    let violations = violations.violations().iter().map(|violation| {
+        let path = format!("[{place}].{}", violation.path);
+        Violation::new(path, violation.code, violation.message.clone())
+    });
+    match ValidationError::check(violations.collect()) {
+        Err(placed) => placed.into(),
+        Ok(()) => error,
+    }
+}
+
+/// Sets the gauges of the queues, from time to time.
+async fn gauge(
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    lanes: Vec<(Arc<str>, Arc<LaneMetrics>)>,
+) {
+    loop {
+        if let Ok(status) = store.status().await {
+            for status in &status {
+                let lane = lanes.iter().find(|(name, _)| **name == *status.integration);
+                if let Some((_, metrics)) = lane {
+                    metrics.stands(status, clock.now());
+                }
+            }
+        }
+        tokio::time::sleep(GAUGE_EVERY).await;
+    }
 }
 
 /// Somebody on the way in.
 struct Entry<'a>(&'a Engine);
 
 impl Entry<'_> {
-    /// The event is in the store: the lanes will find it, unless they have
+    /// The events are in the store: the lanes will find them, unless they have
     /// ended.
     fn finish(
         self,
-        seq: Seq,
-        refused: Option<AnyInput>,
-        mut receipt: Receipt,
-    ) -> Result<Receipt, Error> {
+        refused: &[(usize, AnyInput)],
+        receipts: Vec<Receipt>,
+    ) -> Result<Vec<Receipt>, Error> {
         let engine = self.0;
-        let queued = engine
-            .lanes
-            .iter()
-            .filter(|lane| receipt.queued.contains(&lane.name));
-        for lane in queued {
-            lane.signals.ahead.fetch_add(1, Ordering::AcqRel);
+        for receipt in &receipts {
+            for lane in &engine.lanes {
+                if receipt.queued.contains(&lane.name) {
+                    lane.signals.ahead.fetch_add(1, Ordering::AcqRel);
+                }
+            }
         }
         engine.wake();
-        if let Some(input) = refused {
-            engine.refuse(&input, &receipt);
+        for (place, input) in refused {
+            if let Some(receipt) = receipts.get(*place) {
+                engine.refuse(input, receipt);
+            }
         }
-        if engine.gate.is_sealed() {
-            return Err(overtaken(&receipt));
+        // What a durable store has is accepted, whoever delivers it.
+        let is_kept = receipts.iter().any(|receipt| receipt.seq.is_some());
+        if is_kept && engine.gate.is_sealed() && !engine.store.is_durable() {
+            return Err(overtaken(receipts.first(), receipts.len()));
         }
-        receipt.seq = Some(seq);
-        Ok(receipt)
+        Ok(receipts)
     }
 }
 
@@ -489,7 +729,8 @@ impl Drop for Engine {
             task.abort();
         }
         let unsettled: usize = self.lanes.iter().map(|l| l.signals.unsettled()).sum();
-        if unsettled > 0 && !self.is_told.load(Ordering::Acquire) {
+        let is_lost = !self.store.is_durable() && !self.is_told.load(Ordering::Acquire);
+        if unsettled > 0 && is_lost {
             tracing::warn!(
                 unsettled,
                 "the engine was dropped before everything was settled: close it first"

@@ -61,7 +61,10 @@
 mod builder;
 mod engine;
 mod gate;
+mod health;
 mod lane;
+mod letters;
+mod metrics;
 mod schedule;
 mod settled;
 pub mod store;
@@ -69,6 +72,8 @@ mod worker;
 
 pub use builder::Builder;
 pub use engine::{Engine, Receipt};
-pub use settled::{Settled, Unsettled};
+pub use health::{Health, IntegrationHealth, State};
+pub use letters::Letters;
+pub use settled::{Left, Settled, Unsettled};
 pub use store::{MemoryStore, Store};
 pub use worker::EmbeddedWorker;

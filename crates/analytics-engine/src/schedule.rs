@@ -204,18 +204,19 @@ impl Schedule {
         true
     }
 
-    /// Leaves somebody's events to the store, from one on.
+    /// Leaves somebody's events to the store, from one on. The first of them
+    /// says until when.
     fn send_away(&mut self, person: Person, from: Seq, until: Timestamp) {
-        let away = self.away.entry(person).or_insert_with(|| {
-            self.away_until.insert((until, person));
-            self.away_from.insert((from, person));
-            Away { from, until }
-        });
-        if from < away.from {
+        if let Some(away) = self.away.get(&person) {
+            if away.from <= from {
+                return;
+            }
             self.away_from.remove(&(away.from, person));
-            self.away_from.insert((from, person));
-            away.from = from;
+            self.away_until.remove(&(away.until, person));
         }
+        self.away_from.insert((from, person));
+        self.away_until.insert((until, person));
+        self.away.insert(person, Away { from, until });
     }
 
     /// Sends those away who pause longest, until no more than `weight` is
@@ -276,7 +277,9 @@ impl Schedule {
         &mut self,
         is_erased: impl Fn(Seq, &[Person], &Body) -> bool,
     ) -> (Vec<Claimed>, Vec<Seq>) {
-        let of_user = |(seq, entry): (&Seq, &Entry)| is_erased(*seq, &entry.people, &entry.body).then_some(*seq);
+        let of_user = |(seq, entry): (&Seq, &Entry)| {
+            is_erased(*seq, &entry.people, &entry.body).then_some(*seq)
+        };
         let seqs: Vec<_> = self.entries.iter().filter_map(of_user).collect();
         let mut erased = Vec::new();
         let mut under_way = Vec::new();
@@ -614,7 +617,13 @@ mod tests {
     fn stored(seq: Seq, event: AnyEvent) -> Stored {
         let hasher = BuildHasherDefault::<DefaultHasher>::default();
         let people = event.people().map(|p| hasher.hash_one(p)).collect();
-        Stored::new(seq, people, Body::Input(Arc::new(Input::new(event))), 10, at(0))
+        Stored::new(
+            seq,
+            people,
+            Body::Input(Arc::new(Input::new(event))),
+            10,
+            at(0),
+        )
     }
 
     fn of(user: &str) -> AnyEvent {
@@ -970,7 +979,9 @@ mod tests {
                 if schedule.away() > 0 {
                     return;
                 }
-                let is_of = |_: Seq, body: &Body| crate::store::is_of(&body.read().unwrap(), user);
+                let is_of = |_: Seq, _: &[Person], body: &Body| {
+                    crate::store::is_of(&body.read().unwrap(), user)
+                };
                 let (erased, under_way) = schedule.erase(is_of);
                 let person = format!("{:?}", analytics_spec::event::Person::User(user));
                 let (mut of_user, mut carried) = (Vec::new(), Vec::new());

@@ -59,6 +59,26 @@ pub struct Unsettled {
     pub in_flight: bool,
 }
 
+/// What had not come to its end when the engine was closed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Left {
+    /// What is gone with the process: nobody will deliver it. Empty with a
+    /// durable store.
+    pub lost: Vec<Unsettled>,
+    /// How many deliveries wait in a durable store for the next engine. An
+    /// event that waits for two integrations counts twice.
+    pub kept: u64,
+}
+
+impl Left {
+    /// Whether everything had come to its end.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lost.is_empty() && self.kept == 0
+    }
+}
+
 /// Who is told that an event has come to its end.
 #[derive(Clone, Default)]
 pub(crate) struct Observer(Option<Arc<Observe>>);

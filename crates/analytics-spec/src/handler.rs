@@ -410,6 +410,18 @@ impl Handler {
             .inspect_err(|error| self.activity_failed(input, Step::Validation, error))
     }
 
+    /// The validation step for an input that satisfies the specification: the
+    /// integration's own part of it.
+    ///
+    /// # Errors
+    ///
+    /// What [`IntegrationExt::check_own`] finds; the handler is not ready.
+    pub fn validate_own(&self, input: &AnyInput) -> Result<(), Error> {
+        self.ready()
+            .and_then(|()| self.integration().check_own(input))
+            .inspect_err(|error| self.activity_failed(input, Step::Validation, error))
+    }
+
     /// One attempt of the request step. The input is validated again.
     ///
     /// # Errors
@@ -439,14 +451,32 @@ impl Handler {
             admitted.and_then(|()| delivered.next().unwrap_or_else(|| Err(miscounted())))
         };
         let outcomes: Vec<_> = admitted.into_iter().map(outcome).collect();
-        for (attempt, outcome) in attempts.iter().zip(&outcomes) {
+        self.tell_failures(attempts, &outcomes);
+        outcomes
+    }
+
+    /// Like [`request_batch`](Self::request_batch), for inputs that this very
+    /// handler has [validated](Self::validate): they are not looked at again.
+    pub async fn request_checked(&self, attempts: &[Attempt<'_>]) -> Vec<Result<Delivery, Error>> {
+        if let Err(error) = self.ready() {
+            let kind = error.kind();
+            return (attempts.iter())
+                .map(|_| Err(Error::new(kind, error.message()).with_integration(self.name())))
+                .collect();
+        }
+        let outcomes = self.deliver_batch(attempts).await;
+        self.tell_failures(attempts, &outcomes);
+        outcomes
+    }
+
+    fn tell_failures(&self, attempts: &[Attempt<'_>], outcomes: &[Result<Delivery, Error>]) {
+        for (attempt, outcome) in attempts.iter().zip(outcomes) {
             if let Err(error) = outcome
                 && error.kind() != ErrorKind::Deferred
             {
                 self.activity_failed(attempt.input, Step::Request, error);
             }
         }
-        outcomes
     }
 
     /// As many outcomes as attempts, even from an integration that cannot
@@ -481,11 +511,16 @@ impl Handler {
 
     /// Whether an input may go on to the integration.
     fn admit(&self, input: &AnyInput) -> Result<(), Error> {
-        if !self.is_ready() {
-            let error = Error::new(ErrorKind::Closed, "the handler is not ready");
-            return Err(error.with_integration(self.name()));
-        }
+        self.ready()?;
         self.integration().check(input)
+    }
+
+    fn ready(&self) -> Result<(), Error> {
+        if self.is_ready() {
+            return Ok(());
+        }
+        let error = Error::new(ErrorKind::Closed, "the handler is not ready");
+        Err(error.with_integration(self.name()))
     }
 
     fn step(&self, from: u8, to: u8, what: &str) -> Result<(), Error> {

@@ -224,8 +224,20 @@ pub trait IntegrationExt: Integration {
     /// [`Unsupported`](ErrorKind::Unsupported), or
     /// [`Validation`](ErrorKind::Validation) with every violation.
     fn check(&self, input: &AnyInput) -> Result<(), Error> {
+        input
+            .validate()
+            .map_err(|error| Error::from(error).with_integration(self.name()))?;
+        self.check_own(input)
+    }
+
+    /// The part of [`check`](Self::check) that is this integration's own, for
+    /// an input that satisfies the specification.
+    ///
+    /// # Errors
+    ///
+    /// See [`check`](Self::check).
+    fn check_own(&self, input: &AnyInput) -> Result<(), Error> {
         let check = || {
-            input.validate()?;
             if !self.supports().contains(input.kind()) {
                 return Err(Error::unsupported(input.kind(), self.name()));
             }

@@ -8,9 +8,7 @@ use std::{
     time::Duration,
 };
 
-use analytics_spec::{
-    AnyEvent, AnyInput, Error, ErrorKind, Retries, Timestamp, event::Person,
-};
+use analytics_spec::{AnyEvent, AnyInput, Error, ErrorKind, Retries, Timestamp, event::Person};
 use async_trait::async_trait;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -114,7 +112,9 @@ impl MemoryStore {
         let (of_events, of_bytes) = (Arc::clone(&self.events), Arc::clone(&self.bytes));
         if patience.is_zero() {
             return Ok(Rooms {
-                events: of_events.try_acquire_many_owned(events).map_err(|_| full())?,
+                events: of_events
+                    .try_acquire_many_owned(events)
+                    .map_err(|_| full())?,
                 bytes: of_bytes.try_acquire_many_owned(bytes).map_err(|_| full())?,
             });
         }

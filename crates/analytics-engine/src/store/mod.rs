@@ -98,13 +98,7 @@ pub struct Stored {
 impl Stored {
     /// An event that was not tried yet.
     #[must_use]
-    pub fn new(
-        seq: Seq,
-        people: People,
-        body: Body,
-        bytes: usize,
-        accepted_at: Timestamp,
-    ) -> Self {
+    pub fn new(seq: Seq, people: People, body: Body, bytes: usize, accepted_at: Timestamp) -> Self {
         Self {
             seq,
             people,
@@ -284,6 +278,17 @@ pub struct LaneStatus {
     pub delivered: u64,
     /// Events that were delivered in the last whole minute.
     pub delivered_last_minute: u64,
+}
+
+impl LaneStatus {
+    /// An integration for which there is nothing.
+    #[must_use]
+    pub fn new(integration: &str) -> Self {
+        Self {
+            integration: integration.to_owned(),
+            ..Self::default()
+        }
+    }
 }
 
 /// Where accepted events are kept until their end.

@@ -1,0 +1,112 @@
+//! How a lane's vendor does: there, asking for a pause, or down.
+
+use std::time::Duration;
+
+use analytics_spec::{Error, Timestamp};
+
+use super::after;
+use crate::store::Resumed;
+
+/// After so many failed deliveries in a row, whose reasons usually pass, the
+/// vendor counts as down: one delivery at a time finds out when it is back.
+const DOWN_AFTER: u32 = 5;
+
+/// How a lane does.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Condition {
+    /// Nothing is sent before: the vendor asked, or is down.
+    pub(crate) paused_until: Option<Timestamp>,
+    /// Since when the vendor has been down.
+    pub(crate) down_since: Option<Timestamp>,
+    /// What the last failed delivery said, since the last good one.
+    pub(crate) last_error: Option<String>,
+    /// When the vendor last showed that it is there.
+    pub(crate) answered_at: Option<Timestamp>,
+    /// How many deliveries are under way.
+    pub(crate) in_flight: usize,
+    /// What the store said, if it failed the last time.
+    pub(crate) store_error: Option<String>,
+    failures_in_a_row: u32,
+    changes: u64,
+    published: (u64, usize),
+}
+
+impl Condition {
+    pub(super) fn resumed(resumed: &Resumed) -> Self {
+        Self {
+            paused_until: resumed.paused_until,
+            ..Self::default()
+        }
+    }
+
+    /// Whether the vendor is down.
+    pub(crate) fn is_down(&self) -> bool {
+        self.failures_in_a_row >= DOWN_AFTER
+    }
+
+    /// Until when nothing is sent, if at all.
+    pub(super) fn pauses(&mut self, now: Timestamp) -> Option<Timestamp> {
+        if self.paused_until.is_some_and(|until| until <= now) {
+            self.paused_until = None;
+            self.changes += 1;
+        }
+        self.paused_until
+    }
+
+    pub(super) fn pause(&mut self, now: Timestamp, pause: Duration) {
+        self.paused_until = self.paused_until.max(Some(after(now, pause)));
+        self.changes += 1;
+    }
+
+    /// The vendor is there.
+    pub(super) fn is_there(&mut self, now: Timestamp) {
+        self.answered_at = Some(now);
+        self.changes += 1;
+    }
+
+    /// The vendor took or refused something.
+    pub(super) fn recovered(&mut self) {
+        self.failures_in_a_row = 0;
+        self.down_since = None;
+        self.changes += 1;
+    }
+
+    pub(super) fn says(&mut self, error: Option<&Error>) {
+        self.last_error = error.map(ToString::to_string);
+        self.changes += 1;
+    }
+
+    /// A delivery failed: how often it did since the vendor was found to be
+    /// down, if it is.
+    pub(super) fn failed(&mut self, now: Timestamp, is_certain: bool) -> Option<u32> {
+        self.changes += 1;
+        self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+        if is_certain {
+            // No need to find out.
+            self.failures_in_a_row = self.failures_in_a_row.max(DOWN_AFTER);
+        }
+        let nth = self
+            .failures_in_a_row
+            .checked_sub(DOWN_AFTER - 1)
+            .filter(|nth| *nth > 0)?;
+        self.down_since.get_or_insert(now);
+        Some(nth)
+    }
+
+    pub(super) fn store_says(&mut self, error: Option<&Error>) {
+        let error = error.map(ToString::to_string);
+        if self.store_error != error {
+            self.store_error = error;
+            self.changes += 1;
+        }
+    }
+
+    pub(super) fn is_published(&self) -> bool {
+        self.published == (self.changes, self.in_flight)
+    }
+
+    pub(super) fn publish(&mut self, to: &mut Self) {
+        self.published = (self.changes, self.in_flight);
+        to.clone_from(self);
+    }
+}

@@ -1,0 +1,537 @@
+//! One integration's way out: pulls events from the store, sends what may be
+//! sent, and settles what comes back. One task owns all of its state.
+
+mod condition;
+mod left;
+mod outcome;
+mod visit;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use analytics_spec::{
+    AnyInput, Clock, Delivery, Error, Handler, RequestPolicy, Retries, Timestamp,
+    integration::Batching,
+};
+use futures::future::OptionFuture;
+use tokio::{
+    sync::{Notify, watch},
+    task::{Id, JoinError, JoinSet},
+};
+
+pub(crate) use condition::Condition;
+pub(crate) use left::{LIST_AT_LEAST, left_in};
+
+use crate::{
+    gate::Gate,
+    metrics::LaneMetrics,
+    schedule::{Claimed, Limits, Schedule},
+    settled::{Observer, Unsettled},
+    store::{Body, Erasure, Resumed, Seq, Settlement, Store},
+};
+use outcome::Attempted;
+use visit::Visit;
+
+/// What the engine tells a lane, and what it learns from it.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    /// There may be something to do.
+    pub(crate) wake: Notify,
+    /// How many flushes wait: batches do not wait to fill up.
+    pub(crate) flushes: AtomicUsize,
+    /// Nothing new is to be sent.
+    pub(crate) halted: AtomicBool,
+    /// End when everything is settled.
+    pub(crate) closing: AtomicBool,
+    /// End now, also with deliveries under way.
+    pub(crate) abandoned: Notify,
+    /// How far the lane has come.
+    pub(crate) reached: watch::Sender<Reached>,
+    /// How many events are queued for the lane, and not pulled yet. The lane
+    /// may pull an event before it is counted.
+    pub(crate) ahead: AtomicIsize,
+    /// How many events the lane has pulled, and not settled.
+    pub(crate) at_hand: AtomicUsize,
+    /// Whom the store has erased since the lane last looked.
+    erasures: Mutex<Vec<Erasure>>,
+    /// How it goes.
+    condition: Mutex<Condition>,
+}
+
+/// How far a lane has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reached {
+    /// Everything up to this event is settled.
+    pub(crate) through: Seq,
+    /// The lane has ended.
+    pub(crate) is_over: bool,
+}
+
+impl Signals {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            wake: Notify::new(),
+            flushes: AtomicUsize::new(0),
+            halted: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            abandoned: Notify::new(),
+            reached: watch::Sender::default(),
+            ahead: AtomicIsize::new(0),
+            at_hand: AtomicUsize::new(0),
+            erasures: Mutex::default(),
+            condition: Mutex::default(),
+        })
+    }
+
+    /// How many events the lane has not settled.
+    pub(crate) fn unsettled(&self) -> usize {
+        let ahead = usize::try_from(self.ahead.load(Ordering::Acquire)).unwrap_or_default();
+        self.at_hand.load(Ordering::Acquire).saturating_add(ahead)
+    }
+
+    /// The store has erased somebody.
+    pub(crate) fn erased(&self, erasure: Erasure) {
+        let mut erasures = self.erasures.lock().unwrap_or_else(PoisonError::into_inner);
+        erasures.push(erasure);
+        drop(erasures);
+        self.wake.notify_one();
+    }
+
+    fn take_erasures(&self) -> Vec<Erasure> {
+        let mut erasures = self.erasures.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *erasures)
+    }
+
+    /// How it goes.
+    pub(crate) fn condition(&self) -> Condition {
+        let condition = self
+            .condition
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        condition.clone()
+    }
+}
+
+/// An event under way.
+#[derive(Clone)]
+struct Carried {
+    seq: Seq,
+    input: Arc<AnyInput>,
+    accepted_at: Timestamp,
+    retries: Retries,
+}
+
+/// What came of a batch.
+struct Finished {
+    batch: Vec<Carried>,
+    /// The vendor was down when it was sent.
+    was_down: bool,
+    outcomes: Vec<Result<Delivery, Error>>,
+}
+
+/// What a lane is given.
+pub(crate) struct Lane {
+    pub(crate) handler: Handler,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) observer: Observer,
+    /// The store's end when the engine was built: what came before is another
+    /// engine's.
+    pub(crate) begin: Seq,
+    /// Where it goes on.
+    pub(crate) resumed: Resumed,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) signals: Arc<Signals>,
+    pub(crate) metrics: Arc<LaneMetrics>,
+    pub(crate) batching: Batching,
+    /// How long a batch waits to fill up.
+    pub(crate) linger: Duration,
+    /// How much is pulled ahead.
+    pub(crate) window_bytes: usize,
+}
+
+/// A lane at work.
+struct Running {
+    lane: Lane,
+    name: Arc<str>,
+    /// The policy of inputs that bring none.
+    policy: Arc<RequestPolicy>,
+    /// Nobody waits for the outcome, and nothing is lost by time: what fails
+    /// because the vendor is down for everybody is tried until it is back.
+    is_patient: bool,
+    schedule: Schedule,
+    deliveries: JoinSet<Finished>,
+    /// What each delivery carries, should it panic.
+    under_way: HashMap<Id, UnderWay>,
+    /// What the store does not know yet. To the schedule it is under way.
+    unwritten: Vec<Attempted>,
+    /// As little as this: events that cannot be read.
+    unreadable: Vec<(Seq, Settlement)>,
+    /// What the store is being asked.
+    visit: Option<Visit>,
+    /// The last thing that the store did was to write.
+    has_written: bool,
+    /// Where the next pull goes on.
+    cursor: Seq,
+    /// How far any pull has come.
+    pulled_through: Seq,
+    /// Whom the store erased while it was being asked for events.
+    erasures: Vec<Erasure>,
+    /// Events under way that were erased meanwhile.
+    erased: HashSet<Seq>,
+    condition: Condition,
+    /// The store is not asked before: it failed.
+    store_paused_until: Option<Timestamp>,
+    store_failures_in_a_row: u32,
+    /// Since when a batch has waited to fill up.
+    lingering_since: Option<Timestamp>,
+}
+
+/// A delivery under way.
+struct UnderWay {
+    batch: Vec<Carried>,
+    was_down: bool,
+}
+
+impl Lane {
+    /// Works until it is told to end; what is not settled then, if the store
+    /// will not have it either.
+    pub(crate) async fn run(self) -> Vec<Unsettled> {
+        let signals = Arc::clone(&self.signals);
+        let mut running = Running {
+            name: self.handler.name().into(),
+            policy: Arc::new(self.handler.policies().resolve()),
+            is_patient: self.store.is_durable(),
+            schedule: Schedule::default(),
+            deliveries: JoinSet::new(),
+            under_way: HashMap::new(),
+            unwritten: Vec::new(),
+            unreadable: Vec::new(),
+            visit: None,
+            has_written: false,
+            cursor: self.resumed.through,
+            pulled_through: self.resumed.through,
+            erasures: Vec::new(),
+            erased: HashSet::new(),
+            condition: Condition::resumed(&self.resumed),
+            store_paused_until: None,
+            store_failures_in_a_row: 0,
+            lingering_since: None,
+            lane: self,
+        };
+        let is_abandoned = tokio::select! {
+            () = running.work() => false,
+            () = signals.abandoned.notified() => true,
+        };
+        signals
+            .reached
+            .send_modify(|reached| reached.is_over = true);
+        let deadline = async {
+            if !is_abandoned {
+                signals.abandoned.notified().await;
+            }
+            tokio::time::sleep(LIST_AT_LEAST).await;
+        };
+        let left = running.rest(deadline).await;
+        signals.at_hand.store(left.len(), Ordering::Release);
+        signals.ahead.store(0, Ordering::Release);
+        left
+    }
+}
+
+impl Running {
+    /// Every wait in here may be cut off: what the store does not know of is
+    /// still in the schedule.
+    async fn work(&mut self) {
+        let signals = Arc::clone(&self.lane.signals);
+        let clock = Arc::clone(&self.lane.clock);
+        loop {
+            self.heed_erasures();
+            self.visit_store();
+            let next = earliest(self.start_deliveries(), self.store_paused_until);
+            let through = self.settled_through();
+            signals.reached.send_if_modified(|reached| {
+                let is_further = reached.through < through;
+                reached.through = reached.through.max(through);
+                is_further
+            });
+            self.publish();
+            if self.is_done() {
+                return;
+            }
+            let now = self.now();
+            // What is over and was not acted upon waits for the store.
+            let next = next.filter(|until| *until > now || self.visit.is_none());
+            let pause = OptionFuture::from(next.map(|until| clock.sleep(between(now, until))));
+            tokio::select! {
+                () = signals.wake.notified() => {}
+                Some(()) = pause => {}
+                Some(visited) = OptionFuture::from(self.visit.as_mut()) => {
+                    self.visit = None;
+                    self.visited(visited);
+                }
+                Some(joined) = self.deliveries.join_next_with_id() => {
+                    self.joined(joined);
+                    // What came back meanwhile is written together.
+                    while let Some(joined) = self.deliveries.try_join_next_with_id() {
+                        self.joined(joined);
+                    }
+                }
+            }
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.lane.clock.now()
+    }
+
+    fn publish(&mut self) {
+        self.condition.in_flight = self.deliveries.len();
+        if !self.condition.is_published() {
+            let mut condition = self
+                .lane
+                .signals
+                .condition
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            self.condition.publish(&mut condition);
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        let signals = &self.lane.signals;
+        let is_idle = self.deliveries.is_empty() && !self.has_outcomes() && self.visit.is_none();
+        if signals.halted.load(Ordering::Acquire) {
+            return is_idle;
+        }
+        // The gate is asked first: once it is quiet, the store's end is final.
+        signals.closing.load(Ordering::Acquire)
+            && is_idle
+            && self.lane.gate.is_quiet()
+            && self.is_pulled()
+            && self.schedule.is_empty()
+    }
+
+    fn is_pulled(&self) -> bool {
+        self.cursor >= self.lane.store.last()
+    }
+
+    fn settled_through(&self) -> Seq {
+        match self.schedule.oldest() {
+            Some(oldest) => self.cursor.min(oldest - 1),
+            None => self.cursor,
+        }
+    }
+
+    /// Lets go what was erased.
+    fn heed_erasures(&mut self) {
+        let erasures = self.lane.signals.take_erasures();
+        if !erasures.is_empty() {
+            self.erase(&erasures);
+            self.erasures.extend(erasures);
+        }
+        if self.visit.is_none() {
+            self.erasures.clear();
+        }
+    }
+
+    fn erase(&mut self, erasures: &[Erasure]) {
+        let (erased, under_way) = self.schedule.erase(|seq, people, body| {
+            erasures
+                .iter()
+                .any(|erasure| erasure.covers(seq, people, body))
+        });
+        self.erased.extend(under_way);
+        for event in erased {
+            if let Ok(input) = event.body.read() {
+                self.report(
+                    &Carried::new(event, input),
+                    Err(&outcome::erased(&self.name)),
+                );
+            }
+        }
+    }
+
+    /// Starts what may be started; when there may be more, if no event and no
+    /// answer comes before.
+    fn start_deliveries(&mut self) -> Option<Timestamp> {
+        let now = self.now();
+        self.schedule.wake(now);
+        // While the store cannot write, every delivery would be made again
+        // should the process end.
+        let is_unwritable = self.store_failures_in_a_row > 0 && self.has_outcomes();
+        if self.lane.signals.halted.load(Ordering::Acquire) || is_unwritable {
+            return None;
+        }
+        if self.schedule.is_ready() {
+            self.lingering_since.get_or_insert(now);
+        }
+        if let Some(until) = self.condition.pauses(now) {
+            return Some(until);
+        }
+        // One event finds out whether the vendor is back, each time another
+        // one: should it be an event that the vendor cannot take, the next one
+        // shows it.
+        let is_down = self.condition.is_down();
+        let batching = self.lane.batching;
+        let (max_in_flight, max_items) = match is_down {
+            true if self.is_patient => (1, 1),
+            true => (1, batching.max_items),
+            false => (batching.max_in_flight, batching.max_items),
+        };
+        while self.schedule.is_ready() && self.deliveries.len() < max_in_flight {
+            if let Some(until) = self.lingers_until(now) {
+                return earliest(Some(until), self.schedule.next_wake());
+            }
+            self.lingering_since = None;
+            let maximum_attempts = self.policy.maximum_attempts;
+            let limits = Limits {
+                max_items,
+                max_bytes: self.lane.batching.max_bytes,
+                share: |retries: &Retries| outcome::share(max_items, maximum_attempts, retries),
+            };
+            let batch = self.schedule.claim(&limits, now);
+            self.start(batch, is_down);
+        }
+        self.schedule.next_wake()
+    }
+
+    /// Until when a batch should wait to fill up, if at all.
+    fn lingers_until(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let Batching {
+            max_items,
+            max_bytes,
+            ..
+        } = self.lane.batching;
+        let open = self.schedule.open();
+        let is_full = open.items >= max_items || open.bytes >= max_bytes;
+        let signals = &self.lane.signals;
+        let is_urgent =
+            signals.flushes.load(Ordering::Acquire) > 0 || signals.closing.load(Ordering::Acquire);
+        if is_full || is_urgent || self.lane.linger.is_zero() || self.condition.is_down() {
+            return None;
+        }
+        let since = *self.lingering_since.get_or_insert(now);
+        let until = after(since, self.lane.linger);
+        (until > now).then_some(until)
+    }
+
+    fn start(&mut self, claimed: Vec<Claimed>, was_down: bool) {
+        let mut batch = Vec::with_capacity(claimed.len());
+        // What this engine accepted was checked then.
+        let mut is_checked = true;
+        for event in claimed {
+            is_checked &= matches!(event.body, Body::Input(_));
+            match event.body.read() {
+                Ok(input) => batch.push(Carried::new(event, input)),
+                Err(error) => self.unreadable(&event, error),
+            }
+        }
+        if batch.is_empty() {
+            return;
+        }
+        self.lane.metrics.batch(batch.len());
+        let handler = self.lane.handler.clone();
+        let policy = Arc::clone(&self.policy);
+        let carried = batch.clone();
+        let handle = self.deliveries.spawn(async move {
+            let outcomes = deliver(&handler, &policy, &batch, is_checked).await;
+            Finished {
+                batch,
+                was_down,
+                outcomes,
+            }
+        });
+        let under_way = UnderWay {
+            batch: carried,
+            was_down,
+        };
+        self.under_way.insert(handle.id(), under_way);
+    }
+
+    fn joined(&mut self, joined: Result<(Id, Finished), JoinError>) {
+        let finished = match joined {
+            Ok((id, finished)) => {
+                self.under_way.remove(&id);
+                finished
+            }
+            Err(error) => {
+                let Some(UnderWay { batch, was_down }) = self.under_way.remove(&error.id()) else {
+                    return;
+                };
+                tracing::error!(
+                    integration = %self.name,
+                    events = batch.len(),
+                    "a delivery panicked"
+                );
+                let panicked = || Err(outcome::panicked(&self.name));
+                Finished {
+                    outcomes: batch.iter().map(|_| panicked()).collect(),
+                    batch,
+                    was_down,
+                }
+            }
+        };
+        self.take(finished);
+    }
+}
+
+impl Carried {
+    fn new(event: Claimed, input: Arc<AnyInput>) -> Self {
+        Self {
+            seq: event.seq,
+            input,
+            accepted_at: event.accepted_at,
+            retries: event.retries,
+        }
+    }
+}
+
+/// One attempt for each event of a batch.
+async fn deliver(
+    handler: &Handler,
+    default: &RequestPolicy,
+    batch: &[Carried],
+    is_checked: bool,
+) -> Vec<Result<Delivery, Error>> {
+    let inputs: Vec<_> = batch
+        .iter()
+        .map(|carried| handler.complete(&carried.input))
+        .collect();
+    let attempts: Vec<_> = batch
+        .iter()
+        .zip(&inputs)
+        .map(|(carried, input)| {
+            if input.policies.is_none() {
+                carried.retries.attempt(input, default)
+            } else {
+                carried
+                    .retries
+                    .attempt(input, &handler.request_policy(input))
+            }
+        })
+        .collect();
+    if is_checked {
+        handler.request_checked(&attempts).await
+    } else {
+        handler.request_batch(&attempts).await
+    }
+}
+
+fn after(now: Timestamp, pause: Duration) -> Timestamp {
+    now.checked_add(pause).unwrap_or(Timestamp::MAX)
+}
+
+fn between(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::try_from(to.duration_since(from)).unwrap_or_default()
+}
+
+fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
+}

@@ -1,0 +1,252 @@
+//! What follows an attempt, for the event and for the vendor.
+
+use std::{sync::Arc, time::Duration};
+
+use analytics_spec::{
+    AnyInput, Delivery, Error, ErrorKind, RequestPolicy, Retries, Timestamp, ValidationError,
+    policies::MAX_ASKED,
+};
+
+use super::{Carried, Finished, Running, after, between};
+use crate::{
+    schedule::Claimed,
+    settled::Settled,
+    store::{Reason, Settlement},
+};
+
+/// What came of an event in a batch, and what follows.
+pub(super) struct Attempted {
+    pub(super) event: Carried,
+    pub(super) outcome: Result<Delivery, Error>,
+    /// When to try again, if at all.
+    pub(super) next: Option<(Timestamp, Retries)>,
+}
+
+impl Attempted {
+    /// `None`, if the store has forgotten the event.
+    pub(super) fn settlement(&self) -> Option<Settlement> {
+        match (&self.outcome, self.next) {
+            (Ok(_), _) => Some(Settlement::Delivered),
+            (Err(error), None) if error.kind() == ErrorKind::Erased => None,
+            (Err(error), None) => Some(Settlement::refused(
+                Reason::from(error),
+                self.event.retries.made.saturating_add(1),
+            )),
+            (Err(_), Some((not_before, retries))) => Some(Settlement::retry(not_before, retries)),
+        }
+    }
+}
+
+/// In how large a batch an event is tried: smaller and smaller, and alone the
+/// last time, so that an event that the vendor cannot take takes no other with
+/// it.
+pub(super) fn share(max_items: usize, maximum_attempts: u32, retries: &Retries) -> usize {
+    let is_last = maximum_attempts != 0 && retries.counted.saturating_add(1) >= maximum_attempts;
+    if is_last && retries.counted > 0 {
+        return 1;
+    }
+    let halvings = retries.counted.saturating_sub(1);
+    max_items.checked_shr(halvings).unwrap_or_default().max(1)
+}
+
+/// What follows from a batch's outcomes for the vendor.
+#[derive(Default)]
+struct Seen {
+    /// The vendor took or refused something.
+    is_reached: bool,
+    /// How long it asked to be left alone.
+    asked: Duration,
+    /// Why it seems to be down.
+    down: Option<ErrorKind>,
+}
+
+impl Running {
+    /// Decides what follows, for each event and for the vendor.
+    pub(super) fn take(&mut self, finished: Finished) {
+        let Finished {
+            batch,
+            was_down,
+            mut outcomes,
+        } = finished;
+        outcomes.resize_with(batch.len(), || Err(no_outcome(&self.name)));
+        let now = self.now();
+        let mut seen = Seen::default();
+        let mut has_failed = false;
+        let mut failed = None;
+        for outcome in &mut outcomes {
+            match outcome {
+                Ok(_) => seen.is_reached = true,
+                Err(error) if error.kind() == ErrorKind::Deferred => {
+                    if !has_failed {
+                        // Nothing that it could wait for: it would be tried at
+                        // once, for ever.
+                        *error = no_outcome(&self.name);
+                        seen.down = Some(error.kind());
+                        has_failed = true;
+                    }
+                }
+                Err(error) => {
+                    if self.is_held(error) {
+                        seen.down = Some(error.kind());
+                        has_failed = true;
+                    } else if error.is_retryable() {
+                        has_failed = true;
+                        let delay = error.retry_after().unwrap_or_default();
+                        seen.asked = seen.asked.max(delay);
+                        // Who says when to come back is not down.
+                        if delay.is_zero() {
+                            seen.down = Some(error.kind());
+                        }
+                    } else {
+                        seen.is_reached = true;
+                    }
+                    failed = Some(&*error);
+                }
+            }
+        }
+        self.condition.says(failed);
+        let is_down = self.judge(&seen, now);
+        // What is down for everybody says nothing about an event.
+        let is_outage =
+            self.is_patient && (was_down || is_down) && !seen.is_reached && seen.asked.is_zero();
+        for (event, outcome) in batch.into_iter().zip(outcomes) {
+            let attempted = self.decide(event, outcome, is_outage, now);
+            self.unwritten.push(attempted);
+        }
+    }
+
+    /// Whether an error stops everything, and not this event.
+    fn is_held(&self, error: &Error) -> bool {
+        error.kind() == ErrorKind::Unauthorized && self.is_patient
+    }
+
+    /// Finds out whether the vendor is down, and when it is back.
+    fn judge(&mut self, seen: &Seen, now: Timestamp) -> bool {
+        if seen.is_reached || !seen.asked.is_zero() {
+            self.condition.is_there(now);
+        }
+        if !seen.asked.is_zero() {
+            let pause = seen.asked.min(MAX_ASKED);
+            self.condition.pause(now, pause);
+            tracing::warn!(integration = %self.name, ?pause, "paused as the vendor asks");
+        }
+        if seen.is_reached {
+            self.condition.recovered();
+        } else if let Some(kind) = seen.down {
+            let is_certain = kind == ErrorKind::Unauthorized;
+            if let Some(nth) = self.condition.failed(now, is_certain) {
+                let pause = self.policy.pause(nth, self.lane.clock.jitter());
+                self.condition.pause(now, pause);
+                tracing::warn!(integration = %self.name, error = %kind, ?pause, "seems to be down");
+                return true;
+            }
+        }
+        false
+    }
+
+    fn decide(
+        &mut self,
+        event: Carried,
+        mut outcome: Result<Delivery, Error>,
+        is_outage: bool,
+        now: Timestamp,
+    ) -> Attempted {
+        let mut next = None;
+        let is_erased = !self.erased.is_empty() && self.erased.remove(&event.seq);
+        if let Err(error) = &outcome {
+            if is_erased && error.is_retryable() {
+                outcome = Err(erased(&self.name));
+            } else {
+                next = self.next(&event, error, is_outage, now);
+            }
+        }
+        Attempted {
+            event,
+            outcome,
+            next,
+        }
+    }
+
+    /// When to try again, if at all.
+    fn next(
+        &self,
+        event: &Carried,
+        error: &Error,
+        is_outage: bool,
+        now: Timestamp,
+    ) -> Option<(Timestamp, Retries)> {
+        let mut retries = event.retries;
+        let policy = self.policy(&event.input);
+        let jitter = self.lane.clock.jitter();
+        if self.is_held(error) {
+            retries.made = retries.made.saturating_add(1);
+            retries.outage = retries.outage.saturating_add(1);
+            return Some((self.behind_the_others(now), retries));
+        }
+        if is_outage && error.kind() != ErrorKind::Deferred {
+            let pause = retries.postponed(error, &policy, jitter)?;
+            let not_before = after(now, pause).max(self.behind_the_others(now));
+            return Some((not_before, retries));
+        }
+        let pause = retries.failed(error, &policy, jitter)?;
+        Some((after(now, pause), retries))
+    }
+
+    /// When the vendor is asked again, another event is to go first.
+    fn behind_the_others(&self, now: Timestamp) -> Timestamp {
+        let pause = self.policy.initial_interval;
+        after(self.condition.paused_until.unwrap_or(now), pause)
+    }
+
+    fn policy(&self, input: &AnyInput) -> Arc<RequestPolicy> {
+        if input.policies.is_none() {
+            Arc::clone(&self.policy)
+        } else {
+            Arc::new(self.lane.handler.request_policy(input))
+        }
+    }
+
+    /// An event that the store has, and nobody can read: a dead letter, of
+    /// which only the store knows what it was.
+    pub(super) fn unreadable(&mut self, event: &Claimed, error: ValidationError) {
+        let error = Error::from(error).with_integration(&self.name);
+        tracing::error!(seq = event.seq, %error, "an event in the store cannot be read");
+        let settlement = Settlement::refused(Reason::from(&error), event.retries.made);
+        self.unreadable.push((event.seq, settlement));
+    }
+
+    /// An event has come to its end.
+    pub(super) fn report(&self, event: &Carried, outcome: Result<&Delivery, &Error>) {
+        let latency = between(event.accepted_at, self.now());
+        self.lane.metrics.settled(outcome, latency);
+        let is_erased = matches!(outcome, Err(error) if error.kind() == ErrorKind::Erased);
+        let settled = Settled {
+            integration: &self.name,
+            seq: Some(event.seq),
+            input: &event.input,
+            attempts: event.retries.made.saturating_add(u32::from(!is_erased)),
+            outcome,
+        };
+        self.lane.observer.report(&self.lane.handler, &settled);
+    }
+}
+
+pub(super) fn panicked(integration: &str) -> Error {
+    Error::new(ErrorKind::Internal, "the integration panicked")
+        .with_retryable(true)
+        .with_integration(integration)
+}
+
+fn no_outcome(integration: &str) -> Error {
+    Error::new(ErrorKind::Internal, "the integration gave no outcome")
+        .with_retryable(true)
+        .with_integration(integration)
+}
+
+pub(super) fn erased(integration: &str) -> Error {
+    Error::new(
+        ErrorKind::Erased,
+        "the user was erased before the event could be delivered",
+    )
+    .with_integration(integration)
+}
