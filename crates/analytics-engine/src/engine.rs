@@ -105,7 +105,7 @@ pub struct Receipt {
     /// The event's message id.
     pub message_id: String,
     /// The event's place in the order of acceptance, which tells events with
-    /// one message id apart; none, if nothing was queued.
+    /// one message id apart; none, if there was nothing to keep.
     pub seq: Option<Seq>,
     /// The integrations that it will be delivered to.
     pub queued: Vec<Arc<str>>,

@@ -17,8 +17,7 @@ pub struct Settled<'a> {
     /// The integration's name.
     pub integration: &'a str,
     /// The event's place in the order of acceptance, which tells events with
-    /// one message id apart; none, if the integration refused it when it was
-    /// enqueued.
+    /// one message id apart; none, if no store keeps it.
     pub seq: Option<Seq>,
     /// The event with what is known around it.
     pub input: &'a AnyInput,

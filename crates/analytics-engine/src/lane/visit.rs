@@ -90,7 +90,7 @@ impl Running {
         }
         let window = self.lane.window_bytes;
         if self.schedule.weight() > window - window / 8 && self.schedule.away() < MAX_AWAY {
-            self.schedule.evict(window / 2);
+            self.schedule.evict(window / 2, self.now());
             if self.schedule.away() >= MAX_AWAY {
                 tracing::warn!(
                     integration = %self.name,
@@ -120,7 +120,8 @@ impl Running {
                 unreadable,
                 result,
             } => {
-                self.has_written = true;
+                // What failed is asked again before anything else.
+                self.has_written = result.is_ok();
                 self.wrote(attempted, unreadable, result)
             }
             Visited::Pulled(pulled) => {

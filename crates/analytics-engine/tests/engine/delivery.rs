@@ -302,7 +302,12 @@ async fn a_receipt_says_who_gets_an_event_and_who_does_not() {
     let all = ends.all();
     let of = |end: &End| (end.integration.clone(), end.seq, end.attempts, end.error);
     let expected = [
-        ("strict".to_owned(), None, 0, Some(ErrorKind::Validation)),
+        (
+            "strict".to_owned(),
+            receipt.seq,
+            0,
+            Some(ErrorKind::Validation),
+        ),
         ("all".to_owned(), receipt.seq, 1, None),
     ];
     assert_eq!(all.iter().map(of).collect::<Vec<_>>(), expected);
@@ -316,7 +321,10 @@ async fn a_receipt_says_who_gets_an_event_and_who_does_not() {
 
     let error = engine.enqueue(event("u1", " ")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Validation);
-    let error = engine.try_enqueue(Page::new("").user_id("u1")).unwrap_err();
+    let error = engine
+        .try_enqueue(Page::new("").user_id("u1"))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Validation);
 }
 
@@ -401,15 +409,15 @@ async fn what_is_refused_is_told_of_once_it_is_accepted() {
         .build()
         .await
         .unwrap();
-    both.try_enqueue(event("u1", "1")).unwrap();
+    both.try_enqueue(event("u1", "1")).await.unwrap();
     for _ in 0..3 {
-        let error = both.try_enqueue(event("u1", "2")).unwrap_err();
+        let error = both.try_enqueue(event("u1", "2")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Full);
     }
     assert_eq!(ends.at("strict").len(), 1);
     all.release();
     both.flush(secs(1)).await.unwrap();
-    both.try_enqueue(event("u1", "2")).unwrap();
+    both.try_enqueue(event("u1", "2")).await.unwrap();
     both.flush(secs(1)).await.unwrap();
     ends.assert_once();
     assert_eq!(ends.count(), 4);
@@ -423,7 +431,7 @@ async fn what_is_refused_is_told_of_once_it_is_accepted() {
         .unwrap();
     let receipt = alone.enqueue(event("u1", "3")).await.unwrap();
     assert_eq!((receipt.seq, receipt.refused.len()), (None, 1));
-    alone.try_enqueue(event("u1", "3")).unwrap();
+    alone.try_enqueue(event("u1", "3")).await.unwrap();
 }
 
 /// Two events may have one message id: their places tell them apart.
@@ -444,9 +452,35 @@ async fn events_with_one_message_id_are_told_apart() {
     }
     assert_eq!(seqs, [1, 2, 3]);
     tokio::time::sleep(secs(3)).await;
-    let left = engine.halt(ms(1)).await;
+    let left = engine.halt(ms(1)).await.lost;
     let settled: Vec<_> = ends.all().iter().map(|end| end.seq).collect();
     assert_eq!(settled, [Some(1)]);
     let left: Vec<_> = left.iter().map(|left| left.seq).collect();
     assert_eq!(left, [2, 3]);
+}
+
+/// All of them or none, and what is wrong says where.
+#[tokio::test(start_paused = true)]
+async fn several_events_are_accepted_together() {
+    let vendor = Arc::new(Vendor::new("a"));
+    let engine = engine().integration(vendor.clone()).build().await.unwrap();
+    let events = || (0..3).map(|n| event("u1", n.to_string()));
+    let receipts = engine.enqueue_all(events()).await.unwrap();
+    let seqs: Vec<_> = receipts.iter().map(|receipt| receipt.seq).collect();
+    assert_eq!(seqs, [Some(1), Some(2), Some(3)]);
+    let wrong = events().chain([event("", "3")]);
+    let error = engine.enqueue_all(wrong).await.unwrap_err();
+    assert_eq!(
+        error.violations().unwrap().violations()[0].path,
+        "[3].track.user_id"
+    );
+    assert!(
+        engine
+            .enqueue_all(std::iter::empty::<analytics_spec::Track>())
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    engine.flush(secs(1)).await.unwrap();
+    assert_eq!(vendor.names(), ["0", "1", "2"]);
 }

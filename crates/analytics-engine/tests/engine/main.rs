@@ -6,7 +6,9 @@
 mod backpressure;
 mod delivery;
 mod ending;
+mod erasure;
 mod failures;
+mod patience;
 mod scale;
 mod stores;
 mod support;

@@ -1,22 +1,27 @@
 //! Stores that fail.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use analytics_engine::{
     MemoryStore, Store,
-    store::{Pulled, Seq, Settlement},
+    store::{
+        Accepted, DeadLetters, Erased, LaneStatus, OnErased, Pulled, Resumed, Seq, Settlement,
+    },
 };
-use analytics_spec::{AnyInput, Error, ErrorKind, Retries, Timestamp};
+use analytics_spec::{Error, ErrorKind, Retries, Timestamp};
 use async_trait::async_trait;
 
 use crate::support::{Ends, Vendor, engine, event, ms, secs};
 
 /// Memory, behind a disk that is full, broken or stuck.
 #[derive(Debug, Default)]
-struct Disk {
+pub(crate) struct Disk {
     memory: MemoryStore,
     failing_pulls: AtomicUsize,
     failing_settles: AtomicUsize,
@@ -24,6 +29,16 @@ struct Disk {
     is_unreadable: AtomicBool,
     pulls: AtomicUsize,
     panics: AtomicBool,
+    is_durable: AtomicBool,
+}
+
+impl Disk {
+    /// Says that it outlives the process.
+    pub(crate) fn durable() -> Arc<Self> {
+        let disk = Self::default();
+        disk.is_durable.store(true, Ordering::SeqCst);
+        Arc::new(disk)
+    }
 }
 
 fn next_fails(count: &AtomicUsize) -> bool {
@@ -38,12 +53,12 @@ fn broken() -> Error {
 
 #[async_trait]
 impl Store for Disk {
-    async fn append(&self, input: AnyInput, lanes: &[Arc<str>]) -> Result<Seq, Error> {
-        self.memory.append(input, lanes).await
+    async fn attach(&self, lanes: &[Arc<str>], told: OnErased) -> Result<Vec<Resumed>, Error> {
+        self.memory.attach(lanes, told).await
     }
 
-    fn try_append(&self, input: AnyInput, lanes: &[Arc<str>]) -> Result<Seq, Error> {
-        self.memory.try_append(input, lanes)
+    async fn append(&self, events: Vec<Accepted>, patience: Duration) -> Result<Seq, Error> {
+        self.memory.append(events, patience).await
     }
 
     async fn pull(&self, lane: &str, after: Seq, max_bytes: usize) -> Result<Pulled, Error> {
@@ -57,7 +72,12 @@ impl Store for Disk {
         self.memory.pull(lane, after, max_bytes).await
     }
 
-    async fn settle(&self, lane: &str, settlements: &[(Seq, Settlement<'_>)]) -> Result<(), Error> {
+    async fn settle(
+        &self,
+        lane: &str,
+        settlements: &[(Seq, Settlement)],
+        paused_until: Option<Timestamp>,
+    ) -> Result<(), Error> {
         assert!(!self.panics.load(Ordering::SeqCst), "the store's mistake");
         if self.is_stuck.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
@@ -65,11 +85,31 @@ impl Store for Disk {
         if next_fails(&self.failing_settles) {
             return Err(broken());
         }
-        self.memory.settle(lane, settlements).await
+        self.memory.settle(lane, settlements, paused_until).await
+    }
+
+    async fn erase(&self, user_id: &str) -> Result<Erased, Error> {
+        self.memory.erase(user_id).await
+    }
+
+    async fn status(&self) -> Result<Vec<LaneStatus>, Error> {
+        self.memory.status().await
+    }
+
+    fn dead_letters(&self) -> Option<&dyn DeadLetters> {
+        self.memory.dead_letters()
     }
 
     fn last(&self) -> Seq {
         self.memory.last()
+    }
+
+    fn is_durable(&self) -> bool {
+        self.is_durable.load(Ordering::SeqCst)
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        self.memory.close().await
     }
 }
 
@@ -151,7 +191,7 @@ async fn closing_lists_what_could_not_be_written() {
         engine.enqueue(event("u1", "1")).await.unwrap();
         engine.enqueue(event("u1", "2")).await.unwrap();
         let begin = tokio::time::Instant::now();
-        let left = engine.close(secs(10)).await;
+        let left = engine.close(secs(10)).await.lost;
         assert_eq!(begin.elapsed().as_secs(), 10);
         assert_eq!(ends.count(), 0);
         let left: Vec<_> = left.iter().map(|left| left.in_flight).collect();
@@ -172,7 +212,7 @@ async fn a_lane_that_panics_loses_nothing_silently() {
     engine.enqueue(event("u1", "1")).await.unwrap();
     tokio::time::sleep(ms(1)).await;
     engine.enqueue(event("u1", "2")).await.unwrap();
-    assert_eq!(engine.close(secs(1)).await.len(), 2);
+    assert_eq!(engine.close(secs(1)).await.lost.len(), 2);
 }
 
 /// Another engine goes on with what the first one left in a store.
@@ -189,7 +229,7 @@ async fn a_store_may_outlive_its_engine() {
     for name in ["1", "2", "3"] {
         begin.enqueue(event("u1", name)).await.unwrap();
     }
-    assert_eq!(begin.halt(ms(10)).await.len(), 3);
+    assert_eq!(begin.halt(ms(10)).await.lost.len(), 3);
     let second = Arc::new(Vendor::new("a"));
     let again = engine()
         .integration(second.clone())
@@ -229,7 +269,7 @@ async fn a_store_that_cannot_be_read_does_not_delay_the_end_for_ever() {
         let left = tokio::time::timeout(secs(60), end).await.unwrap();
         let took = begin.elapsed();
         assert!(took <= secs(12), "{took:?}");
-        assert!(left.iter().all(|left| left.seq == 1), "{left:?}");
+        assert!(left.lost.iter().all(|left| left.seq == 1), "{left:?}");
     }
 }
 
@@ -250,7 +290,7 @@ async fn what_is_left_is_read_in_pages() {
     }
     tokio::time::sleep(ms(1)).await;
     let before = store.pulls.load(Ordering::SeqCst);
-    let left = engine.halt(ms(1)).await;
+    let left = engine.halt(ms(1)).await.lost;
     let seqs: Vec<_> = left.iter().map(|left| left.seq).collect();
     assert_eq!(seqs, (1..=10).collect::<Vec<_>>());
     assert!(store.pulls.load(Ordering::SeqCst) >= before + 3);
@@ -262,10 +302,9 @@ async fn what_is_left_is_read_in_pages() {
 fn stores_say_what_they_read_and_understand_what_will_be_new() {
     let pulled = Pulled::new(vec![], 7);
     assert_eq!((pulled.events.len(), pulled.through), (0, 7));
-    let error = broken();
-    match Settlement::retry(Timestamp::UNIX_EPOCH, Retries::new(), &error) {
+    match Settlement::retry(Timestamp::UNIX_EPOCH, Retries::new()) {
         Settlement::Retry { retries, .. } => assert_eq!(retries.made, 0),
-        Settlement::Delivered(_) | Settlement::Refused(_) => panic!("it is tried again"),
+        Settlement::Delivered | Settlement::Refused { .. } => panic!("it is tried again"),
         #[deny(unreachable_patterns)]
         _ => panic!("not known"),
     }

@@ -1,0 +1,131 @@
+//! Delete means delete.
+
+use std::sync::Arc;
+
+use analytics_spec::{Delete, ErrorKind, Kind, KindSet};
+
+use crate::support::{Ends, Vendor, engine, event, ms, secs, unavailable};
+
+/// Everything but deletes.
+fn undeleting(name: &'static str) -> Vendor {
+    let mut vendor = Vendor::new(name);
+    vendor.supports = KindSet::ALL
+        .iter()
+        .filter(|kind| *kind != Kind::Delete)
+        .collect();
+    vendor
+}
+
+/// Once a delete has been delivered, nothing of the user goes out any more,
+/// wherever it waited.
+#[tokio::test(start_paused = true)]
+async fn after_a_delete_nothing_earlier_is_sent() {
+    let mut slow = undeleting("slow").hold();
+    slow.batching = analytics_spec::integration::Batching::single(2);
+    let (deleting, slow) = (Arc::new(Vendor::new("deleting")), Arc::new(slow));
+    let ends = Ends::default();
+    let engine = engine()
+        .integration(deleting.clone())
+        .integration(slow.clone())
+        .on_settled(ends.observer())
+        .build()
+        .await
+        .unwrap();
+    for (user, name) in [
+        ("gone", "under way"),
+        ("stays", "1"),
+        ("gone", "waiting"),
+        ("stays", "2"),
+    ] {
+        engine.enqueue(event(user, name)).await.unwrap();
+    }
+    engine.enqueue(Delete::new("gone")).await.unwrap();
+    engine.enqueue(event("gone", "back")).await.unwrap();
+    tokio::time::sleep(ms(100)).await;
+    assert_eq!(deleting.names().len(), 6);
+    assert_eq!(slow.names(), ["under way", "1"]);
+    slow.release();
+    engine.flush(secs(10)).await.unwrap();
+    let names = slow.names();
+    assert!(!names.contains(&"waiting".to_owned()), "{names:?}");
+    assert!(
+        names.contains(&"back".to_owned()),
+        "who came back is somebody"
+    );
+    assert_eq!(names.len(), 4);
+    let erased: Vec<_> = ends
+        .all()
+        .into_iter()
+        .filter(|end| end.error.is_some())
+        .collect();
+    assert_eq!(erased.len(), 1);
+    assert_eq!(erased[0].error, Some(ErrorKind::Erased));
+    assert_eq!(
+        (erased[0].name.as_str(), erased[0].attempts),
+        ("waiting", 0)
+    );
+}
+
+/// A delete that nobody supports is still heeded here.
+#[tokio::test(start_paused = true)]
+async fn a_delete_for_nobody_is_heeded_here() {
+    let vendor = undeleting("a").answers(|attempt| match attempt.input.event.user_id() {
+        Some("gone") => Err(unavailable().with_wait(secs(600))),
+        _ => Ok(()),
+    });
+    let vendor = Arc::new(vendor);
+    let ends = Ends::default();
+    let engine = engine()
+        .integration(vendor.clone())
+        .on_settled(ends.observer())
+        .build()
+        .await
+        .unwrap();
+    for _ in 0..3 {
+        engine.enqueue(event("gone", "e")).await.unwrap();
+    }
+    engine.enqueue(event("stays", "e")).await.unwrap();
+    tokio::time::sleep(ms(10)).await;
+    engine.enqueue(Delete::new("gone")).await.unwrap();
+    engine.flush(secs(1)).await.unwrap();
+    let errors = ends
+        .all()
+        .iter()
+        .filter(|e| e.error == Some(ErrorKind::Erased))
+        .count();
+    assert_eq!((errors, ends.count()), (3, 4));
+    assert_eq!(
+        vendor.names().len(),
+        2,
+        "the first attempt, and the other's"
+    );
+}
+
+/// What is under way when its user is erased is not tried again.
+#[tokio::test(start_paused = true)]
+async fn erasing_ends_retries() {
+    let vendor = Vendor::new("a").hold().answers(|_| Err(unavailable()));
+    let vendor = Arc::new(vendor);
+    let ends = Ends::default();
+    let engine = engine()
+        .integration(vendor.clone())
+        .on_settled(ends.observer())
+        .build()
+        .await
+        .unwrap();
+    engine.enqueue(event("gone", "1")).await.unwrap();
+    engine.enqueue(event("gone", "2")).await.unwrap();
+    tokio::time::sleep(ms(10)).await;
+    let erased = engine.erase_user("gone").await.unwrap();
+    assert_eq!(erased.events, 2);
+    vendor.release();
+    engine.flush(secs(1)).await.unwrap();
+    assert_eq!(vendor.names(), ["1"]);
+    let ends: Vec<_> = ends
+        .all()
+        .into_iter()
+        .map(|end| (end.name, end.error))
+        .collect();
+    let erased = Some(ErrorKind::Erased);
+    assert_eq!(ends, [("2".to_owned(), erased), ("1".to_owned(), erased)]);
+}

@@ -1,0 +1,273 @@
+//! Nobody's trouble is another's: outages, events that a vendor cannot take,
+//! people who wait for long.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use analytics_engine::State;
+use analytics_spec::{Alias, Error, ErrorKind, Event as _, Input, Track};
+
+use crate::{
+    stores::Disk,
+    support::{Ends, Vendor, attempts, engine, event, ms, secs, unavailable},
+};
+
+/// With a store that lasts, a vendor may be gone for days.
+#[tokio::test(start_paused = true)]
+async fn an_outage_uses_up_no_attempts() {
+    let is_down = Arc::new(AtomicBool::new(true));
+    let down = Arc::clone(&is_down);
+    let vendor = Vendor::new("a")
+        .batches(10, 2)
+        .policies(attempts(6))
+        .answers(move |_| match down.load(Ordering::SeqCst) {
+            true => Err(unavailable()),
+            false => Ok(()),
+        });
+    let vendor = Arc::new(vendor);
+    let ends = Ends::default();
+    let engine = engine()
+        .integration(vendor.clone())
+        .on_settled(ends.observer())
+        .store(Disk::durable())
+        .build()
+        .await
+        .unwrap();
+    for n in 0..50 {
+        let user = format!("u{}", n % 7);
+        engine.enqueue(event(&user, format!("{n}"))).await.unwrap();
+    }
+    tokio::time::sleep(secs(3 * 24 * 3600)).await;
+    assert_eq!(ends.count(), 0, "nothing is given up");
+    let health = engine.health().await.unwrap();
+    let one = &health.integrations[0];
+    assert_eq!((one.state, one.status.pending), (State::Down, 50));
+    assert!(!health.is_well());
+    assert!(one.last_error.as_ref().unwrap().contains("503"));
+    is_down.store(false, Ordering::SeqCst);
+    engine.flush(secs(300)).await.unwrap();
+    ends.assert_once();
+    assert_eq!(ends.count(), 50);
+    assert!(ends.all().iter().all(|end| end.error.is_none()));
+    let health = engine.health().await.unwrap();
+    assert_eq!(health.integrations[0].state, State::Up);
+    assert!(health.is_well());
+    assert_in_order(&ends.at("a"), 7);
+}
+
+/// The names are numbers, the people their remainders.
+fn assert_in_order(ends: &[(String, Option<ErrorKind>)], people: usize) {
+    let mut last: HashMap<usize, usize> = HashMap::new();
+    for (name, _) in ends {
+        let n: usize = name.parse().unwrap();
+        if let Some(last) = last.insert(n % people, n) {
+            assert!(last < n, "{last} before {n}");
+        }
+    }
+}
+
+/// A key that is wrong is not an event that is wrong.
+#[tokio::test(start_paused = true)]
+async fn wrong_credentials_hold_everything_back() {
+    for is_durable in [true, false] {
+        let is_wrong = Arc::new(AtomicBool::new(true));
+        let wrong = Arc::clone(&is_wrong);
+        let vendor = Vendor::new("a").answers(move |_| match wrong.load(Ordering::SeqCst) {
+            true => Err(Error::new(ErrorKind::Unauthorized, "401")),
+            false => Ok(()),
+        });
+        let ends = Ends::default();
+        let store = if is_durable {
+            Disk::durable()
+        } else {
+            Arc::default()
+        };
+        let engine = engine()
+            .integration(Arc::new(vendor))
+            .on_settled(ends.observer())
+            .store(store)
+            .build()
+            .await
+            .unwrap();
+        for n in 0..20 {
+            engine.enqueue(event(&format!("u{n}"), "e")).await.unwrap();
+        }
+        tokio::time::sleep(secs(3600)).await;
+        let refused = if is_durable { 0 } else { 20 };
+        assert_eq!(ends.count(), refused);
+        is_wrong.store(false, Ordering::SeqCst);
+        engine.flush(secs(300)).await.unwrap();
+        assert_eq!(ends.count(), 20);
+        let errors = ends.all().iter().filter(|end| end.error.is_some()).count();
+        assert_eq!(errors, refused);
+    }
+}
+
+/// An event at which the vendor fails, with whatever travels beside it, is
+/// refused in the end, and alone.
+#[tokio::test(start_paused = true)]
+async fn what_a_vendor_cannot_take_takes_no_other_with_it() {
+    for is_durable in [true, false] {
+        let mut vendor = Vendor::new("a").batches(64, 1).answers(|attempt| {
+            match crate::support::name(&attempt.input.event).as_str() {
+                "poison" => Err(unavailable()),
+                _ => Ok(()),
+            }
+        });
+        vendor.spoil = |outcomes| {
+            if outcomes.iter().all(Result::is_ok) {
+                return outcomes;
+            }
+            outcomes.iter().map(|_| Err(unavailable())).collect()
+        };
+        let ends = Ends::default();
+        let store = if is_durable {
+            Disk::durable()
+        } else {
+            Arc::default()
+        };
+        let engine = engine()
+            .integration(Arc::new(vendor))
+            .on_settled(ends.observer())
+            .store(store)
+            .build()
+            .await
+            .unwrap();
+        for n in 0..200 {
+            let name = if n == 30 { "poison" } else { "fine" };
+            engine.enqueue(event(&format!("u{n}"), name)).await.unwrap();
+        }
+        engine.flush(secs(24 * 3600)).await.unwrap();
+        ends.assert_once();
+        assert_eq!(ends.count(), 200);
+        for end in ends.all() {
+            let expected = (end.name == "poison").then_some(ErrorKind::Unavailable);
+            assert_eq!(end.error, expected, "{}", end.name);
+        }
+    }
+}
+
+/// Somebody with more waiting events than there is room for.
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_long_does_not_fill_the_window() {
+    let has_waited = AtomicBool::new(false);
+    let vendor = Vendor::new("a").batches(50, 2).answers(move |attempt| {
+        let name = crate::support::name(&attempt.input.event);
+        if name == "blocked 0" && !has_waited.swap(true, Ordering::SeqCst) {
+            return Err(unavailable().with_wait(secs(600)));
+        }
+        Ok(())
+    });
+    let vendor = Arc::new(vendor);
+    let ends = Ends::default();
+    let engine = engine()
+        .integration(vendor.clone())
+        .on_settled(ends.observer())
+        // Room for about a dozen.
+        .window_bytes(10_000)
+        .build()
+        .await
+        .unwrap();
+    for n in 0..200 {
+        engine
+            .enqueue(event("blocked", format!("blocked {n}")))
+            .await
+            .unwrap();
+    }
+    // Joined to who is blocked, and so as blocked from here on.
+    engine.enqueue(event("joined", "early")).await.unwrap();
+    engine
+        .enqueue(Alias::new("blocked", "joined"))
+        .await
+        .unwrap();
+    engine.enqueue(event("joined", "late")).await.unwrap();
+    for n in 0..300 {
+        let user = format!("u{}", n % 10);
+        engine.enqueue(event(&user, format!("{n}"))).await.unwrap();
+    }
+    tokio::time::sleep(secs(60)).await;
+    let free: Vec<_> = ends.at("a").into_iter().map(|(name, _)| name).collect();
+    assert_eq!(free.len(), 301, "everybody else");
+    assert!(free.contains(&"early".to_owned()));
+    engine.flush(secs(3600)).await.unwrap();
+    ends.assert_once();
+    assert_eq!(ends.count(), 503);
+    let blocked: Vec<_> = ends
+        .at("a")
+        .into_iter()
+        .skip(301)
+        .map(|(name, _)| name)
+        .collect();
+    let mut expected: Vec<_> = (0..200).map(|n| format!("blocked {n}")).collect();
+    expected.extend(["alias".to_owned(), "late".to_owned()]);
+    assert_eq!(blocked, expected);
+}
+
+/// Any failures, any people, little room: everything arrives once, in order.
+#[tokio::test(start_paused = true)]
+async fn order_and_completeness_survive_little_room_and_many_failures() {
+    for seed in 0..40_u64 {
+        let chance = Arc::new(AtomicU64::new(seed * 7919 + 1));
+        let roll = move |sides: u64| {
+            let next = |n: u64| {
+                n.wrapping_mul(6364136223846793005)
+                    .wrapping_add(1442695040888963407)
+            };
+            let old = chance.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| Some(next(n)));
+            (next(old.unwrap()) >> 33) % sides
+        };
+        let (rolls, at_vendor) = (roll.clone(), Arc::new(Mutex::new(Vec::new())));
+        let arrived = Arc::clone(&at_vendor);
+        let vendor = Vendor::new("a")
+            .batches(7, 3)
+            .policies(attempts(0))
+            .takes(ms(10))
+            .answers(move |attempt| match rolls(4) {
+                0 => Err(unavailable().with_wait(secs(rolls(30)))),
+                _ => {
+                    let event = &attempt.input.event;
+                    let people: Vec<_> = event.people().map(|p| format!("{p:?}")).collect();
+                    let n = attempt.input.message_id().parse::<u64>().unwrap();
+                    arrived.lock().unwrap().push((n, people));
+                    Ok(())
+                }
+            });
+        let ends = Ends::default();
+        let engine = engine()
+            .integration(Arc::new(vendor))
+            .on_settled(ends.observer())
+            .window_bytes(6000)
+            .build()
+            .await
+            .unwrap();
+        for n in 0..300 {
+            let user = format!("u{}", roll(12));
+            let context = analytics_spec::Context::new().message_id(n.to_string());
+            let any = match roll(8) {
+                0 => Alias::new(format!("u{}", roll(12)), format!("v{}", roll(6))).into_any(),
+                1 => Track::new("e").anonymous_id(user).into_any(),
+                _ => event(&user, "e").into_any(),
+            };
+            engine
+                .enqueue(Input::new(any).context(context))
+                .await
+                .unwrap();
+        }
+        engine.flush(secs(24 * 3600)).await.unwrap();
+        ends.assert_once();
+        assert_eq!(ends.count(), 300, "seed {seed}");
+        let mut last: HashMap<String, u64> = HashMap::new();
+        for (n, people) in at_vendor.lock().unwrap().iter() {
+            for person in people {
+                if let Some(last) = last.insert(person.clone(), *n) {
+                    assert!(last < *n, "seed {seed}: {person}: {last} before {n}");
+                }
+            }
+        }
+    }
+}
