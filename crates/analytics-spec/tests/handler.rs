@@ -18,7 +18,7 @@ use std::{
 use analytics_spec::{
     ActivityPolicy, Alias, AnyEvent, AnyInput, Attempt, Clock, Code, Context, Delete, Delivery,
     Error, ErrorKind, Event, Handler, HttpResponse, Identify, Input, Integration, IntegrationExt,
-    Kind, KindSet, Map, Output, Policies, Progress, RetryPolicy, Status, Timestamp, Track,
+    Kind, KindSet, Map, Output, Policies, Progress, Retries, RetryPolicy, Status, Timestamp, Track,
     ValidationError, Value, Violation, Worker,
     clock::Sleep,
     config::Instance,
@@ -425,6 +425,11 @@ async fn nothing_is_sent_before_init_or_after_close() {
             .request_batch(&[attempt(&input), attempt(&input)])
             .await;
         assert_eq!(kinds(&outcomes), [Err(ErrorKind::Closed); 2], "{when}");
+        let attempts = [attempt(&input), attempt(&input)];
+        let outcomes = handler.request_checked(&attempts).await;
+        assert_eq!(kinds(&outcomes), [Err(ErrorKind::Closed); 2], "{when}");
+        let error = handler.validate_own(&input).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Closed, "{when}");
     };
     refused("new").await;
     handler.register(&mut Registry::default()).unwrap();
@@ -898,6 +903,43 @@ async fn attempts_are_one_event() {
         assert_eq!(seen.timeout, Duration::from_secs(7));
         assert_eq!(seen.event, input.event);
     }
+}
+
+/// What a durable engine stores of an event's attempts, and how it steps
+/// through an outage.
+#[test]
+fn attempts_in_an_outage_do_not_count() {
+    let policy = attempts_at_most(3).resolve();
+    let mut retries = Retries::new();
+    assert!(retries.failed(&unavailable(), &policy, 0.0).is_some());
+    for _ in 0..1000 {
+        let error = unavailable().with_progress(Progress(2));
+        let pause = retries.postponed(&error, &policy, 0.0);
+        assert_eq!(pause, Some(Duration::from_millis(250)));
+    }
+    assert_eq!(
+        (retries.made, retries.counted, retries.outage),
+        (1001, 1, 1000)
+    );
+    assert_eq!(retries.progress, Progress(2));
+    let stored = serde_json::to_string(&retries).unwrap();
+    assert_eq!(serde_json::from_str::<Retries>(&stored).unwrap(), retries);
+    assert_eq!(
+        serde_json::from_str::<Retries>("{}").unwrap(),
+        Retries::new()
+    );
+    assert!(retries.failed(&unavailable(), &policy, 0.0).is_some());
+    assert!(
+        retries.failed(&unavailable(), &policy, 0.0).is_none(),
+        "three"
+    );
+    assert!(retries.postponed(&rejected(), &policy, 0.0).is_none());
+    let once = attempts_at_most(1).resolve();
+    assert!(
+        Retries::new()
+            .postponed(&unavailable(), &once, 0.0)
+            .is_none()
+    );
 }
 
 #[tokio::test]

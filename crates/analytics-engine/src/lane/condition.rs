@@ -27,6 +27,7 @@ pub(crate) struct Condition {
     /// What the store said, if it failed the last time.
     pub(crate) store_error: Option<String>,
     failures_in_a_row: u32,
+    recoveries: u64,
     changes: u64,
     published: (u64, usize),
 }
@@ -66,9 +67,15 @@ impl Condition {
 
     /// The vendor took or refused something.
     pub(super) fn recovered(&mut self) {
+        self.recoveries += u64::from(self.is_down());
         self.failures_in_a_row = 0;
         self.down_since = None;
         self.changes += 1;
+    }
+
+    /// How often it was down and came back.
+    pub(super) fn recoveries(&self) -> u64 {
+        self.recoveries
     }
 
     pub(super) fn says(&mut self, error: Option<&Error>) {

@@ -35,7 +35,7 @@ use crate::{
     settled::{Observer, Unsettled},
     store::{Body, Erasure, Resumed, Seq, Settlement, Store},
 };
-use outcome::Attempted;
+use outcome::{Attempted, Held};
 use visit::Visit;
 
 /// What the engine tells a lane, and what it learns from it.
@@ -185,6 +185,8 @@ struct Running {
     erasures: Vec<Erasure>,
     /// Events under way that were erased meanwhile.
     erased: HashSet<Seq>,
+    /// Events that are held back for credentials that are wrong.
+    held: HashMap<Seq, Held>,
     condition: Condition,
     /// The store is not asked before: it failed.
     store_paused_until: Option<Timestamp>,
@@ -219,6 +221,7 @@ impl Lane {
             pulled_through: self.resumed.through,
             erasures: Vec::new(),
             erased: HashSet::new(),
+            held: HashMap::new(),
             condition: Condition::resumed(&self.resumed),
             store_paused_until: None,
             store_failures_in_a_row: 0,

@@ -11,7 +11,7 @@ use super::{Carried, Finished, Running, after, between};
 use crate::{
     schedule::Claimed,
     settled::Settled,
-    store::{Reason, Settlement},
+    store::{Reason, Seq, Settlement},
 };
 
 /// What came of an event in a batch, and what follows.
@@ -35,6 +35,17 @@ impl Attempted {
             (Err(_), Some((not_before, retries))) => Some(Settlement::retry(not_before, retries)),
         }
     }
+}
+
+/// So many times an event may be held back for wrong credentials with which
+/// others are taken; then it is the event that is wrong.
+const HELD_AT_MOST: u32 = 3;
+
+/// An event that is held back.
+pub(super) struct Held {
+    times: u32,
+    /// How often the vendor had recovered.
+    recoveries: u64,
 }
 
 /// In how large a batch an event is tried: smaller and smaller, and alone the
@@ -73,7 +84,7 @@ impl Running {
         let mut seen = Seen::default();
         let mut has_failed = false;
         let mut failed = None;
-        for outcome in &mut outcomes {
+        for (event, outcome) in batch.iter().zip(&mut outcomes) {
             match outcome {
                 Ok(_) => seen.is_reached = true,
                 Err(error) if error.kind() == ErrorKind::Deferred => {
@@ -86,7 +97,8 @@ impl Running {
                     }
                 }
                 Err(error) => {
-                    if self.is_held(error) {
+                    if self.is_held(event.seq, error) {
+                        self.hold(event.seq);
                         seen.down = Some(error.kind());
                         has_failed = true;
                     } else if error.is_retryable() {
@@ -115,9 +127,25 @@ impl Running {
         }
     }
 
-    /// Whether an error stops everything, and not this event.
-    fn is_held(&self, error: &Error) -> bool {
-        error.kind() == ErrorKind::Unauthorized && self.is_patient
+    /// Whether an error stops everything, and not this event: credentials hold
+    /// for all. Unless the vendor takes others in between, again and again.
+    fn is_held(&self, seq: Seq, error: &Error) -> bool {
+        self.is_patient
+            && error.kind() == ErrorKind::Unauthorized
+            && (self.held.get(&seq)).is_none_or(|held| held.times <= HELD_AT_MOST)
+    }
+
+    /// Remembers that an event is held back.
+    fn hold(&mut self, seq: Seq) {
+        let recoveries = self.condition.recoveries();
+        let held = self.held.entry(seq).or_insert(Held {
+            times: 1,
+            recoveries,
+        });
+        if held.recoveries != recoveries {
+            held.times += 1;
+            held.recoveries = recoveries;
+        }
     }
 
     /// Finds out whether the vendor is down, and when it is back.
@@ -178,7 +206,7 @@ impl Running {
         let mut retries = event.retries;
         let policy = self.policy(&event.input);
         let jitter = self.lane.clock.jitter();
-        if self.is_held(error) {
+        if self.is_held(event.seq, error) {
             retries.made = retries.made.saturating_add(1);
             retries.outage = retries.outage.saturating_add(1);
             return Some((self.behind_the_others(now), retries));
@@ -216,7 +244,8 @@ impl Running {
     }
 
     /// An event has come to its end.
-    pub(super) fn report(&self, event: &Carried, outcome: Result<&Delivery, &Error>) {
+    pub(super) fn report(&mut self, event: &Carried, outcome: Result<&Delivery, &Error>) {
+        self.held.remove(&event.seq);
         let latency = between(event.accepted_at, self.now());
         self.lane.metrics.settled(outcome, latency);
         let is_erased = matches!(outcome, Err(error) if error.kind() == ErrorKind::Erased);

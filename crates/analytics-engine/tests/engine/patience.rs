@@ -108,6 +108,41 @@ async fn wrong_credentials_hold_everything_back() {
     }
 }
 
+/// Unless it is an event that is wrong: then it does not hold the others.
+#[tokio::test(start_paused = true)]
+async fn one_unauthorized_event_is_refused_in_the_end() {
+    let vendor = Vendor::new("a").answers(|attempt| match attempt.input.event.user_id() {
+        Some("u3") => Err(Error::new(ErrorKind::Unauthorized, "403")),
+        _ => Ok(()),
+    });
+    let ends = Ends::default();
+    let engine = engine()
+        .integration(Arc::new(vendor))
+        .on_settled(ends.observer())
+        .store(Disk::durable())
+        .build()
+        .await
+        .unwrap();
+    for n in 0..40 {
+        let user = format!("u{}", n % 20);
+        engine.enqueue(event(&user, "e")).await.unwrap();
+        tokio::time::sleep(secs(1)).await;
+    }
+    engine.flush(secs(3600)).await.unwrap();
+    let refused: Vec<_> = ends
+        .all()
+        .into_iter()
+        .filter(|end| end.error.is_some())
+        .collect();
+    assert_eq!(refused.len(), 2);
+    assert!(
+        refused
+            .iter()
+            .all(|end| end.error == Some(ErrorKind::Unauthorized))
+    );
+    assert_eq!(ends.count(), 40);
+}
+
 /// An event at which the vendor fails, with whatever travels beside it, is
 /// refused in the end, and alone.
 #[tokio::test(start_paused = true)]
