@@ -1,0 +1,161 @@
+//! All subjects side by side.
+
+use std::path::PathBuf;
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+
+use crate::{
+    Outcome,
+    process::{Run, as_f64, run},
+    subjects::{SUBJECTS, Subject},
+};
+
+/// What the others are compared with.
+const BASE: Subject = Subject::Segment;
+
+/// Runs subjects side by side.
+#[derive(Debug, clap::Args)]
+pub struct Compare {
+    /// How many events each delivers in a run
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..))]
+    events: u64,
+    /// How often
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    runs: u64,
+    /// Only these, with commas between them
+    #[arg(long, value_delimiter = ',')]
+    subjects: Vec<Subject>,
+    /// Writes every run to a file as well
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+/// A subject's runs, in their order.
+#[derive(Debug, Serialize)]
+struct Row {
+    subject: String,
+    #[serde(skip)]
+    is_base: bool,
+    runs: Vec<Run>,
+}
+
+impl Compare {
+    /// Runs, and tells of each run as it ends; the table.
+    ///
+    /// # Errors
+    ///
+    /// A run failed, or lost an event.
+    pub fn run(self, tell: impl Fn(&str)) -> Outcome<Table> {
+        let subjects = if self.subjects.is_empty() {
+            SUBJECTS.iter().map(|(_, subject)| *subject).collect()
+        } else {
+            self.subjects
+        };
+        let mut rows: Vec<_> = subjects
+            .into_iter()
+            .map(|subject| {
+                let row = Row {
+                    subject: subject.to_string(),
+                    is_base: subject == BASE,
+                    runs: Vec::new(),
+                };
+                (subject, row)
+            })
+            .collect();
+        for number in 1..=self.runs {
+            for (subject, row) in &mut rows {
+                let run = run(*subject, self.events)?;
+                tell(&format!(
+                    "run {number}: {subject}: {:.0} events/s, {:.2} CPU s per million",
+                    run.rate(),
+                    run.cpu_per_million()
+                ));
+                row.runs.push(run);
+            }
+        }
+        let rows: Vec<_> = rows.into_iter().map(|(_, row)| row).collect();
+        if let Some(path) = self.json {
+            std::fs::write(path, serde_json::to_vec_pretty(&rows)?)?;
+        }
+        Ok(table(&rows))
+    }
+}
+
+fn table(rows: &[Row]) -> Table {
+    let base = rows.iter().find(|row| row.is_base);
+    let mut table = self::empty(&[
+        "subject",
+        "events/s",
+        "from .. to",
+        "CPU s/million",
+        "peak MiB",
+        "wire B/event",
+        "requests",
+        "× segment",
+        "CPU × segment",
+    ]);
+    for row in rows {
+        let of = |figure: fn(&Run) -> f64| -> Vec<f64> { row.runs.iter().map(figure).collect() };
+        let ratio = |figure: fn(&Run) -> f64| {
+            let ratios = base.map(|base| {
+                let pairs = row.runs.iter().zip(&base.runs);
+                pairs
+                    .map(|(own, base)| figure(own) / figure(base))
+                    .collect()
+            });
+            ratios.map_or_else(|| "–".to_owned(), |ratios| format!("{:.2}", median(ratios)))
+        };
+        let rates = of(Run::rate);
+        let least = rates.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = rates.iter().copied().fold(0.0, f64::max);
+        table.add_row([
+            row.subject.clone(),
+            format!("{:.0}", median(rates)),
+            format!("{least:.0} .. {most:.0}"),
+            format!("{:.2}", median(of(Run::cpu_per_million))),
+            format!("{:.1}", median(of(peak_mib))),
+            format!("{:.1}", median(of(Run::wire_per_event))),
+            format!("{:.0}", median(of(|run| as_f64(run.sink.requests)))),
+            ratio(Run::rate),
+            ratio(Run::cpu_per_million),
+        ]);
+    }
+    table
+}
+
+/// A table of figures: the first column is what they are of.
+pub(crate) fn empty(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN).set_header(header);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+pub(crate) fn peak_mib(run: &Run) -> f64 {
+    as_f64(run.cost.peak_bytes) / (1024.0 * 1024.0)
+}
+
+/// The middle one, or between the middle two.
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    let upper = figures.get(figures.len() / 2);
+    let lower = figures.get(figures.len().saturating_sub(1) / 2);
+    match (lower, upper) {
+        (Some(lower), Some(upper)) => f64::midpoint(*lower, *upper),
+        _ => f64::NAN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert!((median(vec![3.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
+        assert!((median(vec![4.0, 1.0, 2.0, 3.0]) - 2.5).abs() < f64::EPSILON);
+    }
+}
