@@ -31,13 +31,52 @@ pub struct Compare {
     json: Option<PathBuf>,
 }
 
-/// A subject's runs, in their order.
+/// A subject's runs, in their order, and what they come to.
 #[derive(Debug, Serialize)]
 struct Row {
     subject: String,
     #[serde(skip)]
     is_base: bool,
+    summary: Option<Summary>,
     runs: Vec<Run>,
+}
+
+/// The medians of a subject's runs.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Summary {
+    rate: f64,
+    least_rate: f64,
+    most_rate: f64,
+    cpu_per_million: f64,
+    peak_mib: f64,
+    wire_per_event: f64,
+    requests: f64,
+    /// Of each run to that of the base in the same round.
+    rate_ratio: Option<f64>,
+    cpu_ratio: Option<f64>,
+}
+
+impl Summary {
+    fn new(runs: &[Run], base: Option<&[Run]>) -> Self {
+        let of = |figure: fn(&Run) -> f64| median(runs.iter().map(figure).collect());
+        let ratio = |figure: fn(&Run) -> f64| {
+            let pairs = runs.iter().zip(base?);
+            let ratios = pairs.map(|(own, base)| figure(own) / figure(base));
+            Some(median(ratios.collect()))
+        };
+        let rates = runs.iter().map(Run::rate);
+        Self {
+            rate: of(Run::rate),
+            least_rate: rates.clone().fold(f64::INFINITY, f64::min),
+            most_rate: rates.fold(0.0, f64::max),
+            cpu_per_million: of(Run::cpu_per_million),
+            peak_mib: of(peak_mib),
+            wire_per_event: of(Run::wire_per_event),
+            requests: of(|run| as_f64(run.sink.requests)),
+            rate_ratio: ratio(Run::rate),
+            cpu_ratio: ratio(Run::cpu_per_million),
+        }
+    }
 }
 
 impl Compare {
@@ -58,6 +97,7 @@ impl Compare {
                 let row = Row {
                     subject: subject.to_string(),
                     is_base: subject == BASE,
+                    summary: None,
                     runs: Vec::new(),
                 };
                 (subject, row)
@@ -74,7 +114,12 @@ impl Compare {
                 row.runs.push(run);
             }
         }
-        let rows: Vec<_> = rows.into_iter().map(|(_, row)| row).collect();
+        let mut rows: Vec<_> = rows.into_iter().map(|(_, row)| row).collect();
+        let base = rows.iter().find(|row| row.is_base);
+        let base = base.map(|row| row.runs.clone());
+        for row in &mut rows {
+            row.summary = Some(Summary::new(&row.runs, base.as_deref()));
+        }
         if let Some(path) = self.json {
             std::fs::write(path, serde_json::to_vec_pretty(&rows)?)?;
         }
@@ -83,7 +128,6 @@ impl Compare {
 }
 
 fn table(rows: &[Row]) -> Table {
-    let base = rows.iter().find(|row| row.is_base);
     let mut table = self::empty(&[
         "subject",
         "events/s",
@@ -95,30 +139,21 @@ fn table(rows: &[Row]) -> Table {
         "× segment",
         "CPU × segment",
     ]);
+    let ratio = |ratio: Option<f64>| ratio.map_or_else(|| "–".to_owned(), |r| format!("{r:.2}"));
     for row in rows {
-        let of = |figure: fn(&Run) -> f64| -> Vec<f64> { row.runs.iter().map(figure).collect() };
-        let ratio = |figure: fn(&Run) -> f64| {
-            let ratios = base.map(|base| {
-                let pairs = row.runs.iter().zip(&base.runs);
-                pairs
-                    .map(|(own, base)| figure(own) / figure(base))
-                    .collect()
-            });
-            ratios.map_or_else(|| "–".to_owned(), |ratios| format!("{:.2}", median(ratios)))
+        let Some(summary) = row.summary else {
+            continue;
         };
-        let rates = of(Run::rate);
-        let least = rates.iter().copied().fold(f64::INFINITY, f64::min);
-        let most = rates.iter().copied().fold(0.0, f64::max);
         table.add_row([
             row.subject.clone(),
-            format!("{:.0}", median(rates)),
-            format!("{least:.0} .. {most:.0}"),
-            format!("{:.2}", median(of(Run::cpu_per_million))),
-            format!("{:.1}", median(of(peak_mib))),
-            format!("{:.1}", median(of(Run::wire_per_event))),
-            format!("{:.0}", median(of(|run| as_f64(run.sink.requests)))),
-            ratio(Run::rate),
-            ratio(Run::cpu_per_million),
+            format!("{:.0}", summary.rate),
+            format!("{:.0} .. {:.0}", summary.least_rate, summary.most_rate),
+            format!("{:.2}", summary.cpu_per_million),
+            format!("{:.1}", summary.peak_mib),
+            format!("{:.1}", summary.wire_per_event),
+            format!("{:.0}", summary.requests),
+            ratio(summary.rate_ratio),
+            ratio(summary.cpu_ratio),
         ]);
     }
     table
