@@ -13,6 +13,20 @@ pub(crate) fn root() -> PathBuf {
     here.ancestors().nth(2).unwrap_or(here).to_owned()
 }
 
+/// The benchmarks: a workspace of its own.
+const BENCH: &str = "crates/analytics-bench/Cargo.toml";
+
+/// Runs cargo on the benchmarks and shows what it says. What they share with
+/// the project is not built twice.
+pub(crate) fn run_bench(command: &str, args: &[&str]) -> Outcome {
+    let mut all = vec![command, "--manifest-path", BENCH];
+    if command != "fmt" && std::env::var_os("CARGO_TARGET_DIR").is_none() {
+        all.extend(["--target-dir", "target"]);
+    }
+    all.extend(args);
+    run(&all)
+}
+
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root()).args(args).stdin(Stdio::null());

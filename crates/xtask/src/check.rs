@@ -9,10 +9,11 @@ const BY_VENDOR: [&str; 2] = ["analytics-kit", "analytics-cli"];
 /// run shows everything that is wrong.
 pub(crate) fn run() -> Outcome {
     type Check = fn() -> Outcome;
-    let checks: [(&str, Check); 7] = [
+    let checks: [(&str, Check); 8] = [
         ("toolchain", toolchain),
         ("format", || cargo::run(&["fmt", "--all", "--check"])),
         ("clippy", clippy),
+        ("benchmarks", benchmarks),
         ("documentation", documentation),
         ("tables", table::check),
         ("files", files),
@@ -79,6 +80,13 @@ fn clippy() -> Outcome {
         }
     }
     Ok(())
+}
+
+/// The benchmarks are outside of the workspace, and held to the same.
+fn benchmarks() -> Outcome {
+    cargo::run_bench("fmt", &["--check"])?;
+    let args = ["--quiet", "--all-targets", "--", "-D", "warnings"];
+    cargo::run_bench("clippy", &args)
 }
 
 /// The package's features, and none.

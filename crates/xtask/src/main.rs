@@ -10,7 +10,8 @@ use std::process::ExitCode;
 const HELP: &str = "\
 cargo xtask COMMAND
 
-  test [ARGS]   run the workspace's tests; ARGS go to cargo test
+  test [ARGS]   run the tests, those of the benchmarks last; ARGS go to the
+                workspace's cargo test
   check         everything else that CI checks: formatting, clippy for every
                 package and feature alone, documentation, generated tables
   table         write the README's table of vendors and kinds anew

@@ -2,7 +2,8 @@
 
 use crate::{Outcome, cargo};
 
-/// Runs every test of the workspace, documentation and examples included.
+/// Runs every test of the workspace, documentation and examples included, and
+/// those of the benchmarks.
 pub(crate) fn run(args: &[String]) -> Outcome {
     let mut all = vec!["test", "--workspace", "--all-features"];
     all.extend(args.iter().map(String::as_str));
@@ -16,5 +17,6 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         "--test",
         "run",
     ]);
-    cargo::run(&segment)
+    cargo::run(&segment)?;
+    cargo::run_bench("test", &[])
 }
