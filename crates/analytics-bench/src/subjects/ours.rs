@@ -99,7 +99,7 @@ pub(super) fn run(setting: Setting, sink: &str, events: u64) -> Outcome<Cost> {
         if left.is_empty() {
             Ok(cost)
         } else {
-            Err(format!("{} events were not delivered", left.len()).into())
+            Err(format!("{} events were not delivered", left.lost.len()).into())
         }
     })
 }
