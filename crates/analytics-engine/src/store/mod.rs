@@ -7,6 +7,8 @@
 mod dead_letters;
 mod memory;
 mod rate;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
@@ -18,6 +20,8 @@ use smallvec::SmallVec;
 
 pub use dead_letters::{DeadLetter, DeadLetterId, DeadLetters, Filter, Reason};
 pub use memory::MemoryStore;
+#[cfg(feature = "sqlite")]
+pub use sqlite::{Inspection, Options, SqliteStore};
 
 /// An event's place in the order of acceptance, from 1. Places may be left
 /// out.

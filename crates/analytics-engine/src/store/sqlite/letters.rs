@@ -1,0 +1,303 @@
+//! The rows of dead letters.
+
+use std::sync::Arc;
+
+use analytics_spec::{Kind, Timestamp, Value};
+use rusqlite::{Connection, Row, ToSql, params, params_from_iter, types::Value as Column};
+use serde_json::value::RawValue;
+use smallvec::smallvec;
+
+use super::{
+    super::{DeadLetter, DeadLetterId, Filter, Reason, Seq},
+    failure::{Failure, Outcome},
+    raw::{self, Ids},
+    state::{signed, unsigned},
+    tx::{Item, Tx},
+};
+
+/// A vendor's answer, and the sentence, are kept up to here.
+const MAX_REASON_BYTES: usize = 16 * 1024;
+
+/// So many dead letters are looked at in one go.
+const PAGE: usize = 256;
+
+impl Tx<'_> {
+    /// Keeps an event that a lane will never accept.
+    pub(super) fn bury(
+        &mut self,
+        lane: &Arc<str>,
+        seq: Seq,
+        attempts: u32,
+        accepted_at: i64,
+        reason: &Reason,
+        json: &[u8],
+    ) -> Outcome<()> {
+        let ids = Ids::read(json);
+        let reason = serde_json::to_string(&cut(reason)).map_err(unwritable)?;
+        let input = std::str::from_utf8(json).map_err(Failure::corrupt)?;
+        let bytes = (input.len() + reason.len()) as u64;
+        let sql = "INSERT INTO dead_letters(lane, seq, bytes, kind, user_id, previous_user_id, \
+                   attempts, accepted_at, refused_at, message_id, reason, input) \
+                   VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+        self.conn.prepare_cached(sql)?.execute(params![
+            lane,
+            signed(seq),
+            signed(bytes),
+            ids.kind.map(Kind::as_str),
+            ids.user_id,
+            ids.previous_user_id,
+            attempts,
+            accepted_at,
+            self.now_ms(),
+            ids.message_id,
+            reason,
+            input
+        ])?;
+        *self.state.dead.entry(Arc::clone(lane)).or_default() += 1;
+        self.state.dead_bytes += bytes;
+        Ok(())
+    }
+
+    /// Deletes the dead letters for which a condition holds: how many.
+    pub(super) fn unbury(&mut self, condition: &str, values: &[&dyn ToSql]) -> Outcome<u64> {
+        let sql = format!("DELETE FROM dead_letters WHERE {condition} RETURNING lane, bytes");
+        let mut statement = self.conn.prepare_cached(&sql)?;
+        let mut rows = statement.query(values)?;
+        let mut gone = 0;
+        while let Some(row) = rows.next()? {
+            let lane: String = row.get(0)?;
+            let bytes = unsigned(row.get(1)?)?;
+            if let Some(dead) = self.state.dead.get_mut(lane.as_str()) {
+                *dead = dead.saturating_sub(1);
+            }
+            self.state.dead_bytes = self.state.dead_bytes.saturating_sub(bytes);
+            gone += 1;
+        }
+        Ok(gone)
+    }
+
+    pub(super) fn purge(&mut self, filter: &Filter) -> Outcome<u64> {
+        let (condition, values) = condition(filter, 0);
+        let values: Vec<&dyn ToSql> = values.iter().map(|value| value as &dyn ToSql).collect();
+        let gone = self.unbury(&condition, &values)?;
+        // What was refused is data of people as well.
+        self.state.must_scrub |= gone > 0;
+        Ok(gone)
+    }
+
+    /// Accepts dead letters once more.
+    pub(super) fn replay(&mut self, filter: &Filter) -> Outcome<u64> {
+        let (mut after, mut replayed) = (0, 0);
+        loop {
+            let letters = page(self.conn, filter, after, PAGE)?;
+            let Some(last) = letters.last() else { break };
+            after = last.id;
+            let mut people = Vec::with_capacity(letters.len());
+            for letter in &letters {
+                people.push(raw::people(letter.input.get().as_bytes(), self.hasher));
+            }
+            let mut items = Vec::with_capacity(letters.len());
+            for (letter, people) in letters.iter().zip(&people) {
+                let lane = self.lane_or_new(&letter.integration.as_str().into())?;
+                let is_delete = letter.kind == Some(Kind::Delete);
+                items.push(Item {
+                    json: letter.input.get().as_bytes(),
+                    people,
+                    lanes: smallvec![lane],
+                    deletes: letter.user_id.as_deref().filter(|_| is_delete),
+                });
+            }
+            self.place(&items)?;
+            for letter in &letters {
+                replayed += self.unbury("id = ?1", params![signed(letter.id)])?;
+            }
+        }
+        self.forgets_recent |= replayed > 0;
+        Ok(replayed)
+    }
+
+    /// Forgets what is too old: how many.
+    pub(super) fn expire(&mut self) -> Outcome<u64> {
+        let Some(age) = self.settings.letters_age else {
+            return Ok(0);
+        };
+        let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        let before = self.now_ms().saturating_sub(age);
+        let condition = "id IN (SELECT id FROM dead_letters WHERE refused_at < ?1 \
+                         ORDER BY refused_at LIMIT 1000)";
+        self.unbury(condition, params![before])
+    }
+
+    /// Forgets the oldest, as long as there are too many.
+    pub(super) fn shrink(&mut self) -> Outcome<()> {
+        let mut gone = 0;
+        while self.state.dead_bytes > self.settings.letters_bytes {
+            let surplus = self.state.dead_bytes - self.settings.letters_bytes;
+            // As many of the oldest as make up the surplus.
+            let condition = "id IN (SELECT id FROM (SELECT id, sum(bytes) OVER (ORDER BY id) - bytes \
+                             AS before FROM (SELECT id, bytes FROM dead_letters ORDER BY id LIMIT 1000)) \
+                             WHERE before < ?1)";
+            let now = self.unbury(condition, params![signed(surplus)])?;
+            if now == 0 {
+                break;
+            }
+            gone += now;
+        }
+        if gone > 0 {
+            tracing::warn!(
+                dead_letters = gone,
+                "the dead letters took more than {} bytes: the oldest were forgotten",
+                self.settings.letters_bytes
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Dead letters after a number, by their number.
+pub(super) fn page(
+    conn: &Connection,
+    filter: &Filter,
+    after: DeadLetterId,
+    limit: usize,
+) -> Outcome<Vec<DeadLetter>> {
+    let (condition, mut values) = condition(filter, after);
+    values.push(Column::Integer(i64::try_from(limit).unwrap_or(i64::MAX)));
+    let sql = format!(
+        "SELECT id, lane, seq, message_id, kind, user_id, attempts, accepted_at, refused_at, \
+         reason, input FROM dead_letters WHERE {condition} ORDER BY id LIMIT ?{}",
+        values.len()
+    );
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut rows = statement.query(params_from_iter(values))?;
+    let mut letters = Vec::new();
+    while let Some(row) = rows.next()? {
+        letters.push(read(row)?);
+    }
+    Ok(letters)
+}
+
+fn read(row: &Row<'_>) -> Outcome<DeadLetter> {
+    let id = unsigned(row.get(0)?)?;
+    let damaged = |what: &str| Failure::corrupt(format!("the {what} of the dead letter {id}"));
+    let time = |at: usize, what| {
+        let time = Timestamp::from_millisecond(row.get(at)?);
+        time.map_err(|_| damaged(what))
+    };
+    let kind: Option<String> = row.get(4)?;
+    let reason: String = row.get(9)?;
+    Ok(DeadLetter {
+        id,
+        integration: row.get(1)?,
+        seq: unsigned(row.get(2)?)?,
+        message_id: row.get(3)?,
+        kind: kind.and_then(|kind| Kind::from_key(&kind)),
+        user_id: row.get(5)?,
+        attempts: row.get(6)?,
+        accepted_at: time(7, "time of acceptance")?,
+        refused_at: time(8, "time of refusal")?,
+        reason: serde_json::from_str(&reason).map_err(|_| damaged("reason"))?,
+        input: RawValue::from_string(row.get(10)?).map_err(|_| damaged("event"))?,
+    })
+}
+
+fn condition(filter: &Filter, after: DeadLetterId) -> (String, Vec<Column>) {
+    let mut condition = String::from("id > ?1");
+    let mut values = vec![Column::Integer(signed(after))];
+    let mut and = |sql: &str, value: Column| {
+        values.push(value);
+        condition.push_str(&format!(" AND {sql} ?{}", values.len()));
+    };
+    if let Some(integration) = &filter.integration {
+        and("lane =", Column::Text(integration.clone()));
+    }
+    if let Some(kind) = filter.kind {
+        and("kind =", Column::Text(kind.as_str().into()));
+    }
+    if let Some(user_id) = &filter.user_id {
+        and("user_id =", Column::Text(user_id.clone()));
+    }
+    if let Some(since) = filter.since {
+        and("refused_at >=", Column::Integer(ceil_ms(since)));
+    }
+    if !filter.ids.is_empty() {
+        // One text, however many they are.
+        let ids: Vec<i64> = filter.ids.iter().map(|id| signed(*id)).collect();
+        let ids = serde_json::to_string(&ids).unwrap_or_default();
+        values.push(Column::Text(ids));
+        let nth = values.len();
+        condition.push_str(&format!(" AND id IN (SELECT value FROM json_each(?{nth}))"));
+    }
+    (condition, values)
+}
+
+/// Milliseconds since 1970, the next ones.
+fn ceil_ms(time: Timestamp) -> i64 {
+    let ms = time.as_millisecond();
+    ms + i64::from(time.as_nanosecond() > i128::from(ms) * 1_000_000)
+}
+
+/// A reason that is not too long.
+fn cut(reason: &Reason) -> Reason {
+    let mut reason = reason.clone();
+    cut_text(&mut reason.message);
+    if let Some(response) = &mut reason.response {
+        if json_size(&response.headers) > MAX_REASON_BYTES {
+            response.headers.clear();
+        }
+        if json_size(&response.body) > MAX_REASON_BYTES {
+            let mut text = match response.body.take() {
+                Some(Value::String(text)) => text,
+                Some(other) => other.to_string(),
+                None => String::new(),
+            };
+            cut_text(&mut text);
+            response.body = Some(Value::String(text));
+            response.truncated = true;
+        }
+    }
+    reason
+}
+
+fn cut_text(text: &mut String) {
+    text.truncate(text.floor_char_boundary(MAX_REASON_BYTES));
+}
+
+fn unwritable(error: serde_json::Error) -> Failure {
+    Failure::new(
+        analytics_spec::ErrorKind::Internal,
+        format!("cannot write down a dead letter: {error}"),
+    )
+}
+
+fn json_size(value: &impl serde::Serialize) -> usize {
+    serde_json::to_vec(value).map_or(0, |json| json.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use analytics_spec::HttpResponse;
+
+    use super::*;
+
+    #[test]
+    fn long_answers_are_cut() {
+        let mut reason: Reason = serde_json::from_str(r#"{"error":"e","message":"m"}"#).unwrap();
+        assert_eq!(cut(&reason), reason);
+        let long = "ä".repeat(MAX_REASON_BYTES);
+        reason.message = long.clone();
+        reason.response = Some(HttpResponse::new(400).header("x", "y").body(long.as_str()));
+        let short = cut(&reason);
+        assert!(short.message.len() <= MAX_REASON_BYTES);
+        let response = short.response.unwrap();
+        assert!(response.truncated && response.headers.len() == 1);
+        assert!(response.body.unwrap().as_str().unwrap().len() <= MAX_REASON_BYTES);
+    }
+
+    #[test]
+    fn since_is_not_before() {
+        let at = |ns| Timestamp::from_nanosecond(ns).unwrap();
+        assert_eq!(ceil_ms(at(1_000_000)), 1);
+        assert_eq!(ceil_ms(at(1_000_001)), 2);
+    }
+}

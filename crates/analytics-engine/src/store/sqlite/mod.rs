@@ -1,0 +1,284 @@
+//! Events in a directory: what is accepted outlives the process, and the
+//! machine's power.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | `schema` | the file, its tables, what is asked of SQLite |
+//! | `chunk`, `table` | events that were accepted together, in one row |
+//! | `marks` | what a lane has settled |
+//! | `state` | what is known without reading the file |
+//! | `queue`, `writer` | the way to the one thread that writes |
+//! | `tx` and `lanes`, `letters`, `erase`, `tidy` | what it writes |
+//! | `reader`, `pull`, `inspect` | what others read |
+
+mod chunk;
+mod erase;
+mod failure;
+mod hash;
+mod inspect;
+mod lanes;
+mod letters;
+mod lock;
+mod marks;
+mod options;
+mod pull;
+mod queue;
+mod raw;
+mod reader;
+mod reserve;
+mod schema;
+mod shared;
+mod state;
+mod table;
+mod tidy;
+mod tx;
+mod writer;
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use analytics_spec::{Error, ErrorKind, Timestamp};
+use async_trait::async_trait;
+
+use super::{
+    Accepted, DeadLetter, DeadLetterId, DeadLetters, Erased, Filter, LaneStatus, OnErased, Pulled,
+    Resumed, Seq, Settlement, Store,
+};
+pub use inspect::Inspection;
+pub use options::Options;
+
+use failure::{Failure, Outcome};
+use queue::{Draft, What};
+use shared::Shared;
+
+/// Keeps events in a directory of this machine, in an SQLite database.
+///
+/// - An event is accepted when it is on the disk. Events that are accepted at
+///   the same time share the wait.
+/// - One engine at a time has a directory open. Others may look at it
+///   ([`inspect`](Self::inspect)).
+/// - What is settled everywhere is deleted, and its room used again.
+#[derive(Debug)]
+pub struct SqliteStore {
+    shared: Arc<Shared>,
+    last_read: Arc<pull::LastRead>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl SqliteStore {
+    /// A store in a directory, which is made if it is not there.
+    pub fn options(dir: impl Into<PathBuf>) -> Options {
+        Options::new(dir.into())
+    }
+
+    /// A look at a directory's store, also while an engine works on it.
+    /// Nothing is made or changed.
+    ///
+    /// # Errors
+    ///
+    /// There is no store in the directory, or it cannot be read.
+    pub async fn inspect(dir: impl Into<PathBuf>) -> Result<Inspection, Error> {
+        Inspection::open(dir.into()).await
+    }
+
+    fn new(shared: Arc<Shared>, writer: JoinHandle<()>) -> Self {
+        Self {
+            shared,
+            last_read: Arc::default(),
+            writer: Mutex::new(Some(writer)),
+        }
+    }
+
+    /// Forgets an integration that is no longer attached, and what is pending
+    /// for it: how many events. Its dead letters stay.
+    ///
+    /// # Errors
+    ///
+    /// It is attached, or the store cannot be written.
+    pub async fn purge_lane(&self, name: &str) -> Result<u64, Error> {
+        let name = name.to_owned();
+        let purged = self.shared.queue.call(true, move |tx| tx.purge_lane(&name));
+        self.told(purged.await)
+    }
+
+    /// Moves the log into the file.
+    #[doc(hidden)]
+    pub async fn checkpoint(&self) -> Result<(), Error> {
+        self.told(self.shared.queue.chore(What::Checkpoint).await)
+    }
+
+    /// Does at once what is done when there is nothing else to do.
+    #[doc(hidden)]
+    pub async fn tidy(&self) -> Result<(), Error> {
+        self.told(self.shared.queue.chore(What::Tidy).await)
+    }
+
+    fn told<T>(&self, outcome: Outcome<T>) -> Result<T, Error> {
+        outcome.map_err(|failure| failure.at(&self.shared.dir))
+    }
+
+    fn draft(&self, accepted: Accepted) -> Result<Draft, Error> {
+        let json = serde_json::to_vec(&accepted.input).map_err(|error| {
+            Error::new(ErrorKind::Internal, "the event cannot be written as JSON")
+                .with_source(error)
+        })?;
+        if json.len() > options::MAX_EVENT_BYTES {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!(
+                    "the event has {} bytes: the store takes at most {}",
+                    json.len(),
+                    options::MAX_EVENT_BYTES
+                ),
+            ));
+        }
+        Ok(Draft {
+            json,
+            people: self.shared.hasher.people(&accepted.input),
+            input: Arc::new(accepted.input),
+            lanes: accepted.lanes,
+            refused: accepted.refused,
+        })
+    }
+
+    /// Reads one state of the file, that of the last commit or a later one.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&rusqlite::Connection, &Shared) -> Outcome<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let shared = Arc::clone(&self.shared);
+        let read =
+            tokio::task::spawn_blocking(move || shared.readers.read(|conn| read(conn, &shared)));
+        let read = read.await.unwrap_or_else(|error| {
+            let message = format!("could not be read: {error}");
+            Err(Failure::new(ErrorKind::Internal, message))
+        });
+        self.told(read)
+    }
+
+    fn join(&self) {
+        self.shared.queue.close();
+        let writer = state::lock(&self.writer).take();
+        if let Some(writer) = writer
+            && writer.join().is_err()
+        {
+            tracing::error!("the store's thread has panicked");
+        }
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn attach(&self, lanes: &[Arc<str>], on_erased: OnErased) -> Result<Vec<Resumed>, Error> {
+        *state::lock(&self.shared.on_erased) = Some(on_erased);
+        let lanes = lanes.to_vec();
+        let attached = self.shared.queue.call(true, move |tx| tx.attach(&lanes));
+        self.told(attached.await)
+    }
+
+    async fn append(&self, events: Vec<Accepted>, patience: Duration) -> Result<Seq, Error> {
+        let drafts = events.into_iter().map(|event| self.draft(event));
+        let drafts = drafts.collect::<Result<Vec<_>, _>>()?;
+        if drafts.is_empty() {
+            return Ok(self.last() + 1);
+        }
+        self.told(self.shared.queue.append(drafts, patience).await)
+    }
+
+    async fn pull(&self, lane: &str, after: Seq, max_bytes: usize) -> Result<Pulled, Error> {
+        let pulled = pull::pull(&self.shared, &self.last_read, lane, after, max_bytes);
+        self.told(pulled.await)
+    }
+
+    async fn settle(
+        &self,
+        lane: &str,
+        settlements: &[(Seq, Settlement)],
+        paused_until: Option<Timestamp>,
+    ) -> Result<(), Error> {
+        let lane = lane.to_owned();
+        let settlements = settlements.to_vec();
+        let settled = self.shared.queue.call(false, move |tx| {
+            tx.settle(&lane, &settlements, paused_until)
+        });
+        self.told(settled.await)
+    }
+
+    async fn erase(&self, user_id: &str) -> Result<Erased, Error> {
+        let user_id = user_id.to_owned();
+        let erased = self
+            .shared
+            .queue
+            .call(true, move |tx| tx.erase_all(&user_id));
+        let erased = self.told(erased.await);
+        state::lock(&self.last_read).clear();
+        erased
+    }
+
+    async fn status(&self) -> Result<Vec<LaneStatus>, Error> {
+        self.read(|conn, shared| inspect::status(conn, &shared.state()))
+            .await
+    }
+
+    fn dead_letters(&self) -> Option<&dyn DeadLetters> {
+        Some(self)
+    }
+
+    fn last(&self) -> Seq {
+        state::lock(&self.shared.published).state.last
+    }
+
+    fn is_durable(&self) -> bool {
+        true
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        self.shared.queue.close();
+        let writer = state::lock(&self.writer).take();
+        let Some(writer) = writer else { return Ok(()) };
+        let joined = tokio::task::spawn_blocking(move || writer.join().is_ok());
+        if joined.await.unwrap_or(false) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Internal,
+            "the store's thread has panicked",
+        ))
+    }
+}
+
+#[async_trait]
+impl DeadLetters for SqliteStore {
+    async fn list(
+        &self,
+        filter: &Filter,
+        after: DeadLetterId,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, Error> {
+        let filter = filter.clone();
+        self.read(move |conn, _| letters::page(conn, &filter, after, limit))
+            .await
+    }
+
+    async fn replay(&self, filter: &Filter) -> Result<u64, Error> {
+        let filter = filter.clone();
+        let replayed = self.shared.queue.call(true, move |tx| tx.replay(&filter));
+        self.told(replayed.await)
+    }
+
+    async fn purge(&self, filter: &Filter) -> Result<u64, Error> {
+        let filter = filter.clone();
+        let purged = self.shared.queue.call(true, move |tx| tx.purge(&filter));
+        self.told(purged.await)
+    }
+}

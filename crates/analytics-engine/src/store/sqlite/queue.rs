@@ -1,0 +1,352 @@
+//! The way to the writer: events gather in an open group, jobs in a queue, and
+//! the writer takes all of it at once.
+
+use std::{
+    sync::{
+        Arc, Condvar, Mutex, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use analytics_spec::{AnyInput, ErrorKind};
+use tokio::sync::{Notify, oneshot};
+
+use super::{
+    super::{People, Reason, Seq},
+    failure::{Failure, Outcome},
+    state::lock,
+    tx::Tx,
+};
+
+/// An event, ready to be written.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) json: Vec<u8>,
+    pub(super) input: Arc<AnyInput>,
+    pub(super) people: People,
+    pub(super) lanes: Vec<Arc<str>>,
+    pub(super) refused: Vec<(Arc<str>, Reason)>,
+}
+
+/// Events that are committed together.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    /// The place of the first.
+    done: OnceLock<Outcome<Seq>>,
+    notify: Notify,
+}
+
+impl Group {
+    pub(super) fn finish(&self, outcome: Outcome<Seq>) {
+        let _ = self.done.set(outcome);
+        self.notify.notify_waiters();
+    }
+
+    async fn wait(&self) -> Outcome<Seq> {
+        loop {
+            let notified = self.notify.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            if let Some(outcome) = self.done.get() {
+                return outcome.clone();
+            }
+            notified.await;
+        }
+    }
+}
+
+/// A group that events were added to, and how many came before them.
+type Entered = (Arc<Group>, u64);
+
+/// Nobody waits longer, and no clock overflows by it.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+/// Something to do in a transaction.
+pub(super) trait Job: Send {
+    /// May be asked again after the transaction failed.
+    fn run(&mut self, tx: &mut Tx<'_>) -> Outcome<()>;
+
+    /// Tells who waits.
+    fn finish(self: Box<Self>, outcome: Outcome<()>);
+
+    /// Whether it wants a transaction for itself.
+    fn is_exclusive(&self) -> bool;
+}
+
+struct Call<T, F> {
+    run: F,
+    value: Option<T>,
+    reply: oneshot::Sender<Outcome<T>>,
+    is_exclusive: bool,
+}
+
+impl<T: Send, F: FnMut(&mut Tx<'_>) -> Outcome<T> + Send> Job for Call<T, F> {
+    fn run(&mut self, tx: &mut Tx<'_>) -> Outcome<()> {
+        self.value = Some((self.run)(tx)?);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, outcome: Outcome<()>) {
+        let Self { value, reply, .. } = *self;
+        let value = outcome.and_then(|()| value.ok_or_else(Failure::closed));
+        // Whoever asked may have gone.
+        let _ = reply.send(value);
+    }
+
+    fn is_exclusive(&self) -> bool {
+        self.is_exclusive
+    }
+}
+
+/// What the writer takes.
+#[derive(Default)]
+pub(super) struct Taken {
+    pub(super) jobs: Vec<Box<dyn Job>>,
+    pub(super) drafts: Vec<Draft>,
+    pub(super) group: Option<Arc<Group>>,
+    pub(super) is_closing: bool,
+    /// Checkpoints that somebody waits for.
+    pub(super) chores: Vec<Chore>,
+}
+
+/// What the writer is asked to do outside a transaction.
+pub(super) struct Chore {
+    pub(super) what: What,
+    pub(super) reply: oneshot::Sender<Outcome<()>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// Moves the log into the file, as far as nobody reads it.
+    Checkpoint,
+    /// Does what is otherwise done when there is nothing else to do.
+    Tidy,
+}
+
+#[derive(Default)]
+struct Waiting {
+    taken: Taken,
+    /// Bytes of the open group.
+    open: u64,
+    /// Bytes that the writer has taken, and not committed.
+    writing: u64,
+    is_over: bool,
+}
+
+/// The limits of what may wait, and what waits.
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
+    /// There may be room.
+    room: Notify,
+    /// Bytes of the file that are in use, as of the last commit.
+    used: AtomicU64,
+    /// Whether somebody found the store full lately.
+    pub(super) is_short: std::sync::atomic::AtomicBool,
+    max_bytes: u64,
+    max_group: u64,
+}
+
+impl Queue {
+    pub(super) fn new(max_bytes: u64, max_group: u64) -> Self {
+        Self {
+            waiting: Mutex::default(),
+            wake: Condvar::new(),
+            room: Notify::new(),
+            used: AtomicU64::new(0),
+            is_short: false.into(),
+            max_bytes,
+            max_group,
+        }
+    }
+
+    /// Adds events that are committed together: the place of the first. Waits
+    /// for room no longer than `patience`.
+    pub(super) async fn append(&self, drafts: Vec<Draft>, patience: Duration) -> Outcome<Seq> {
+        let bytes = drafts.iter().map(|draft| draft.json.len() as u64).sum();
+        let mut drafts = Some(drafts);
+        let (group, offset) = match self.enter(&mut drafts, bytes, !patience.is_zero())? {
+            Some(entered) => entered,
+            None => self.wait(&mut drafts, bytes, patience).await?,
+        };
+        Ok(group.wait().await? + offset)
+    }
+
+    async fn wait(
+        &self,
+        drafts: &mut Option<Vec<Draft>>,
+        bytes: u64,
+        patience: Duration,
+    ) -> Outcome<Entered> {
+        // Without patience, only the writer is waited for, who has what is
+        // committed next.
+        let mut waits = !patience.is_zero();
+        let end = tokio::time::Instant::now() + patience.min(LONGEST);
+        loop {
+            let notified = self.room.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            if let Some(entered) = self.enter(drafts, bytes, waits)? {
+                return Ok(entered);
+            }
+            if patience.is_zero() {
+                notified.await;
+            } else if tokio::time::timeout_at(end, notified).await.is_err() {
+                waits = false;
+            }
+        }
+    }
+
+    fn enter(
+        &self,
+        drafts: &mut Option<Vec<Draft>>,
+        bytes: u64,
+        waits: bool,
+    ) -> Outcome<Option<Entered>> {
+        let mut waiting = lock(&self.waiting);
+        if waiting.taken.is_closing || waiting.is_over {
+            return Err(Failure::closed());
+        }
+        let used = self.used.load(Ordering::Acquire);
+        let after = used + waiting.writing + waiting.open + bytes;
+        if after > self.max_bytes {
+            if !waits || bytes > self.max_bytes / 2 {
+                self.is_short.store(true, Ordering::Release);
+                self.wake.notify_one();
+                return Err(Failure::new(
+                    ErrorKind::Full,
+                    format!(
+                        "has no room: {} of at most {} bytes are in use; wait until more is \
+                         delivered, or raise its max_bytes",
+                        used + waiting.writing + waiting.open,
+                        self.max_bytes
+                    ),
+                ));
+            }
+            if !self.is_short.swap(true, Ordering::AcqRel) {
+                self.wake.notify_one();
+            }
+            return Ok(None);
+        }
+        if waiting.open > 0 && waiting.open + bytes > self.max_group {
+            return Ok(None);
+        }
+        let offset = waiting.taken.drafts.len() as u64;
+        waiting.open += bytes;
+        waiting
+            .taken
+            .drafts
+            .extend(drafts.take().unwrap_or_default());
+        let group = Arc::clone(waiting.taken.group.get_or_insert_default());
+        drop(waiting);
+        self.wake.notify_one();
+        Ok(Some((group, offset)))
+    }
+
+    /// Runs something on the writer, in a transaction.
+    pub(super) async fn call<T, F>(&self, is_exclusive: bool, run: F) -> Outcome<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Tx<'_>) -> Outcome<T> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job = Box::new(Call {
+            run,
+            value: None,
+            reply,
+            is_exclusive,
+        });
+        self.push(|taken| taken.jobs.push(job))?;
+        answer.await.unwrap_or_else(|_| Err(Failure::closed()))
+    }
+
+    pub(super) async fn chore(&self, what: What) -> Outcome<()> {
+        let (reply, answer) = oneshot::channel();
+        self.push(|taken| taken.chores.push(Chore { what, reply }))?;
+        answer.await.unwrap_or_else(|_| Err(Failure::closed()))
+    }
+
+    fn push(&self, add: impl FnOnce(&mut Taken)) -> Outcome<()> {
+        let mut waiting = lock(&self.waiting);
+        if waiting.taken.is_closing || waiting.is_over {
+            return Err(Failure::closed());
+        }
+        add(&mut waiting.taken);
+        drop(waiting);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Nothing more comes.
+    pub(super) fn close(&self) {
+        lock(&self.waiting).taken.is_closing = true;
+        self.wake.notify_one();
+        self.room.notify_waiters();
+    }
+
+    /// Everything that waits; nothing after `patience`.
+    pub(super) fn take(&self, patience: Duration) -> Taken {
+        let waiting = lock(&self.waiting);
+        let is_idle = |waiting: &mut Waiting| {
+            let taken = &waiting.taken;
+            let is_short = self.is_short.load(Ordering::Acquire);
+            taken.jobs.is_empty()
+                && taken.group.is_none()
+                && taken.chores.is_empty()
+                && !taken.is_closing
+                && !is_short
+        };
+        let waited = self.wake.wait_timeout_while(waiting, patience, is_idle);
+        let (mut waiting, _) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
+        let taken = std::mem::take(&mut waiting.taken);
+        waiting.taken.is_closing = taken.is_closing;
+        waiting.writing = std::mem::take(&mut waiting.open);
+        drop(waiting);
+        if taken.group.is_some() {
+            self.room.notify_waiters();
+        }
+        taken
+    }
+
+    /// What was taken is committed, or has failed.
+    pub(super) fn written(&self, used: u64) {
+        let before = self.used.swap(used, Ordering::AcqRel);
+        let mut waiting = lock(&self.waiting);
+        let was_writing = std::mem::take(&mut waiting.writing);
+        drop(waiting);
+        if used < before + was_writing {
+            self.room.notify_waiters();
+        }
+    }
+
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Ordering::Acquire)
+    }
+
+    pub(super) fn max_bytes(&self) -> u64 {
+        self.max_bytes
+    }
+
+    /// The writer has ended: whoever waits is told.
+    pub(super) fn end(&self) {
+        let taken = {
+            let mut waiting = lock(&self.waiting);
+            waiting.is_over = true;
+            std::mem::take(&mut waiting.taken)
+        };
+        if let Some(group) = taken.group {
+            group.finish(Err(Failure::closed()));
+        }
+        self.room.notify_waiters();
+    }
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue")
+            .field("used", &self.used)
+            .field("max_bytes", &self.max_bytes)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,155 @@
+//! The rows of chunks.
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::{
+    super::Seq,
+    chunk::{Chunk, Encoded, checksum, decode},
+    failure::{Failure, Outcome},
+    state::{signed, unsigned},
+};
+
+/// The chunk that holds a place, if there is one.
+pub(super) fn find(conn: &Connection, seq: Seq) -> Outcome<Option<Chunk>> {
+    let sql = "SELECT first, last, accepted_at, crc, head, body FROM chunks WHERE first <= ?1 \
+               ORDER BY first DESC LIMIT 1";
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query([signed(seq)])?;
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    if unsigned(row.get(1)?)? < seq {
+        return Ok(None);
+    }
+    read(row).map(Some)
+}
+
+fn read(row: &Row<'_>) -> Outcome<Chunk> {
+    let (first, last) = (unsigned(row.get(0)?)?, unsigned(row.get(1)?)?);
+    let crc: i64 = row.get(3)?;
+    let head = row.get_ref(4)?.as_blob().map_err(Failure::corrupt)?;
+    let body: Vec<u8> = row.get(5)?;
+    let damaged = || {
+        Failure::corrupt(format!(
+            "the row of the events {first} to {last} in the table chunks does not match its \
+             checksum"
+        ))
+    };
+    if crc != i64::from(checksum(head, &body)) {
+        return Err(damaged());
+    }
+    Ok(Chunk {
+        first,
+        last,
+        accepted_at: row.get(2)?,
+        records: decode(first, last, head, body.len()).ok_or_else(damaged)?,
+        body: body.into(),
+    })
+}
+
+/// When the event at a place was accepted, in milliseconds since 1970.
+pub(super) fn accepted_at(conn: &Connection, seq: Seq) -> Outcome<Option<i64>> {
+    let sql = "SELECT accepted_at FROM chunks WHERE first <= ?1 ORDER BY first DESC LIMIT 1";
+    let mut statement = conn.prepare_cached(sql)?;
+    Ok(statement
+        .query_row([signed(seq)], |row| row.get(0))
+        .optional()?)
+}
+
+pub(super) fn insert(
+    conn: &Connection,
+    first: Seq,
+    last: Seq,
+    accepted_at: i64,
+    chunk: &Encoded,
+) -> Outcome<()> {
+    let sql = "INSERT INTO chunks(first, last, events, accepted_at, crc, head, body) \
+               VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    conn.prepare_cached(sql)?.execute(params![
+        signed(first),
+        signed(last),
+        signed(chunk.events),
+        accepted_at,
+        chunk.crc,
+        chunk.head,
+        chunk.body
+    ])?;
+    Ok(())
+}
+
+/// Writes a chunk that some events have left.
+pub(super) fn update(conn: &Connection, first: Seq, chunk: &Encoded) -> Outcome<()> {
+    if chunk.events == 0 {
+        return delete(conn, first);
+    }
+    let sql = "UPDATE chunks SET events = ?2, crc = ?3, head = ?4, body = ?5 WHERE first = ?1";
+    conn.prepare_cached(sql)?.execute(params![
+        signed(first),
+        signed(chunk.events),
+        chunk.crc,
+        chunk.head,
+        chunk.body
+    ])?;
+    Ok(())
+}
+
+pub(super) fn delete(conn: &Connection, first: Seq) -> Outcome<()> {
+    let sql = "DELETE FROM chunks WHERE first = ?1";
+    conn.prepare_cached(sql)?.execute([signed(first)])?;
+    Ok(())
+}
+
+/// A chunk's row without its events.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    pub(super) first: Seq,
+    pub(super) last: Seq,
+    pub(super) events: u64,
+    /// The length of its body.
+    pub(super) bytes: u64,
+}
+
+/// Chunks that begin after `after` and at `until` at the latest.
+pub(super) fn spans(conn: &Connection, after: Seq, until: Seq, limit: u32) -> Outcome<Vec<Span>> {
+    let sql = "SELECT first, last, events, length(body) FROM chunks \
+               WHERE first > ?1 AND first <= ?2 ORDER BY first LIMIT ?3";
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query(params![signed(after), signed(until), limit])?;
+    let mut spans = Vec::new();
+    while let Some(row) = rows.next()? {
+        spans.push(Span {
+            first: unsigned(row.get(0)?)?,
+            last: unsigned(row.get(1)?)?,
+            events: unsigned(row.get(2)?)?,
+            bytes: unsigned(row.get(3)?)?,
+        });
+    }
+    Ok(spans)
+}
+
+/// The chunks, of those that begin at `until` at the latest, in which a head
+/// names one of the people.
+pub(super) fn of_people(
+    conn: &Connection,
+    until: Seq,
+    people: impl Fn(u64) -> bool,
+) -> Outcome<Vec<Seq>> {
+    let sql = "SELECT first, last, length(body), head FROM chunks WHERE first <= ?1";
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query([signed(until)])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (first, last) = (unsigned(row.get(0)?)?, unsigned(row.get(1)?)?);
+        let bytes = usize::try_from(unsigned(row.get(2)?)?).unwrap_or(usize::MAX);
+        let head = row.get_ref(3)?.as_blob().map_err(Failure::corrupt)?;
+        let records = decode(first, last, head, bytes).ok_or_else(|| {
+            Failure::corrupt(format!(
+                "the head of the events {first} to {last} in the table chunks cannot be read"
+            ))
+        })?;
+        if records.iter().any(|r| r.people.iter().any(|p| people(*p))) {
+            found.push(first);
+        }
+    }
+    Ok(found)
+}

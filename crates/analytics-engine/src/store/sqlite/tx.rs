@@ -1,0 +1,265 @@
+//! One transaction: what it changes is seen by others when it is committed.
+
+use std::sync::Arc;
+
+use analytics_spec::{AnyEvent, Timestamp};
+use rusqlite::{Connection, params};
+use smallvec::SmallVec;
+
+use super::{
+    super::{Erasure, People, Seq},
+    chunk::{Chunk, Encoder},
+    failure::Outcome,
+    hash::Hasher,
+    options::Settings,
+    queue::Draft,
+    state::{Lane, LaneId, Recent, RecentEvent, State, signed},
+    table,
+};
+
+/// A transaction under way, and the store as it will be after it.
+pub(in crate::store) struct Tx<'a> {
+    pub(super) conn: &'a Connection,
+    pub(super) settings: &'a Settings,
+    pub(super) hasher: &'a Hasher,
+    pub(super) now: Timestamp,
+    base: Arc<State>,
+    pub(super) state: State,
+    /// Settled events that may be the `delete` that an erasure waits for.
+    pub(super) maybe_due: Vec<Seq>,
+    pub(super) erasures: Vec<Erasure>,
+    /// Something was erased: nothing of it may be left on disk.
+    pub(super) has_erased: bool,
+    /// Whoever erased it waits until that is so.
+    pub(super) scrubs: bool,
+    pub(super) recent: Vec<Arc<Recent>>,
+    pub(super) forgets_recent: bool,
+    /// The chunk that was read last.
+    chunk: Option<Chunk>,
+}
+
+/// An event to be placed.
+pub(super) struct Item<'a> {
+    pub(super) json: &'a [u8],
+    pub(super) people: &'a People,
+    pub(super) lanes: SmallVec<[LaneId; 4]>,
+    /// The user to be erased after it.
+    pub(super) deletes: Option<&'a str>,
+}
+
+impl<'a> Tx<'a> {
+    pub(super) fn new(
+        conn: &'a Connection,
+        settings: &'a Settings,
+        hasher: &'a Hasher,
+        base: Arc<State>,
+    ) -> Self {
+        Self {
+            conn,
+            settings,
+            hasher,
+            now: Timestamp::now(),
+            state: (*base).clone(),
+            base,
+            maybe_due: Vec::new(),
+            erasures: Vec::new(),
+            has_erased: false,
+            scrubs: false,
+            recent: Vec::new(),
+            forgets_recent: false,
+            chunk: None,
+        }
+    }
+
+    pub(super) fn now_ms(&self) -> i64 {
+        self.now.as_millisecond()
+    }
+
+    pub(super) fn lane_mut(&mut self, id: LaneId) -> Option<&mut Lane> {
+        self.state.lanes.get_mut(&id).map(Arc::make_mut)
+    }
+
+    /// A lane by its name; one that was never there is made.
+    pub(super) fn lane_or_new(&mut self, name: &Arc<str>) -> Outcome<LaneId> {
+        if let Some((id, _)) = self.state.lane(name) {
+            return Ok(id);
+        }
+        let sql = "INSERT INTO lanes(name, watermark, until, delivered, minute, this_minute, \
+                   last_minute) VALUES(?1, ?2, ?2, 0, 0, 0, 0)";
+        let mut statement = self.conn.prepare_cached(sql)?;
+        let id = statement.insert(params![name, signed(self.state.last)])?;
+        let lane = Lane {
+            name: Arc::clone(name),
+            marks: super::marks::Marks::new(self.state.last),
+            is_attached: false,
+            paused_until: None,
+            in_retry: 0,
+            retried_through: 0,
+            delivered: Default::default(),
+        };
+        self.state.lanes.insert(id, Arc::new(lane));
+        Ok(id)
+    }
+
+    /// The chunk that holds a place.
+    pub(super) fn chunk(&mut self, seq: Seq) -> Outcome<Option<&Chunk>> {
+        let holds = |chunk: &Chunk| (chunk.first..=chunk.last).contains(&seq);
+        if !self.chunk.as_ref().is_some_and(holds) {
+            self.chunk = table::find(self.conn, seq)?;
+        }
+        Ok(self.chunk.as_ref())
+    }
+
+    /// Chunks were changed.
+    pub(super) fn forget_chunk(&mut self) {
+        self.chunk = None;
+    }
+
+    /// Appends what was drafted: the place of the first.
+    pub(super) fn append(&mut self, drafts: &[Draft]) -> Outcome<Seq> {
+        let mut items = Vec::with_capacity(drafts.len());
+        for draft in drafts {
+            let lanes = draft.lanes.iter().map(|name| self.lane_or_new(name));
+            items.push(Item {
+                json: &draft.json,
+                people: &draft.people,
+                lanes: lanes.collect::<Outcome<_>>()?,
+                deletes: match &draft.input.event {
+                    AnyEvent::Delete(delete) => Some(&delete.user_id),
+                    _ => None,
+                },
+            });
+        }
+        let first = self.place(&items)?;
+        let accepted_at = self.now_ms();
+        for (seq, draft) in (first..).zip(drafts) {
+            for (lane, reason) in &draft.refused {
+                self.bury(lane, seq, 0, accepted_at, reason, &draft.json)?;
+            }
+        }
+        let mut events = Vec::with_capacity(drafts.len());
+        let mut bytes = 0;
+        for (seq, draft) in (first..).zip(drafts) {
+            bytes += draft.json.len();
+            events.push(RecentEvent {
+                seq,
+                people: draft.people.clone(),
+                bytes: draft.json.len(),
+                accepted_at: self.now,
+                input: Arc::clone(&draft.input),
+            });
+        }
+        self.recent.push(Arc::new(Recent { events, bytes }));
+        Ok(first)
+    }
+
+    /// Gives events their places, and writes them: the place of the first.
+    pub(super) fn place(&mut self, items: &[Item<'_>]) -> Outcome<Seq> {
+        let first = self.state.last + 1;
+        for (id, lane) in &mut self.state.lanes {
+            let is_for = |item: &Item<'_>| item.lanes.contains(id);
+            if !lane.is_attached && !items.iter().any(is_for) {
+                continue;
+            }
+            let lane = Arc::make_mut(lane);
+            for (seq, item) in (first..).zip(items) {
+                if is_for(item) {
+                    lane.marks.add_pending(seq);
+                } else if lane.is_attached {
+                    lane.marks.add_marked(seq);
+                }
+            }
+        }
+        let mut encoder = Encoder::new(first);
+        let mut from = first;
+        for (seq, item) in (first..).zip(items) {
+            let bytes = encoder.bytes() + item.json.len();
+            if encoder.events() > 0
+                && (bytes > self.settings.chunk_bytes
+                    || encoder.events() >= self.settings.chunk_events)
+            {
+                let full = std::mem::replace(&mut encoder, Encoder::new(seq));
+                self.insert(from, seq - 1, full)?;
+                from = seq;
+            }
+            encoder.add(seq, item.json, item.people);
+            if let Some(user_id) = item.deletes {
+                let sql = "INSERT INTO erasures(seq, user_id) VALUES(?1, ?2)";
+                let mut statement = self.conn.prepare_cached(sql)?;
+                statement.execute(params![signed(seq), user_id])?;
+                self.state.owed += 1;
+                if item.lanes.is_empty() {
+                    self.maybe_due.push(seq);
+                }
+            }
+        }
+        let last = self.state.last + items.len() as u64;
+        if encoder.events() > 0 {
+            self.insert(from, last, encoder)?;
+        }
+        self.state.last = last;
+        Ok(first)
+    }
+
+    fn insert(&mut self, first: Seq, last: Seq, encoder: Encoder) -> Outcome<()> {
+        self.state.stored += encoder.events();
+        let chunk = encoder.finish();
+        table::insert(self.conn, first, last, self.now_ms(), &chunk)
+    }
+
+    /// Writes what has changed.
+    pub(super) fn flush(&mut self) -> Outcome<()> {
+        for (id, lane) in &mut self.state.lanes {
+            let base = self.base.lanes.get(id);
+            if base.is_some_and(|base| Arc::ptr_eq(base, lane)) {
+                continue;
+            }
+            write_lane(self.conn, *id, Arc::make_mut(lane))?;
+        }
+        let is_new = |key: fn(&State) -> u64| key(&self.base) != key(&self.state);
+        let keys: [(&str, fn(&State) -> u64); 3] = [
+            ("last", |state| state.last),
+            ("stored", |state| state.stored),
+            ("scrub", |state| u64::from(state.must_scrub)),
+        ];
+        for (name, key) in keys {
+            if is_new(key) {
+                let sql = "UPDATE meta SET value = ?2 WHERE key = ?1";
+                let mut statement = self.conn.prepare_cached(sql)?;
+                statement.execute(params![name, signed(key(&self.state))])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_lane(conn: &Connection, id: LaneId, lane: &mut Lane) -> Outcome<()> {
+    let sql = "UPDATE lanes SET watermark = ?2, until = ?3, paused_until = ?4, delivered = ?5, \
+               minute = ?6, this_minute = ?7, last_minute = ?8 WHERE id = ?1";
+    conn.prepare_cached(sql)?.execute(params![
+        id,
+        signed(lane.marks.watermark()),
+        (!lane.is_attached).then(|| signed(lane.marks.end())),
+        lane.paused_until.map(|time| time.to_string()),
+        signed(lane.delivered.total),
+        lane.delivered.minute,
+        signed(lane.delivered.current),
+        signed(lane.delivered.previous),
+    ])?;
+    for (block, bits) in lane.marks.take_changes() {
+        match bits {
+            Some(bits) => {
+                let sql = "INSERT INTO settled(lane, block, bits) VALUES(?1, ?2, ?3) \
+                           ON CONFLICT DO UPDATE SET bits = excluded.bits";
+                let mut statement = conn.prepare_cached(sql)?;
+                statement.execute(params![id, signed(block), bits])?;
+            }
+            None => {
+                let sql = "DELETE FROM settled WHERE lane = ?1 AND block = ?2";
+                conn.prepare_cached(sql)?
+                    .execute(params![id, signed(block)])?;
+            }
+        }
+    }
+    Ok(())
+}

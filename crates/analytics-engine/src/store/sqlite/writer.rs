@@ -1,0 +1,621 @@
+//! The one thread that writes.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use analytics_spec::ErrorKind;
+use rusqlite::Connection;
+
+use super::{
+    super::{Erasure, Seq},
+    failure::{Failure, Outcome},
+    lock::Lock,
+    options::Settings,
+    queue::{Draft, Job, Taken, What},
+    reserve::{self, Reserve},
+    schema::PAGE,
+    shared::Shared,
+    state::{State, lock},
+    tx::Tx,
+};
+
+/// After so long without anything to do, the writer tidies up.
+const REST: Duration = Duration::from_millis(250);
+
+/// How often it looks for what is too old.
+const ROUND: Duration = Duration::from_secs(60);
+
+/// Free pages that the file may keep.
+const FREE_PAGES: u64 = 256;
+
+pub(super) struct Writer {
+    conn: Connection,
+    shared: Arc<Shared>,
+    settings: Settings,
+    reserve: Reserve,
+    /// Pages in the log that were not in it after the last checkpoint.
+    log_pages: Arc<AtomicI64>,
+    /// How far a compaction has come.
+    compacting: Option<Seq>,
+    /// How much was stored, and pending, after the last compaction.
+    compacted_at: Option<(u64, u64)>,
+    expired_at: Option<Instant>,
+    scrubbed_at: Option<Instant>,
+    has_more_to_trim: bool,
+    /// The log has yet to be emptied after an erasure.
+    owes_truncate: bool,
+    /// What makes it impossible to go on.
+    broken: Option<Failure>,
+    lock: Option<Lock>,
+}
+
+/// What is done in one transaction.
+type Step<'a> = &'a mut dyn FnMut(&mut Tx<'_>) -> Outcome<()>;
+
+impl Writer {
+    pub(super) fn new(
+        conn: Connection,
+        lock: Lock,
+        reserve: Reserve,
+        settings: Settings,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            conn,
+            shared,
+            settings,
+            reserve,
+            log_pages: Arc::default(),
+            compacting: None,
+            compacted_at: None,
+            expired_at: None,
+            scrubbed_at: None,
+            has_more_to_trim: false,
+            owes_truncate: false,
+            broken: None,
+            lock: Some(lock),
+        }
+    }
+
+    /// Does what was left undone the last time.
+    pub(super) fn begin(&mut self) -> Outcome<()> {
+        let pages = Arc::clone(&self.log_pages);
+        self.conn.wal_hook(Some(
+            move |_: &mut rusqlite::hooks::Wal, in_log: std::ffi::c_int| {
+                pages.store(i64::from(in_log), Ordering::Relaxed);
+                Ok(())
+            },
+        ))?;
+        self.reserve.take();
+        self.limit_pages()?;
+        self.measure()?;
+        self.owes_truncate = self.shared.state().must_scrub;
+        self.attempt(&mut [&mut |tx: &mut Tx<'_>| tx.find_due()], &[])?;
+        self.expire()?;
+        self.attempt(&mut [&mut |tx: &mut Tx<'_>| tx.shrink()], &[])?;
+        Ok(())
+    }
+
+    pub(super) fn run(&mut self) {
+        let mut patience = REST;
+        loop {
+            let taken = self.shared.queue.take(patience);
+            let is_closing = taken.is_closing;
+            let is_nothing =
+                taken.jobs.is_empty() && taken.group.is_none() && taken.chores.is_empty();
+            if !is_nothing {
+                self.commit(taken);
+                self.press();
+                patience = REST;
+            } else if self.shared.queue.is_short.swap(false, Ordering::AcqRel) {
+                self.press();
+                patience = REST;
+            } else if is_closing {
+                return;
+            } else if self.settings.is_tidy && self.tidy(false) {
+                patience = Duration::ZERO;
+            } else {
+                patience = ROUND;
+            }
+        }
+    }
+
+    /// Ends well: everything is in the file, and the lock is given back.
+    pub(super) fn end(mut self) {
+        self.shared.queue.end();
+        self.shared.readers.close();
+        if let Err(failure) = self.truncate() {
+            tracing::warn!("the store's log is left behind: it {}", failure.message);
+        }
+        // The lock goes last.
+        let lock = self.lock.take();
+        drop(self);
+        drop(lock);
+    }
+
+    fn commit(&mut self, mut taken: Taken) {
+        let mut light = Vec::new();
+        for job in taken.jobs.drain(..) {
+            if job.is_exclusive() {
+                self.together(std::mem::take(&mut light), &mut Taken::default());
+                self.together(vec![job], &mut Taken::default());
+            } else {
+                light.push(job);
+            }
+        }
+        self.together(light, &mut taken);
+        for chore in taken.chores {
+            let done = match chore.what {
+                What::Checkpoint => self.checkpoint().map(drop),
+                What::Tidy => {
+                    while self.tidy(true) {}
+                    self.broken.clone().map_or(Ok(()), Err)
+                }
+            };
+            let _ = chore.reply.send(done);
+        }
+    }
+
+    /// Jobs and a group of events in one transaction, or, if that fails, each
+    /// in its own: none suffers from another's mistake.
+    fn together(&mut self, mut jobs: Vec<Box<dyn Job>>, taken: &mut Taken) {
+        if jobs.is_empty() && taken.group.is_none() {
+            return;
+        }
+        let done = {
+            let mut runs: Vec<_> = jobs
+                .iter_mut()
+                .map(|job| |tx: &mut Tx<'_>| job.run(tx))
+                .collect();
+            let mut steps: Vec<Step<'_>> = runs.iter_mut().map(|run| run as Step<'_>).collect();
+            self.attempt(&mut steps, &taken.drafts)
+        };
+        let drafts = std::mem::take(&mut taken.drafts);
+        match done {
+            Ok(first) => {
+                if let Some(group) = taken.group.take() {
+                    group.finish(Ok(first));
+                }
+                for job in jobs {
+                    job.finish(Ok(()));
+                }
+            }
+            Err(failure) => {
+                let is_alone = jobs.len() + usize::from(taken.group.is_some()) == 1;
+                for mut job in jobs {
+                    let is_full = failure.kind == ErrorKind::Full;
+                    let done = if is_alone && !is_full {
+                        Err(failure.clone())
+                    } else {
+                        self.alone(&mut *job)
+                    };
+                    job.finish(done);
+                }
+                if let Some(group) = taken.group.take() {
+                    let done = if is_alone {
+                        Err(failure)
+                    } else {
+                        self.attempt(&mut [], &drafts)
+                    };
+                    group.finish(done);
+                }
+            }
+        }
+        // Also if it failed: its bytes are no longer on their way.
+        if let Err(failure) = self.measure() {
+            tracing::warn!("the store {}", failure.message);
+        }
+    }
+
+    /// One job. What is settled finds room also on a disk that is full.
+    fn alone(&mut self, job: &mut dyn Job) -> Outcome<()> {
+        let mut run = |tx: &mut Tx<'_>| job.run(tx);
+        let done = self.attempt(&mut [&mut run], &[]);
+        match done {
+            Err(failure) if failure.kind == ErrorKind::Full => {
+                // What is in the log gives its room back, if it can go into the
+                // file.
+                let _ = self.truncate();
+                if self.attempt(&mut [&mut run], &[]).is_ok() {
+                    return Ok(());
+                }
+                if self.reserve.release() {
+                    tracing::warn!("the disk is full: the store uses its reserve");
+                    self.limit_pages()?;
+                    let _ = self.truncate();
+                }
+                self.attempt(&mut [&mut run], &[]).map(drop)
+            }
+            done => done.map(drop),
+        }
+    }
+
+    /// One transaction: the place of the first event.
+    fn attempt(&mut self, steps: &mut [Step<'_>], drafts: &[Draft]) -> Outcome<Seq> {
+        if let Some(broken) = &self.broken {
+            return Err(broken.clone());
+        }
+        if !drafts.is_empty() && !self.reserve.is_held() {
+            // What is accepted now might take the room of what is settled.
+            if !self.reserve.take() {
+                return Err(Failure::new(
+                    ErrorKind::Full,
+                    "has no room: the disk is full; free some of it",
+                ));
+            }
+            self.limit_pages()?;
+        }
+        let base = self.shared.state();
+        self.conn.execute_batch("BEGIN IMMEDIATE")?;
+        let done = work(
+            &self.conn,
+            &self.settings,
+            &self.shared,
+            base,
+            steps,
+            drafts,
+        );
+        let done = done.and_then(|done| {
+            self.conn.execute_batch("COMMIT")?;
+            Ok(done)
+        });
+        let done = match done {
+            Ok(done) => done,
+            Err(failure) => {
+                if !self.conn.is_autocommit() {
+                    self.conn.execute_batch("ROLLBACK")?;
+                }
+                if failure.is_lost_sync {
+                    self.broken = Some(Failure::new(
+                        ErrorKind::Internal,
+                        "could not be written safely: the disk failed; check it, and open the \
+                         store again",
+                    ));
+                }
+                return Err(failure);
+            }
+        };
+        self.has_more_to_trim = done.has_more_to_trim;
+        let first = done.first;
+        self.publish(done);
+        Ok(first)
+    }
+
+    /// Shows everybody what was committed.
+    fn publish(&mut self, done: Done) {
+        {
+            let mut published = lock(&self.shared.published);
+            published.state = Arc::new(done.state);
+            if done.forgets_recent {
+                published.forget_recent();
+            } else {
+                for recent in done.recent {
+                    published.push(recent, self.settings.recent_bytes);
+                }
+            }
+            if !done.erasures.is_empty() {
+                published.erasures += 1;
+            }
+        }
+        if !done.erasures.is_empty() {
+            let on_erased = lock(&self.shared.on_erased).clone();
+            for erasure in &done.erasures {
+                if let Some(on_erased) = &on_erased {
+                    on_erased(erasure);
+                }
+            }
+        }
+        if done.has_erased {
+            self.owes_truncate = true;
+            let scrubbed = if done.scrubs {
+                self.scrub()
+            } else {
+                self.truncate()
+            };
+            if let Err(failure) = scrubbed {
+                tracing::warn!(
+                    "what was erased may still be on the disk, until it is tried again: the \
+                     store {}",
+                    failure.message
+                );
+            }
+        }
+    }
+
+    /// Tells how much of the file is in use.
+    fn measure(&mut self) -> Outcome<()> {
+        let used = self.pages()? - self.free_pages()?;
+        self.shared.queue.written(used * PAGE);
+        Ok(())
+    }
+
+    fn pages(&self) -> Outcome<u64> {
+        self.number("PRAGMA page_count")
+    }
+
+    fn free_pages(&self) -> Outcome<u64> {
+        self.number("PRAGMA freelist_count")
+    }
+
+    fn number(&self, sql: &str) -> Outcome<u64> {
+        let mut statement = self.conn.prepare_cached(sql)?;
+        super::state::unsigned(statement.query_row([], |row| row.get(0))?)
+    }
+
+    fn limit_pages(&self) -> Outcome<()> {
+        if let Some(pages) = self.settings.max_pages {
+            let held = if self.reserve.is_held() {
+                reserve::BYTES / PAGE
+            } else {
+                0
+            };
+            let sql = format!("PRAGMA max_page_count = {}", pages.saturating_sub(held));
+            self.conn.query_row(&sql, [], |_| Ok(()))?;
+        }
+        Ok(())
+    }
+
+    /// Moves the log into the file, as far as nobody reads it; whether all of
+    /// it was moved.
+    fn checkpoint(&mut self) -> Outcome<bool> {
+        let (log, moved): (i64, i64) =
+            self.conn
+                .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+                    Ok((row.get(1)?, row.get(2)?))
+                })?;
+        if moved >= log {
+            self.log_pages.store(0, Ordering::Relaxed);
+        }
+        Ok(moved >= log)
+    }
+
+    /// Moves the log into the file, and empties it.
+    fn truncate(&mut self) -> Outcome<()> {
+        let is_busy: bool = self
+            .conn
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        if is_busy {
+            return Err(Failure::new(
+                ErrorKind::Internal,
+                "cannot empty its log while another program reads it",
+            ));
+        }
+        self.log_pages.store(0, Ordering::Relaxed);
+        self.owes_truncate = false;
+        Ok(())
+    }
+
+    /// Leaves nothing of what was erased. `secure_delete` writes zeros over
+    /// what is deleted, but SQLite leaves copies in unused parts of pages when
+    /// it moves rows from one to another. So the file is written anew, unless
+    /// it is large: then as soon as it is not.
+    fn scrub(&mut self) -> Outcome<()> {
+        if self.can_scrub() {
+            self.scrubbed_at = Some(Instant::now());
+            self.conn.execute_batch("VACUUM")?;
+            self.attempt(
+                &mut [&mut |tx: &mut Tx<'_>| {
+                    tx.state.must_scrub = false;
+                    Ok(())
+                }],
+                &[],
+            )?;
+            self.measure()?;
+        }
+        self.truncate()
+    }
+
+    fn can_scrub(&self) -> bool {
+        self.shared.queue.used() <= self.settings.scrub_bytes
+    }
+
+    /// What cannot wait until there is nothing else to do.
+    fn press(&mut self) {
+        if !self.settings.is_tidy {
+            return;
+        }
+        let log_bytes = self.log_pages.load(Ordering::Relaxed).unsigned_abs() * PAGE;
+        let mut done = if log_bytes > self.settings.log_bytes {
+            self.checkpoint().map(drop)
+        } else {
+            Ok(())
+        };
+        if done.is_ok() && self.must_compact() {
+            done = self.compact();
+        }
+        if done.is_ok() && self.is_round() {
+            done = self.expire();
+        }
+        let is_overdue = self
+            .scrubbed_at
+            .is_none_or(|at| at.elapsed() > Duration::from_secs(30));
+        if done.is_ok() && self.shared.state().must_scrub && self.can_scrub() && is_overdue {
+            done = self.scrub();
+        }
+        warn(done);
+    }
+
+    /// Does one thing that need not be done at once; whether there was one.
+    fn tidy(&mut self, is_asked: bool) -> bool {
+        if self.broken.is_some() {
+            return false;
+        }
+        let done = self.tidy_one(is_asked);
+        let is_done = *done.as_ref().unwrap_or(&false);
+        warn(done.map(drop));
+        is_done
+    }
+
+    fn tidy_one(&mut self, is_asked: bool) -> Outcome<bool> {
+        if !self.reserve.is_held() && self.reserve.take() {
+            self.limit_pages()?;
+            return Ok(true);
+        }
+        let state = self.shared.state();
+        if self.has_more_to_trim || state.stored > 0 && state.floor() == state.last {
+            let before = state.stored;
+            self.attempt(&mut [], &[])?;
+            self.measure()?;
+            return Ok(self.shared.state().stored < before);
+        }
+        if self.must_compact() {
+            self.compact()?;
+            return Ok(true);
+        }
+        if self.is_round() {
+            self.expire()?;
+            return Ok(true);
+        }
+        if state.must_scrub && self.can_scrub() {
+            self.scrub()?;
+            return Ok(true);
+        }
+        let free = self.free_pages()?;
+        if free > if is_asked { 0 } else { FREE_PAGES } {
+            let mut statement = self.conn.prepare_cached("PRAGMA incremental_vacuum(256)")?;
+            let mut rows = statement.query([])?;
+            while rows.next()?.is_some() {}
+            drop(rows);
+            drop(statement);
+            self.measure()?;
+            return Ok(self.free_pages()? < free);
+        }
+        if self.owes_truncate {
+            self.truncate()?;
+            return Ok(true);
+        }
+        if self.log_pages.load(Ordering::Relaxed) > 0 {
+            // Once: a reader may be in the way for long.
+            return Ok(self.checkpoint()?);
+        }
+        Ok(false)
+    }
+
+    /// Whether far more is stored than is pending.
+    fn must_compact(&self) -> bool {
+        if self.compacting.is_some() {
+            return true;
+        }
+        let state = self.shared.state();
+        let pending = || state.lanes.values().map(|lane| lane.marks.pending());
+        let total: u64 = pending().sum();
+        let most = pending().max().unwrap_or(0);
+        let queue = &self.shared.queue;
+        let is_short = queue.used() > queue.max_bytes() / 2;
+        let is_much = state.stored > total.saturating_mul(2).saturating_add(10_000)
+            || is_short && state.stored > most.saturating_add(most / 4);
+        let has_changed = self.compacted_at.is_none_or(|(stored, then)| {
+            let least = (stored / 16).max(1);
+            state.stored >= stored + least || total + least <= then
+        });
+        is_much && has_changed
+    }
+
+    fn compact(&mut self) -> Outcome<()> {
+        let after = self.compacting.unwrap_or(0);
+        let (mut through, mut is_all) = (after, true);
+        self.attempt(
+            &mut [&mut |tx: &mut Tx<'_>| {
+                (through, is_all) = tx.compact(after)?;
+                Ok(())
+            }],
+            &[],
+        )?;
+        self.measure()?;
+        if is_all {
+            self.compacting = None;
+            let state = self.shared.state();
+            let pending = state.lanes.values().map(|lane| lane.marks.pending());
+            self.compacted_at = Some((state.stored, pending.sum()));
+        } else {
+            self.compacting = Some(through);
+        }
+        Ok(())
+    }
+
+    fn is_round(&self) -> bool {
+        self.expired_at.is_none_or(|at| at.elapsed() >= ROUND)
+    }
+
+    /// Forgets dead letters that are too old.
+    fn expire(&mut self) -> Outcome<()> {
+        self.expired_at = Some(Instant::now());
+        let mut total = 0;
+        loop {
+            let mut gone = 0;
+            self.attempt(
+                &mut [&mut |tx: &mut Tx<'_>| {
+                    gone = tx.expire()?;
+                    Ok(())
+                }],
+                &[],
+            )?;
+            total += gone;
+            if gone == 0 {
+                break;
+            }
+        }
+        if total > 0 {
+            tracing::info!(dead_letters = total, "dead letters were too old: forgotten");
+            self.measure()?;
+        }
+        Ok(())
+    }
+}
+
+fn warn(done: Outcome<()>) {
+    if let Err(failure) = done {
+        tracing::warn!("the store {}", failure.message);
+    }
+}
+
+/// What a transaction has changed.
+struct Done {
+    first: Seq,
+    state: State,
+    erasures: Vec<Erasure>,
+    has_erased: bool,
+    scrubs: bool,
+    recent: Vec<Arc<super::state::Recent>>,
+    forgets_recent: bool,
+    has_more_to_trim: bool,
+}
+
+fn work(
+    conn: &Connection,
+    settings: &Settings,
+    shared: &Shared,
+    base: Arc<State>,
+    steps: &mut [Step<'_>],
+    drafts: &[Draft],
+) -> Outcome<Done> {
+    let mut tx = Tx::new(conn, settings, &shared.hasher, base);
+    for step in steps {
+        step(&mut tx)?;
+    }
+    // What is freed is used again at once.
+    let has_more_to_trim = tx.trim()?;
+    let first = if drafts.is_empty() {
+        tx.state.last
+    } else {
+        tx.append(drafts)?
+    };
+    tx.erase_due()?;
+    tx.shrink()?;
+    tx.flush()?;
+    Ok(Done {
+        first,
+        state: tx.state,
+        erasures: tx.erasures,
+        has_erased: tx.has_erased,
+        scrubs: tx.scrubs,
+        recent: tx.recent,
+        forgets_recent: tx.forgets_recent,
+        has_more_to_trim,
+    })
+}

@@ -1,0 +1,8 @@
+//! The store in a directory.
+
+mod basics;
+mod erasing;
+mod letters;
+mod opening;
+mod room;
+mod support;

@@ -1,0 +1,242 @@
+//! Directories that are in use, damaged, or something else.
+
+use analytics_engine::{
+    Store,
+    store::{Filter, Settlement, SqliteStore},
+};
+use analytics_spec::ErrorKind;
+use rusqlite::Connection;
+
+use crate::support::*;
+
+async fn refusal(dir: &std::path::Path) -> (ErrorKind, String) {
+    let error = options(dir).open().await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains(&*dir.to_string_lossy()), "{text}");
+    (error.kind(), text)
+}
+
+#[tokio::test]
+async fn a_directory_has_one_engine() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let (kind, text) = refusal(dir.path()).await;
+    assert_eq!(kind, ErrorKind::Configuration);
+    assert!(
+        text.contains(&format!("by process {}", std::process::id())),
+        "{text}"
+    );
+    drop(store);
+    open(dir.path()).await;
+}
+
+#[tokio::test]
+async fn something_else_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("events.db");
+    let other = "not a database at all, but long enough to be one. ".repeat(100);
+    std::fs::write(&path, &other).unwrap();
+    let (_, text) = refusal(dir.path()).await;
+    assert!(
+        text.contains("is damaged") && text.contains("move it away"),
+        "{text}"
+    );
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), other);
+    std::fs::remove_file(&path).unwrap();
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("CREATE TABLE t(a)")
+        .unwrap();
+    let before = std::fs::read(&path).unwrap();
+    let (kind, text) = refusal(dir.path()).await;
+    assert_eq!(kind, ErrorKind::Configuration);
+    assert!(text.contains("another program's database"), "{text}");
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_newer_format_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()).await);
+    let path = dir.path().join("events.db");
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("PRAGMA user_version = 99")
+        .unwrap();
+    let (kind, text) = refusal(dir.path()).await;
+    assert_eq!(kind, ErrorKind::Configuration);
+    assert!(
+        text.contains("newer version") && text.contains("99"),
+        "{text}"
+    );
+    let error = SqliteStore::inspect(dir.path()).await.unwrap_err();
+    assert!(error.to_string().contains("newer version"), "{error}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_directory_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    assert_eq!(refusal(&file).await.0, ErrorKind::Configuration);
+    // Also root cannot write there.
+    if std::path::Path::new("/proc/self").exists() {
+        let (_, text) = refusal(std::path::Path::new("/proc/self/store")).await;
+        assert!(text.contains("cannot make the directory"), "{text}");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_directory_that_cannot_be_written_is_said() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let permissions = |mode| std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(dir.path(), permissions(0o500)).unwrap();
+    if std::fs::write(dir.path().join("probe"), "x").is_ok() {
+        println!("SKIPPED: this user may write everywhere");
+        return;
+    }
+    let (kind, text) = refusal(dir.path()).await;
+    std::fs::set_permissions(dir.path(), permissions(0o700)).unwrap();
+    assert_eq!(kind, ErrorKind::Configuration);
+    assert!(text.contains("cannot write"), "{text}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn only_the_owner_may_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("new");
+    let store = open(&dir).await;
+    attach(&store, &["a"]).await;
+    append(&store, track("u", "m"), &["a"]).await;
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode();
+    assert_eq!(mode(&dir) & 0o777, 0o700);
+    for file in ["events.db", "events.db-wal", "events.db-shm"] {
+        assert_eq!(mode(&dir.join(file)) & 0o777, 0o600, "{file}");
+    }
+}
+
+#[tokio::test]
+async fn damage_is_found_when_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    attach(&store, &["a"]).await;
+    for n in 0..200 {
+        append(&store, track("u", &format!("m{n}")), &["a"]).await;
+    }
+    drop(store);
+    let path = dir.path().join("events.db");
+    let whole = std::fs::read(&path).unwrap();
+    let mut found = 0;
+    // Each page in turn is overwritten.
+    for page in 0..whole.len() / 4096 {
+        let mut bytes = whole.clone();
+        bytes[page * 4096..page * 4096 + 64].fill(0xa5);
+        std::fs::write(&path, &bytes).unwrap();
+        match options(dir.path()).open().await {
+            Err(error) => {
+                found += 1;
+                let text = error.to_string();
+                assert!(
+                    text.contains("restore a copy") || text.contains("another program"),
+                    "{text}"
+                );
+            }
+            // A page that nothing needs, or a checksum's business.
+            Ok(store) => {
+                let _ = store.pull("a", 0, usize::MAX).await;
+            }
+        }
+    }
+    assert!(found > 5, "{found}");
+}
+
+#[tokio::test]
+async fn damaged_events_are_never_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    attach(&store, &["a"]).await;
+    for n in 0..3 {
+        append(&store, track("u", &format!("m{n}")), &["a"]).await;
+    }
+    drop(store);
+    let path = dir.path().join("events.db");
+    let conn = Connection::open(&path).unwrap();
+    for damage in [
+        "body = replace(body, 'm1', 'mX')",
+        "head = zeroblob(length(head))",
+        "crc = crc + 1",
+    ] {
+        let whole = std::fs::read(&path).unwrap();
+        conn.execute(&format!("UPDATE chunks SET {damage} WHERE first = 2"), [])
+            .unwrap();
+        conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .unwrap();
+        let store = open(dir.path()).await;
+        let pulled = store.pull("a", 0, 1).await.unwrap();
+        assert_eq!((pulled.events.len(), pulled.through), (1, 1));
+        let error = store.pull("a", 1, usize::MAX).await.unwrap_err();
+        assert!(error.to_string().contains("events 2 to 2"), "{error}");
+        let error = store
+            .settle("a", &[(2, refused())], None)
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("events 2 to 2"), "{error}");
+        // One job's error is nobody else's.
+        append(&store, track("u", "later"), &["a"]).await;
+        assert_eq!(status(&store, "a").await.pending, 4);
+        drop(store);
+        std::fs::write(&path, whole).unwrap();
+    }
+    conn.execute("DELETE FROM chunks WHERE first = 2", [])
+        .unwrap();
+    drop(conn);
+    let store = open(dir.path()).await;
+    let error = store.pull("a", 0, usize::MAX).await.unwrap_err();
+    assert!(error.to_string().contains("event 2 is missing"), "{error}");
+}
+
+#[tokio::test]
+async fn a_look_from_outside_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = SqliteStore::inspect(dir.path()).await.unwrap_err();
+    assert!(error.to_string().contains("is not there"), "{error}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    let store = open(dir.path()).await;
+    attach(&store, &["a"]).await;
+    append(&store, track("u", "m"), &["a"]).await;
+    append(&store, track("u", "n"), &["a"]).await;
+    settle(&store, "a", &[(1, refused())]).await;
+    let look = SqliteStore::inspect(dir.path()).await.unwrap();
+    assert_eq!(look.status().await.unwrap(), store.status().await.unwrap());
+    assert_eq!(
+        look.dead_letters(&Filter::all(), 0, 9).await.unwrap().len(),
+        1
+    );
+    // It does not hold on to what it saw, nor hold up the engine.
+    settle(&store, "a", &[(2, Settlement::Delivered)]).await;
+    assert_eq!(look.status().await.unwrap()[0].pending, 0);
+    assert_eq!(store.erase("u").await.unwrap().dead_letters, 1);
+    assert_eq!(look.status().await.unwrap()[0].dead, 0);
+    drop(look);
+    store.close().await.unwrap();
+    let files = || {
+        let mut files: Vec<_> = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|e| {
+                let e = e.unwrap();
+                (e.file_name(), std::fs::read(e.path()).unwrap())
+            })
+            .collect();
+        files.sort();
+        files
+    };
+    let before = files();
+    let look = SqliteStore::inspect(dir.path()).await.unwrap();
+    assert_eq!(look.status().await.unwrap()[0].delivered, 1);
+    drop(look);
+    assert!(before == files());
+}

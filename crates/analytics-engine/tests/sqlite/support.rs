@@ -1,0 +1,136 @@
+//! Stores in directories that go with the test.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use analytics_engine::{
+    Store,
+    store::{
+        Accepted, Erasure, LaneStatus, OnErased, Options, Reason, Resumed, Room, Seq, Settlement,
+        SqliteStore, Stored,
+    },
+};
+use analytics_spec::{
+    AnyEvent, AnyInput, Context, Error, ErrorKind, HttpResponse, Input, Timestamp, Track,
+};
+
+pub(crate) fn options(dir: &Path) -> Options {
+    SqliteStore::options(dir)
+}
+
+pub(crate) async fn open(dir: &Path) -> SqliteStore {
+    options(dir).open().await.unwrap()
+}
+
+pub(crate) fn names(lanes: &[&str]) -> Vec<Arc<str>> {
+    lanes.iter().map(|name| Arc::from(*name)).collect()
+}
+
+pub(crate) fn input(event: impl Into<AnyEvent>, id: &str) -> AnyInput {
+    let mut input = Input::new(event.into()).context(Context::new().message_id(id));
+    input.stamp(Timestamp::now());
+    input
+}
+
+pub(crate) fn track(user_id: &str, id: &str) -> AnyInput {
+    input(Track::new("e").user_id(user_id), id)
+}
+
+pub(crate) async fn append(store: &SqliteStore, input: AnyInput, lanes: &[&str]) -> Seq {
+    let accepted = Accepted::new(input, names(lanes));
+    store.append(vec![accepted], Room::Wait).await.unwrap()
+}
+
+pub(crate) fn quiet() -> OnErased {
+    Arc::new(|_| {})
+}
+
+pub(crate) async fn attach(store: &SqliteStore, lanes: &[&str]) -> Vec<Resumed> {
+    store.attach(&names(lanes), quiet()).await.unwrap()
+}
+
+/// Keeps what a store tells.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Told(Arc<Mutex<Vec<Erasure>>>);
+
+impl Told {
+    pub(crate) fn on_erased(&self) -> OnErased {
+        let told = self.clone();
+        Arc::new(move |erasure| told.0.lock().unwrap().push(erasure.clone()))
+    }
+
+    pub(crate) fn take(&self) -> Vec<Erasure> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+/// Everything that is pending for a lane, in pages of so many bytes.
+pub(crate) async fn pull_all(store: &SqliteStore, lane: &str, page: usize) -> Vec<Stored> {
+    let mut after = 0;
+    let mut all = Vec::new();
+    loop {
+        let pulled = store.pull(lane, after, page).await.unwrap();
+        assert!(pulled.through >= after, "{pulled:?}");
+        for event in &pulled.events {
+            assert!(
+                event.seq > after && event.seq <= pulled.through,
+                "{pulled:?}"
+            );
+            after = event.seq;
+        }
+        if pulled.events.is_empty() {
+            assert!(pulled.through >= store.last());
+            return all;
+        }
+        after = pulled.through;
+        all.extend(pulled.events);
+    }
+}
+
+pub(crate) async fn ids(store: &SqliteStore, lane: &str) -> Vec<String> {
+    let all = pull_all(store, lane, usize::MAX).await;
+    let ids = all.iter().map(|event| event.body.read().unwrap());
+    ids.map(|input| input.message_id().to_owned()).collect()
+}
+
+pub(crate) async fn settle(store: &SqliteStore, lane: &str, settlements: &[(Seq, Settlement)]) {
+    store.settle(lane, settlements, None).await.unwrap();
+}
+
+pub(crate) fn refused() -> Settlement {
+    let error = Error::new(ErrorKind::RequestRejected, "no such thing")
+        .with_response(HttpResponse::new(400).body("bad"));
+    Settlement::refused(Reason::from(&error), 3)
+}
+
+pub(crate) async fn status(store: &SqliteStore, lane: &str) -> LaneStatus {
+    let all = store.status().await.unwrap();
+    let found = all.into_iter().find(|status| status.integration == lane);
+    found.unwrap_or_default()
+}
+
+/// The directory as it would be found if the process ended now.
+pub(crate) fn crash(dir: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    copy
+}
+
+/// The files of a directory in which some bytes are found.
+pub(crate) fn holding(dir: &Path, needle: &str) -> Vec<String> {
+    let needle = needle.as_bytes();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        let bytes = std::fs::read(entry.path()).unwrap();
+        if bytes.windows(needle.len()).any(|window| window == needle) {
+            found.push(entry.file_name().into_string().unwrap());
+        }
+    }
+    found
+}
