@@ -36,7 +36,7 @@ impl Growth {
         let steps = std::iter::successors(Some(10_000_u64), |events| events.checked_mul(10));
         for events in steps.take_while(|events| *events <= self.max) {
             for vendors in 1..=3 {
-                let subject = Subject::Ours(Setting::MEMORY.to(vendors));
+                let subject = Subject::Ours(Setting::DURABLE.to(vendors));
                 tell(&format!("{events} events to {vendors}"));
                 let run = run(subject, events)?;
                 table.add_row([

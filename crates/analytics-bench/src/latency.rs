@@ -1,16 +1,20 @@
 //! How long `enqueue` takes at a fixed rate.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use comfy_table::Table;
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
 
 use crate::{
     Outcome,
     compare::empty,
     order::Order,
     process::{SinkProcess, ask},
-    subjects::ours::{Setting, engine},
+    subjects::ours::{Ours, Setting, engine},
 };
 
 /// Shows how long it takes to hand an event to the engine at a fixed rate.
@@ -22,6 +26,9 @@ pub struct Latency {
     /// For how long
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
+    /// Accept durably
+    #[arg(long)]
+    durable: bool,
     /// Delivers there and shows JSON; if absent, starts a process for each
     #[arg(long, hide = true)]
     sink: Option<String>,
@@ -53,7 +60,8 @@ impl Latency {
         let sink = SinkProcess::start()?;
         let (rate, seconds) = (self.rate.to_string(), self.seconds.to_string());
         let args = ["latency", "--rate", &rate, "--seconds", &seconds];
-        let args = [&args[..], &["--sink", sink.url()]].concat();
+        let durable: &[&str] = if self.durable { &["--durable"] } else { &[] };
+        let args = [&args[..], durable, &["--sink", sink.url()]].concat();
         let found: Found = ask(&args)?;
         let tally = sink.tally()?;
         if tally.events != found.events || tally.distinct != found.events {
@@ -89,8 +97,14 @@ impl Latency {
 
     /// Every millisecond, what is due: a timer is not finer than that.
     async fn enqueue(&self, sink: &str, events: u64) -> Outcome<(Vec<Duration>, Duration)> {
-        let engine = engine(Setting::MEMORY, sink).await?;
-        let mut taken = Vec::with_capacity(usize::try_from(events)?);
+        let setting = if self.durable {
+            Setting::DURABLE
+        } else {
+            Setting::MEMORY
+        };
+        let Ours { engine, dir } = engine(setting, sink).await?;
+        let engine = Arc::new(engine);
+        let mut enqueues = JoinSet::new();
         let mut latest = Duration::ZERO;
         let mut tick = tokio::time::interval(Duration::from_millis(1));
         let begun = Instant::now();
@@ -100,18 +114,23 @@ impl Latency {
             latest = latest.max(due.elapsed());
             let due = begun.elapsed().as_micros() * u128::from(self.rate) / 1_000_000;
             while number < events && u128::from(number) <= due {
-                let input = Order::new(number).into_input();
+                let (engine, input) = (Arc::clone(&engine), Order::new(number).into_input());
                 let before = Instant::now();
-                engine.enqueue(input).await?;
-                taken.push(before.elapsed());
+                enqueues.spawn(async move {
+                    engine.enqueue(input).await?;
+                    Ok::<_, analytics_spec::Error>(before.elapsed())
+                });
                 number += 1;
             }
         }
+        let taken = enqueues.join_all().await;
+        let taken = taken.into_iter().collect::<Result<_, _>>()?;
         let left = engine.close(Duration::from_secs(60)).await;
+        drop(dir);
         if left.is_empty() {
             Ok((taken, latest))
         } else {
-            Err(format!("{} events were not delivered", left.len()).into())
+            Err("not all events were delivered".into())
         }
     }
 }

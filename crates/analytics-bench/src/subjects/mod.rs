@@ -27,10 +27,12 @@ pub enum Subject {
 }
 
 /// Everybody, in the order in which they are shown.
-pub const SUBJECTS: [(&str, Subject); 7] = [
+pub const SUBJECTS: [(&str, Subject); 9] = [
     ("memory", Subject::Ours(ours::Setting::MEMORY)),
     ("memory-plain", Subject::Ours(ours::Setting::PLAIN)),
     ("memory-3", Subject::Ours(ours::Setting::MEMORY.to(3))),
+    ("durable", Subject::Ours(ours::Setting::DURABLE)),
+    ("durable-3", Subject::Ours(ours::Setting::DURABLE.to(3))),
     ("segment", Subject::Segment),
     ("rudderanalytics", Subject::Rudder),
     ("posthog-rs", Subject::PostHog),
@@ -68,7 +70,7 @@ impl fmt::Display for Subject {
         let named = SUBJECTS.iter().find(|(_, subject)| subject == self);
         match (named, self) {
             (Some((name, _)), _) => f.pad(name),
-            (None, Self::Ours(setting)) => f.pad(&format!("memory-{}", setting.vendors)),
+            (None, Self::Ours(setting)) => f.pad(&format!("durable-{}", setting.vendors)),
             (None, other) => f.pad(&format!("{other:?}")),
         }
     }
@@ -83,10 +85,10 @@ impl FromStr for Subject {
             return Ok(*subject);
         }
         // As many vendors as `growth` asks for.
-        if let Some(vendors) = name.strip_prefix("memory-")
+        if let Some(vendors) = name.strip_prefix("durable-")
             && let Ok(vendors @ 1..) = vendors.parse()
         {
-            return Ok(Self::Ours(ours::Setting::MEMORY.to(vendors)));
+            return Ok(Self::Ours(ours::Setting::DURABLE.to(vendors)));
         }
         let known: Vec<_> = SUBJECTS.iter().map(|(name, _)| *name).collect();
         Err(format!(

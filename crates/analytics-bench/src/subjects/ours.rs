@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use analytics_engine::{Engine, MemoryStore, Store};
+use analytics_engine::{Engine, MemoryStore, Store, store::SqliteStore};
 use analytics_http::{BaseUrl, Client, HttpVendor, Limits, Reading, Sending, Step};
 use analytics_segment::{Config, Instance, Route, SegmentVendor};
 use analytics_spec::{
@@ -10,6 +10,8 @@ use analytics_spec::{
     Value, config::VendorConfig as _, integration::Batching,
 };
 use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use tempfile::TempDir;
 
 use crate::{
     Outcome,
@@ -35,6 +37,8 @@ pub struct Setting {
 pub enum Keeping {
     /// In memory, as if nothing else is said.
     Memory,
+    /// On the disk, in a new directory.
+    Disk,
 }
 
 impl Setting {
@@ -51,6 +55,12 @@ impl Setting {
         ..Self::MEMORY
     };
 
+    /// On the disk, without compression.
+    pub const DURABLE: Self = Self {
+        keeping: Keeping::Disk,
+        ..Self::PLAIN
+    };
+
     /// The same with another number of vendors.
     #[must_use]
     pub const fn to(self, vendors: u8) -> Self {
@@ -58,12 +68,24 @@ impl Setting {
     }
 }
 
-/// The store. Another one is one more `Keeping` with its arm here, and its
-/// lines in [`SUBJECTS`](super::SUBJECTS).
-fn store(keeping: Keeping) -> Arc<dyn Store> {
-    match keeping {
-        Keeping::Memory => Arc::new(MemoryStore::default()),
-    }
+/// Where events are kept, and the directory, which goes when this does.
+async fn store(keeping: Keeping) -> Outcome<(Arc<dyn Store>, Option<TempDir>)> {
+    Ok(match keeping {
+        Keeping::Memory => (Arc::new(MemoryStore::default()), None),
+        Keeping::Disk => {
+            // Not where temporary files may be kept in memory.
+            let dir = tempfile::tempdir_in(std::env::current_dir()?)?;
+            let store = SqliteStore::options(dir.path()).open().await?;
+            (Arc::new(store), Some(dir))
+        }
+    })
+}
+
+/// An engine, and the directory of its events.
+pub struct Ours {
+    /// The engine.
+    pub engine: Engine,
+    dir: Option<TempDir>,
 }
 
 /// An engine that delivers to a sink.
@@ -71,8 +93,9 @@ fn store(keeping: Keeping) -> Arc<dyn Store> {
 /// # Errors
 ///
 /// It cannot begin.
-pub async fn engine(setting: Setting, sink: &str) -> Outcome<Engine> {
-    let mut builder = Engine::builder().store(store(setting.keeping));
+pub async fn engine(setting: Setting, sink: &str) -> Outcome<Ours> {
+    let (store, dir) = store(setting.keeping).await?;
+    let mut builder = Engine::builder().store(store);
     for number in 1..=setting.vendors {
         let config = Config::new("key").base_url(BaseUrl::new(sink)?);
         let instance = Instance::new(format!("segment-{number}"));
@@ -83,23 +106,38 @@ pub async fn engine(setting: Setting, sink: &str) -> Outcome<Engine> {
         };
         builder = builder.integration(integration);
     }
-    Ok(builder.build().await?)
+    let engine = builder.build().await?;
+    Ok(Ours { engine, dir })
 }
+
+/// How many events one task has under way: what is accepted durably waits for
+/// the disk, and shares the wait.
+const UNDER_WAY: usize = 4096;
 
 pub(super) fn run(setting: Setting, sink: &str, events: u64) -> Outcome<Cost> {
     super::runtime()?.block_on(async {
-        let engine = engine(setting, sink).await?;
+        let Ours { engine, dir } = engine(setting, sink).await?;
         let stopwatch = Stopwatch::start()?;
-        for number in 0..events {
-            engine.enqueue(Order::new(number).into_input()).await?;
-        }
+        let accepts = stream::iter(0..events)
+            .map(|number| engine.enqueue(Order::new(number).into_input()))
+            .buffered(if setting.keeping == Keeping::Memory {
+                1
+            } else {
+                UNDER_WAY
+            });
+        accepts.try_for_each(|_| async { Ok(()) }).await?;
         engine.flush(Duration::from_secs(600)).await?;
         let cost = stopwatch.stop()?;
         let left = engine.close(Duration::from_secs(10)).await;
+        drop(dir);
         if left.is_empty() {
             Ok(cost)
         } else {
-            Err(format!("{} events were not delivered", left.lost.len()).into())
+            Err(format!(
+                "{} events were not delivered",
+                left.lost.len() as u64 + left.kept
+            )
+            .into())
         }
     })
 }
