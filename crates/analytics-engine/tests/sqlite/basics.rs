@@ -23,7 +23,9 @@ async fn what_is_appended_is_pulled_in_order_also_after_reopening() {
         assert_eq!(store.last(), n as u64 + 1);
     }
     for reopened in [false, true] {
-        let store = if reopened { open(dir.path()).await } else {
+        let store = if reopened {
+            open(dir.path()).await
+        } else {
             let pulled = pull_all(&store, "a", usize::MAX).await;
             assert!(matches!(pulled[0].body, Body::Input(_)));
             store.close().await.unwrap();
@@ -34,7 +36,9 @@ async fn what_is_appended_is_pulled_in_order_also_after_reopening() {
             let seqs: Vec<_> = pulled.iter().map(|event| event.seq).collect();
             assert_eq!(seqs, (1..=10).collect::<Vec<_>>());
             for (event, input) in pulled.iter().zip(&inputs) {
-                let Body::Json(json) = &event.body else { panic!("{event:?}") };
+                let Body::Json(json) = &event.body else {
+                    panic!("{event:?}")
+                };
                 assert_eq!(*json, serde_json::to_vec(input).unwrap());
                 assert_eq!(event.bytes, json.len());
                 assert_eq!(*event.body.read().unwrap(), *input);
@@ -52,7 +56,12 @@ async fn people_have_the_same_hash_from_memory_and_from_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await;
     attach(&store, &["a"]).await;
-    append(&store, input(Track::new("e").user_id("u").anonymous_id("u"), "m"), &["a"]).await;
+    append(
+        &store,
+        input(Track::new("e").user_id("u").anonymous_id("u"), "m"),
+        &["a"],
+    )
+    .await;
     append(&store, track("u", "n"), &["a"]).await;
     let before = pull_all(&store, "a", usize::MAX).await;
     drop(store);
@@ -109,14 +118,25 @@ async fn retries_are_kept_until_the_end() {
     retries.asked = std::time::Duration::from_nanos(1_234_567_890);
     let not_before = Timestamp::now();
     let retry = Settlement::retry(not_before, retries);
-    settle(&store, "a", &[(2, Settlement::retry(Timestamp::MIN, Retries::new()))]).await;
+    settle(
+        &store,
+        "a",
+        &[(2, Settlement::retry(Timestamp::MIN, Retries::new()))],
+    )
+    .await;
     let paused = Timestamp::from_second(4_000_000_000).unwrap();
-    store.settle("a", &[(2, retry), (9, Settlement::Delivered)], Some(paused)).await.unwrap();
+    store
+        .settle("a", &[(2, retry), (9, Settlement::Delivered)], Some(paused))
+        .await
+        .unwrap();
     let mut store = store;
     for _ in 0..2 {
         let pulled = pull_all(&store, "a", 1).await;
         assert_eq!(pulled.len(), 3);
-        assert_eq!((pulled[1].retries, pulled[1].not_before), (retries, Some(not_before)));
+        assert_eq!(
+            (pulled[1].retries, pulled[1].not_before),
+            (retries, Some(not_before))
+        );
         assert_eq!(pulled[2].not_before, None);
         assert_eq!(pull_all(&store, "b", usize::MAX).await[1].not_before, None);
         let status = status(&store, "a").await;
@@ -124,11 +144,17 @@ async fn retries_are_kept_until_the_end() {
         assert_eq!(status.paused_until, Some(paused));
         drop(store);
         store = open(dir.path()).await;
-        assert_eq!(attach(&store, &["a", "b"]).await[0].paused_until, Some(paused));
+        assert_eq!(
+            attach(&store, &["a", "b"]).await[0].paused_until,
+            Some(paused)
+        );
     }
     settle(&store, "a", &[(2, Settlement::Delivered)]).await;
     let status = status(&store, "a").await;
-    assert_eq!((status.pending, status.in_retry, status.paused_until), (2, 0, None));
+    assert_eq!(
+        (status.pending, status.in_retry, status.paused_until),
+        (2, 0, None)
+    );
 }
 
 #[tokio::test]
@@ -143,7 +169,14 @@ async fn a_new_lane_has_no_history_and_an_old_one_comes_back_to_its_own() {
     assert_eq!(resumed[0].through, 2);
     assert_eq!(ids(&store, "b").await, [] as [&str; 0]);
     append(&store, track("u", "m3"), &["b"]).await;
-    assert!(store.purge_lane("b").await.unwrap_err().to_string().contains("is attached"));
+    assert!(
+        store
+            .purge_lane("b")
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("is attached")
+    );
     let gone = status(&store, "a").await;
     assert_eq!((gone.is_attached, gone.pending), (false, 1));
     drop(store);
@@ -193,9 +226,8 @@ async fn many_at_once_each_get_their_own_place() {
     let tasks = (0..200).map(|n| {
         let store = Arc::clone(&store);
         tokio::spawn(async move {
-            let events = (0..n % 4 + 1).map(|k| {
-                Accepted::new(track("u", &format!("{n}-{k}")), names(&["a"]))
-            });
+            let events = (0..n % 4 + 1)
+                .map(|k| Accepted::new(track("u", &format!("{n}-{k}")), names(&["a"])));
             let first = store.append(events.collect(), Room::Wait).await.unwrap();
             assert!(store.last() >= first + n % 4);
             (first, n)
@@ -244,7 +276,10 @@ async fn nothing_is_asked_after_the_end() {
     assert_eq!(error.kind(), ErrorKind::Closed);
     let error = store.settle("a", &[], None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Closed);
-    let mut files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(dir.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
     files.sort();
     assert_eq!(files, ["events.db", "lock", "reserve"]);
     let _: SqliteStore = open(dir.path()).await;
@@ -256,13 +291,17 @@ async fn backlogs_of_many_chunks_are_read_in_pages() {
     let store = options(dir.path()).tiny().open().await.unwrap();
     attach(&store, &["a", "b"]).await;
     for n in 0..30 {
-        let batch = (0..7).map(|k| Accepted::new(track("u", &format!("m{}", n * 7 + k)), names(&["a", "b"])));
+        let batch = (0..7)
+            .map(|k| Accepted::new(track("u", &format!("m{}", n * 7 + k)), names(&["a", "b"])));
         store.append(batch.collect(), Room::Wait).await.unwrap();
     }
     let all: Vec<_> = (0..210).map(|n| format!("m{n}")).collect();
     for page in [1, 500, 5000, usize::MAX] {
         let pulled = pull_all(&store, "a", page).await;
-        let ids: Vec<_> = pulled.iter().map(|e| e.body.read().unwrap().message_id().to_owned()).collect();
+        let ids: Vec<_> = pulled
+            .iter()
+            .map(|e| e.body.read().unwrap().message_id().to_owned())
+            .collect();
         assert_eq!(ids, all);
     }
     // A page is not much more than was asked for.
@@ -270,10 +309,17 @@ async fn backlogs_of_many_chunks_are_read_in_pages() {
     let bytes: usize = pulled.events.iter().map(|event| event.bytes).sum();
     assert!((1000..1200).contains(&bytes), "{bytes}");
     // Every third remains.
-    let settled: Vec<_> = (1..=210).filter(|seq| seq % 3 != 0).map(|seq| (seq, Settlement::Delivered)).collect();
+    let settled: Vec<_> = (1..=210)
+        .filter(|seq| seq % 3 != 0)
+        .map(|seq| (seq, Settlement::Delivered))
+        .collect();
     settle(&store, "a", &settled).await;
     for page in [1, 500, usize::MAX] {
-        let seqs: Vec<_> = pull_all(&store, "a", page).await.iter().map(|e| e.seq).collect();
+        let seqs: Vec<_> = pull_all(&store, "a", page)
+            .await
+            .iter()
+            .map(|e| e.seq)
+            .collect();
         assert_eq!(seqs, (1..=70).map(|n| n * 3).collect::<Vec<_>>());
     }
     assert_eq!(pull_all(&store, "b", 1).await.len(), 210);
@@ -291,5 +337,8 @@ async fn oldest_is_when_the_first_pending_event_was_accepted() {
     append(&store, track("u", "n"), &["a"]).await;
     assert!(status(&store, "a").await.oldest.unwrap() < between);
     settle(&store, "a", &[(1, Settlement::Delivered)]).await;
-    assert!(status(&store, "a").await.oldest.unwrap() >= Timestamp::from_millisecond(between.as_millisecond()).unwrap());
+    assert!(
+        status(&store, "a").await.oldest.unwrap()
+            >= Timestamp::from_millisecond(between.as_millisecond()).unwrap()
+    );
 }

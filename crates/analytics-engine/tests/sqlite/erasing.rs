@@ -13,16 +13,34 @@ async fn nothing_of_a_user_is_left_on_the_disk() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await;
     let told = Told::default();
-    store.attach(&names(&["a", "b"]), told.on_erased()).await.unwrap();
+    store
+        .attach(&names(&["a", "b"]), told.on_erased())
+        .await
+        .unwrap();
     let mut seq = 0;
     for n in 0..300 {
-        let events: Vec<_> = (0..n % 5 + 1).map(|k| {
-            let user = if (n + k) % 3 == 0 { "ada@secret.example" } else { "somebody" };
-            let filler = "x".repeat((n * 37 + k * 101) % 3000);
-            let secret = if user == "somebody" { "public" } else { "hidden-payload" };
-            let event = Track::new("e").user_id(user).property("p", format!("{secret}{filler}"));
-            Accepted::new(input(event, &format!("{secret}-{n}-{k}")), names(&["a", "b"]))
-        }).collect();
+        let events: Vec<_> = (0..n % 5 + 1)
+            .map(|k| {
+                let user = if (n + k) % 3 == 0 {
+                    "ada@secret.example"
+                } else {
+                    "somebody"
+                };
+                let filler = "x".repeat((n * 37 + k * 101) % 3000);
+                let secret = if user == "somebody" {
+                    "public"
+                } else {
+                    "hidden-payload"
+                };
+                let event = Track::new("e")
+                    .user_id(user)
+                    .property("p", format!("{secret}{filler}"));
+                Accepted::new(
+                    input(event, &format!("{secret}-{n}-{k}")),
+                    names(&["a", "b"]),
+                )
+            })
+            .collect();
         let len = events.len() as u64;
         store.append(events, Room::Wait).await.unwrap();
         // Some are delivered everywhere, some refused, some in retry.
@@ -40,23 +58,46 @@ async fn nothing_of_a_user_is_left_on_the_disk() {
         }
         seq += len;
     }
-    append(&store, input(Alias::new("ada@secret.example", "ada2"), "hidden-payload"), &["a"]).await;
+    append(
+        &store,
+        input(Alias::new("ada@secret.example", "ada2"), "hidden-payload"),
+        &["a"],
+    )
+    .await;
     let others = |all: Vec<analytics_engine::store::Stored>| {
-        let all = all.into_iter().map(|e| e.body.read().unwrap().message_id().to_owned());
-        all.filter(|id| id.starts_with("public")).collect::<Vec<_>>()
+        let all = all
+            .into_iter()
+            .map(|e| e.body.read().unwrap().message_id().to_owned());
+        all.filter(|id| id.starts_with("public"))
+            .collect::<Vec<_>>()
     };
-    let before = (others(pull_all(&store, "a", 5000).await), others(pull_all(&store, "b", 5000).await));
+    let before = (
+        others(pull_all(&store, "a", 5000).await),
+        others(pull_all(&store, "b", 5000).await),
+    );
     assert!(!holding(dir.path(), "hidden-payload").is_empty());
     let erased = store.erase("ada@secret.example").await.unwrap();
-    assert!(erased.events > 100 && erased.dead_letters > 10, "{erased:?}");
-    assert_eq!(told.take(), [Erasure::new("ada@secret.example".into(), store.last())]);
+    assert!(
+        erased.events > 100 && erased.dead_letters > 10,
+        "{erased:?}"
+    );
+    assert_eq!(
+        told.take(),
+        [Erasure::new("ada@secret.example".into(), store.last())]
+    );
     assert_eq!(holding(dir.path(), "ada@secret"), [] as [&str; 0]);
     assert_eq!(holding(dir.path(), "hidden-payload"), [] as [&str; 0]);
     assert!(!holding(dir.path(), "public").is_empty());
-    assert_eq!(store.erase("ada@secret.example").await.unwrap(), Erased::new(0, 0));
+    assert_eq!(
+        store.erase("ada@secret.example").await.unwrap(),
+        Erased::new(0, 0)
+    );
     let mut store = store;
     for _ in 0..2 {
-        let (a, b) = (pull_all(&store, "a", 5000).await, pull_all(&store, "b", 5000).await);
+        let (a, b) = (
+            pull_all(&store, "a", 5000).await,
+            pull_all(&store, "b", 5000).await,
+        );
         assert_eq!(status(&store, "a").await.pending, a.len() as u64);
         assert_eq!(status(&store, "b").await.pending, b.len() as u64);
         let in_retry = a.iter().filter(|event| event.not_before.is_some()).count();
@@ -72,7 +113,10 @@ async fn a_delete_erases_when_every_lane_has_settled_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await;
     let told = Told::default();
-    store.attach(&names(&["a", "b", "c"]), told.on_erased()).await.unwrap();
+    store
+        .attach(&names(&["a", "b", "c"]), told.on_erased())
+        .await
+        .unwrap();
     append(&store, track("u", "m1"), &["a", "b", "c"]).await;
     append(&store, track("v", "m2"), &["a", "b", "c"]).await;
     settle(&store, "c", &[(1, refused())]).await;
@@ -87,7 +131,12 @@ async fn a_delete_erases_when_every_lane_has_settled_it() {
         assert_eq!(ids(&store, lane).await, ["m2", "back"]);
     }
     // Of the dead letters, the one of the delete itself is left.
-    let letters = store.dead_letters().unwrap().list(&Filter::all(), 0, 9).await.unwrap();
+    let letters = store
+        .dead_letters()
+        .unwrap()
+        .list(&Filter::all(), 0, 9)
+        .await
+        .unwrap();
     assert_eq!(letters.iter().map(|l| l.seq).collect::<Vec<_>>(), [3]);
     assert_eq!(holding(dir.path(), "\"m1\""), [] as [&str; 0]);
 }
@@ -102,7 +151,10 @@ async fn an_erasure_is_owed_over_a_crash() {
     let crashed = crash(dir.path());
     let store = open(crashed.path()).await;
     let told = Told::default();
-    store.attach(&names(&["a"]), told.on_erased()).await.unwrap();
+    store
+        .attach(&names(&["a"]), told.on_erased())
+        .await
+        .unwrap();
     settle(&store, "a", &[(2, Settlement::Delivered)]).await;
     assert_eq!(told.take().len(), 1);
     assert_eq!(ids(&store, "a").await, [] as [&str; 0]);
@@ -123,8 +175,21 @@ async fn only_the_users_own_events_go() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await;
     attach(&store, &["a"]).await;
-    append(&store, input(Identify::new().anonymous_id("u"), "anonymous"), &["a"]).await;
-    append(&store, input(Track::new("e").user_id("v").property("user_id", "u"), "other"), &["a"]).await;
+    append(
+        &store,
+        input(Identify::new().anonymous_id("u"), "anonymous"),
+        &["a"],
+    )
+    .await;
+    append(
+        &store,
+        input(
+            Track::new("e").user_id("v").property("user_id", "u"),
+            "other",
+        ),
+        &["a"],
+    )
+    .await;
     append(&store, input(Alias::new("u", "v"), "alias"), &["a"]).await;
     append(&store, input(Alias::new("v", "u"), "to"), &["a"]).await;
     assert_eq!(store.erase("u").await.unwrap().events, 2);

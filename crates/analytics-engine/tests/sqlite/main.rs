@@ -3,6 +3,7 @@
 mod basics;
 mod erasing;
 mod letters;
+mod model;
 mod opening;
 mod room;
 mod support;

@@ -1,6 +1,9 @@
 //! Directories that are in use, damaged, or something else.
 
-use analytics_engine::{Store, store::{Filter, Settlement, SqliteStore}};
+use analytics_engine::{
+    Store,
+    store::{Filter, Settlement, SqliteStore},
+};
 use analytics_spec::ErrorKind;
 use rusqlite::Connection;
 
@@ -19,7 +22,10 @@ async fn a_directory_has_one_engine() {
     let store = open(dir.path()).await;
     let (kind, text) = refusal(dir.path()).await;
     assert_eq!(kind, ErrorKind::Configuration);
-    assert!(text.contains(&format!("by process {}", std::process::id())), "{text}");
+    assert!(
+        text.contains(&format!("by process {}", std::process::id())),
+        "{text}"
+    );
     drop(store);
     open(dir.path()).await;
 }
@@ -31,10 +37,16 @@ async fn something_else_is_left_alone() {
     let other = "not a database at all, but long enough to be one. ".repeat(100);
     std::fs::write(&path, &other).unwrap();
     let (_, text) = refusal(dir.path()).await;
-    assert!(text.contains("is damaged") && text.contains("move it away"), "{text}");
+    assert!(
+        text.contains("is damaged") && text.contains("move it away"),
+        "{text}"
+    );
     assert_eq!(std::fs::read_to_string(&path).unwrap(), other);
     std::fs::remove_file(&path).unwrap();
-    Connection::open(&path).unwrap().execute_batch("CREATE TABLE t(a)").unwrap();
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("CREATE TABLE t(a)")
+        .unwrap();
     let before = std::fs::read(&path).unwrap();
     let (kind, text) = refusal(dir.path()).await;
     assert_eq!(kind, ErrorKind::Configuration);
@@ -47,10 +59,16 @@ async fn a_newer_format_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()).await);
     let path = dir.path().join("events.db");
-    Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("PRAGMA user_version = 99")
+        .unwrap();
     let (kind, text) = refusal(dir.path()).await;
     assert_eq!(kind, ErrorKind::Configuration);
-    assert!(text.contains("newer version") && text.contains("99"), "{text}");
+    assert!(
+        text.contains("newer version") && text.contains("99"),
+        "{text}"
+    );
     let error = SqliteStore::inspect(dir.path()).await.unwrap_err();
     assert!(error.to_string().contains("newer version"), "{error}");
 }
@@ -122,7 +140,10 @@ async fn damage_is_found_when_opened() {
             Err(error) => {
                 found += 1;
                 let text = error.to_string();
-                assert!(text.contains("restore a copy") || text.contains("another program"), "{text}");
+                assert!(
+                    text.contains("restore a copy") || text.contains("another program"),
+                    "{text}"
+                );
             }
             // A page that nothing needs, or a checksum's business.
             Ok(store) => {
@@ -144,16 +165,26 @@ async fn damaged_events_are_never_passed_over() {
     drop(store);
     let path = dir.path().join("events.db");
     let conn = Connection::open(&path).unwrap();
-    for damage in ["body = replace(body, 'm1', 'mX')", "head = zeroblob(length(head))", "crc = crc + 1"] {
+    for damage in [
+        "body = CAST(replace(body, 'm1', 'mX') AS BLOB)",
+        "body = 'text'",
+        "head = zeroblob(length(head))",
+        "crc = crc + 1",
+    ] {
         let whole = std::fs::read(&path).unwrap();
-        conn.execute(&format!("UPDATE chunks SET {damage} WHERE first = 2"), []).unwrap();
-        conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+        conn.execute(&format!("UPDATE chunks SET {damage} WHERE first = 2"), [])
+            .unwrap();
+        conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .unwrap();
         let store = open(dir.path()).await;
         let pulled = store.pull("a", 0, 1).await.unwrap();
         assert_eq!((pulled.events.len(), pulled.through), (1, 1));
         let error = store.pull("a", 1, usize::MAX).await.unwrap_err();
         assert!(error.to_string().contains("events 2 to 2"), "{error}");
-        let error = store.settle("a", &[(2, refused())], None).await.unwrap_err();
+        let error = store
+            .settle("a", &[(2, refused())], None)
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains("events 2 to 2"), "{error}");
         // One job's error is nobody else's.
         append(&store, track("u", "later"), &["a"]).await;
@@ -161,7 +192,8 @@ async fn damaged_events_are_never_passed_over() {
         drop(store);
         std::fs::write(&path, whole).unwrap();
     }
-    conn.execute("DELETE FROM chunks WHERE first = 2", []).unwrap();
+    conn.execute("DELETE FROM chunks WHERE first = 2", [])
+        .unwrap();
     drop(conn);
     let store = open(dir.path()).await;
     let error = store.pull("a", 0, usize::MAX).await.unwrap_err();
@@ -181,7 +213,10 @@ async fn a_look_from_outside_changes_nothing() {
     settle(&store, "a", &[(1, refused())]).await;
     let look = SqliteStore::inspect(dir.path()).await.unwrap();
     assert_eq!(look.status().await.unwrap(), store.status().await.unwrap());
-    assert_eq!(look.dead_letters(&Filter::all(), 0, 9).await.unwrap().len(), 1);
+    assert_eq!(
+        look.dead_letters(&Filter::all(), 0, 9).await.unwrap().len(),
+        1
+    );
     // It does not hold on to what it saw, nor hold up the engine.
     settle(&store, "a", &[(2, Settlement::Delivered)]).await;
     assert_eq!(look.status().await.unwrap()[0].pending, 0);
@@ -190,8 +225,13 @@ async fn a_look_from_outside_changes_nothing() {
     drop(look);
     store.close().await.unwrap();
     let files = || {
-        let mut files: Vec<_> = std::fs::read_dir(dir.path()).unwrap()
-            .map(|e| { let e = e.unwrap(); (e.file_name(), std::fs::read(e.path()).unwrap()) }).collect();
+        let mut files: Vec<_> = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|e| {
+                let e = e.unwrap();
+                (e.file_name(), std::fs::read(e.path()).unwrap())
+            })
+            .collect();
         files.sort();
         files
     };

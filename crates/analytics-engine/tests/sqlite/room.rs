@@ -12,7 +12,10 @@ use crate::support::*;
 
 fn large(n: u64) -> AnyInput {
     let text: String = (0..4000).map(|_| fastrand::alphanumeric()).collect();
-    input(Track::new("e").user_id(format!("u{n}")).property("p", text), &format!("m{n}"))
+    input(
+        Track::new("e").user_id(format!("u{n}")).property("p", text),
+        &format!("m{n}"),
+    )
 }
 
 /// Appends until there is no room: how many there are.
@@ -37,9 +40,15 @@ async fn a_full_store_waits_or_refuses_and_goes_on() {
     let stored = fill(&store, &["a", "b"]).await;
     assert!((150..300).contains(&stored), "{stored}");
     let accepted = Accepted::new(large(0), names(&["a"]));
-    let error = store.append(vec![accepted], Room::Refuse).await.unwrap_err();
+    let error = store
+        .append(vec![accepted], Room::Refuse)
+        .await
+        .unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("1048576") && text.contains(&*dir.path().to_string_lossy()), "{text}");
+    assert!(
+        text.contains("1048576") && text.contains(&*dir.path().to_string_lossy()),
+        "{text}"
+    );
     let waiting = {
         let store = Arc::clone(&store);
         tokio::spawn(async move { append(&store, large(7), &["a", "b"]).await })
@@ -47,12 +56,17 @@ async fn a_full_store_waits_or_refuses_and_goes_on() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!waiting.is_finished());
     // Settled at one of two is no room.
-    let all: Vec<_> = (1..=stored).map(|seq| (seq, Settlement::Delivered)).collect();
+    let all: Vec<_> = (1..=stored)
+        .map(|seq| (seq, Settlement::Delivered))
+        .collect();
     settle(&store, "a", &all).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!waiting.is_finished());
     settle(&store, "b", &all[..20]).await;
-    let last = tokio::time::timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap();
+    let last = tokio::time::timeout(Duration::from_secs(5), waiting)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(last, stored + 1);
     assert_eq!(status(&store, "b").await.pending, stored + 1 - 20);
 }
@@ -60,20 +74,29 @@ async fn a_full_store_waits_or_refuses_and_goes_on() {
 #[tokio::test]
 async fn one_event_that_is_stuck_holds_no_room() {
     let dir = tempfile::tempdir().unwrap();
-    let store = options(dir.path()).max_bytes(1024 * 1024).open().await.unwrap();
+    let store = options(dir.path())
+        .max_bytes(1024 * 1024)
+        .open()
+        .await
+        .unwrap();
     attach(&store, &["a"]).await;
     append(&store, track("u", "stuck"), &["a"]).await;
     let mut delivered = 1;
     for n in 2..1500_u64 {
         let accepted = Accepted::new(large(n), names(&["a"]));
-        let seq = tokio::time::timeout(Duration::from_secs(5), store.append(vec![accepted], Room::Wait));
+        let seq = tokio::time::timeout(
+            Duration::from_secs(5),
+            store.append(vec![accepted], Room::Wait),
+        );
         let seq = seq.await.expect("it is full of what is settled").unwrap();
         settle(&store, "a", &[(seq, Settlement::Delivered)]).await;
         delivered += 1;
     }
     assert_eq!(store.last(), delivered);
     assert_eq!(ids(&store, "a").await, ["stuck"]);
-    let size = std::fs::metadata(dir.path().join("events.db")).unwrap().len();
+    let size = std::fs::metadata(dir.path().join("events.db"))
+        .unwrap()
+        .len();
     assert!(size < 2 * 1024 * 1024, "{size}");
 }
 
@@ -83,24 +106,34 @@ async fn much_that_is_settled_is_taken_out() {
     let store = open(dir.path()).await;
     attach(&store, &["a", "b"]).await;
     for n in 0..60 {
-        let batch = (0..400).map(|k| Accepted::new(track("u", &format!("m{}", n * 400 + k)), names(&["a", "b"])));
+        let batch = (0..400)
+            .map(|k| Accepted::new(track("u", &format!("m{}", n * 400 + k)), names(&["a", "b"])));
         store.append(batch.collect(), Room::Wait).await.unwrap();
     }
     // Every 100th is stuck at one of the two.
-    let most: Vec<_> = (1..=24_000).filter(|seq| seq % 100 != 1).map(|seq| (seq, Settlement::Delivered)).collect();
+    let most: Vec<_> = (1..=24_000)
+        .filter(|seq| seq % 100 != 1)
+        .map(|seq| (seq, Settlement::Delivered))
+        .collect();
     settle(&store, "a", &most).await;
-    let all: Vec<_> = (1..=24_000).map(|seq| (seq, Settlement::Delivered)).collect();
+    let all: Vec<_> = (1..=24_000)
+        .map(|seq| (seq, Settlement::Delivered))
+        .collect();
     settle(&store, "b", &all).await;
     store.tidy().await.unwrap();
     let expected: Vec<_> = (0..240).map(|n| format!("m{}", n * 100)).collect();
     assert_eq!(ids(&store, "a").await, expected);
     store.close().await.unwrap();
-    let size = std::fs::metadata(dir.path().join("events.db")).unwrap().len();
+    let size = std::fs::metadata(dir.path().join("events.db"))
+        .unwrap()
+        .len();
     assert!(size < 400_000, "{size}");
     let conn = rusqlite::Connection::open(dir.path().join("events.db")).unwrap();
     let stored = conn.query_row("SELECT sum(events) FROM chunks", [], |row| row.get(0));
     assert_eq!(stored, Ok(240));
-    let told = conn.query_row("SELECT value FROM meta WHERE key = 'stored'", [], |row| row.get(0));
+    let told = conn.query_row("SELECT value FROM meta WHERE key = 'stored'", [], |row| {
+        row.get(0)
+    });
     assert_eq!(told, Ok(240));
     drop(conn);
     let store = open(dir.path()).await;
@@ -116,7 +149,11 @@ async fn the_file_shrinks_when_a_backlog_is_gone() {
         append(&store, large(n), &["a"]).await;
     }
     store.checkpoint().await.unwrap();
-    let size = || std::fs::metadata(dir.path().join("events.db")).unwrap().len();
+    let size = || {
+        std::fs::metadata(dir.path().join("events.db"))
+            .unwrap()
+            .len()
+    };
     assert!(size() > 6_000_000, "{}", size());
     let all: Vec<_> = (1..=1500).map(|seq| (seq, Settlement::Delivered)).collect();
     settle(&store, "a", &all).await;
@@ -127,7 +164,11 @@ async fn the_file_shrinks_when_a_backlog_is_gone() {
 #[tokio::test]
 async fn what_is_settled_is_written_also_on_a_full_disk() {
     let dir = tempfile::tempdir().unwrap();
-    let store = options(dir.path()).disk_pages(1024 + 300).open().await.unwrap();
+    let store = options(dir.path())
+        .disk_pages(1024 + 300)
+        .open()
+        .await
+        .unwrap();
     check_full_disk(&store).await;
 }
 
@@ -137,7 +178,10 @@ async fn what_is_settled_is_written_also_on_a_full_disk() {
 async fn what_is_settled_is_written_also_on_a_disk_that_is_really_full() {
     let dir = tempfile::tempdir().unwrap();
     let mount = |args: &[&str]| {
-        let run = std::process::Command::new(args[0]).args(&args[1..]).arg(dir.path()).output();
+        let run = std::process::Command::new(args[0])
+            .args(&args[1..])
+            .arg(dir.path())
+            .output();
         run.is_ok_and(|run| run.status.success())
     };
     if !mount(&["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs"]) {
@@ -158,7 +202,11 @@ async fn check_full_disk(store: &SqliteStore) {
     assert_eq!(status(store, "a").await.pending, stored);
     // Out of order, with refusals, which take room themselves.
     for seq in (1..=stored).rev() {
-        let settlement = if seq % 10 == 0 { refused() } else { Settlement::Delivered };
+        let settlement = if seq % 10 == 0 {
+            refused()
+        } else {
+            Settlement::Delivered
+        };
         settle(store, "a", &[(seq, settlement)]).await;
     }
     assert_eq!(status(store, "a").await.pending, 0);

@@ -74,7 +74,10 @@ pub(crate) async fn pull_all(store: &SqliteStore, lane: &str, page: usize) -> Ve
         let pulled = store.pull(lane, after, page).await.unwrap();
         assert!(pulled.through >= after, "{pulled:?}");
         for event in &pulled.events {
-            assert!(event.seq > after && event.seq <= pulled.through, "{pulled:?}");
+            assert!(
+                event.seq > after && event.seq <= pulled.through,
+                "{pulled:?}"
+            );
             after = event.seq;
         }
         if pulled.events.is_empty() {
