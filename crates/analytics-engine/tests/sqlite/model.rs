@@ -11,8 +11,7 @@ use analytics_engine::{
     store::{Accepted, Filter, Reason, Room, Settlement, SqliteStore},
 };
 use analytics_spec::{
-    Alias, AnyEvent, AnyInput, Delete, Error, ErrorKind, Event as _, Identify, Kind, Retries,
-    Timestamp, Track,
+    Alias, AnyEvent, AnyInput, Delete, Error, ErrorKind, Identify, Kind, Retries, Timestamp, Track,
 };
 use proptest::prelude::*;
 
@@ -170,7 +169,7 @@ impl Model {
     }
 
     fn due(&mut self) {
-        let due: Vec<_> = self.owed.iter().filter(|(seq, _)| {
+        let due = self.owed.iter().filter(|(seq, _)| {
             !self
                 .lanes
                 .values()

@@ -128,12 +128,18 @@ struct Waiting {
     is_over: bool,
 }
 
+/// The group that events have joined, and where they are in it.
+type Entered = (Arc<Group>, u64);
+
 /// The limits of what may wait, and what waits.
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
     wake: Condvar,
     /// There may be room.
     room: Notify,
+    /// Whoever waits for room does so behind those who came before.
+    line: tokio::sync::Mutex<()>,
+    in_line: AtomicU64,
     /// Bytes of the file that are in use, as of the last commit.
     used: AtomicU64,
     /// Whether somebody found the store full lately.
@@ -148,6 +154,8 @@ impl Queue {
             waiting: Mutex::default(),
             wake: Condvar::new(),
             room: Notify::new(),
+            line: tokio::sync::Mutex::new(()),
+            in_line: AtomicU64::new(0),
             used: AtomicU64::new(0),
             is_short: false.into(),
             max_bytes,
@@ -159,16 +167,48 @@ impl Queue {
     pub(super) async fn append(&self, drafts: Vec<Draft>, room: Room) -> Outcome<Seq> {
         let bytes = drafts.iter().map(|draft| draft.json.len() as u64).sum();
         let mut drafts = Some(drafts);
-        let (group, offset) = loop {
+        let is_first = room == Room::Refuse || self.in_line.load(Ordering::Acquire) == 0;
+        let entered = if is_first {
+            self.enter(&mut drafts, bytes, room)?
+        } else {
+            None
+        };
+        let (group, offset) = match entered {
+            Some(entered) => entered,
+            None => self.wait_for_room(&mut drafts, bytes, room).await?,
+        };
+        Ok(group.wait().await? + offset)
+    }
+
+    /// Waits in line, so that what is large is not overtaken for ever.
+    async fn wait_for_room(
+        &self,
+        drafts: &mut Option<Vec<Draft>>,
+        bytes: u64,
+        room: Room,
+    ) -> Outcome<Entered> {
+        struct InLine<'a>(&'a AtomicU64);
+        impl Drop for InLine<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
+        let _first = if room == Room::Wait {
+            self.in_line.fetch_add(1, Ordering::AcqRel);
+            let in_line = InLine(&self.in_line);
+            Some((self.line.lock().await, in_line))
+        } else {
+            None
+        };
+        loop {
             let notified = self.room.notified();
             tokio::pin!(notified);
             notified.as_mut().enable();
-            if let Some(entered) = self.enter(&mut drafts, bytes, room)? {
-                break entered;
+            if let Some(entered) = self.enter(drafts, bytes, room)? {
+                return Ok(entered);
             }
             notified.await;
-        };
-        Ok(group.wait().await? + offset)
+        }
     }
 
     fn enter(
@@ -176,7 +216,7 @@ impl Queue {
         drafts: &mut Option<Vec<Draft>>,
         bytes: u64,
         room: Room,
-    ) -> Outcome<Option<(Arc<Group>, u64)>> {
+    ) -> Outcome<Option<Entered>> {
         let mut waiting = lock(&self.waiting);
         if waiting.taken.is_closing || waiting.is_over {
             return Err(Failure::closed());
