@@ -5,5 +5,6 @@ mod erasing;
 mod letters;
 mod model;
 mod opening;
+mod power;
 mod room;
 mod support;
