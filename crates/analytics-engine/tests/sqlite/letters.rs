@@ -110,7 +110,7 @@ async fn filters_and_pages_choose() {
         list(
             &with(|f| {
                 f.ids = vec![1, 2];
-                f.user_id = Some("u".into())
+                f.user_id = Some("u".into());
             }),
             0,
             9

@@ -479,7 +479,7 @@ impl Test {
     async fn settle(&mut self, name: &str, settlements: Vec<(u64, End)>) {
         let paused = Timestamp::from_second(settlements.len() as i64)
             .ok()
-            .filter(|_| settlements.len() % 2 == 0);
+            .filter(|_| settlements.len().is_multiple_of(2));
         let not_before = Timestamp::from_nanosecond(1_234_567_890_123).unwrap();
         let retries = |made| {
             let mut retries = Retries::new();
