@@ -166,7 +166,8 @@ async fn damaged_events_are_never_passed_over() {
     let path = dir.path().join("events.db");
     let conn = Connection::open(&path).unwrap();
     for damage in [
-        "body = replace(body, 'm1', 'mX')",
+        "body = CAST(replace(body, 'm1', 'mX') AS BLOB)",
+        "body = 'text'",
         "head = zeroblob(length(head))",
         "crc = crc + 1",
     ] {

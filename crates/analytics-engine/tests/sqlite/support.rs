@@ -1,5 +1,7 @@
 //! Stores in directories that go with the test.
 
+use std::time::Duration;
+
 use std::{
     path::Path,
     sync::{Arc, Mutex},
@@ -8,7 +10,7 @@ use std::{
 use analytics_engine::{
     Store,
     store::{
-        Accepted, Erasure, LaneStatus, OnErased, Options, Reason, Resumed, Room, Seq, Settlement,
+        Accepted, Erasure, LaneStatus, OnErased, Options, Reason, Resumed, Seq, Settlement,
         SqliteStore, Stored,
     },
 };
@@ -40,7 +42,7 @@ pub(crate) fn track(user_id: &str, id: &str) -> AnyInput {
 
 pub(crate) async fn append(store: &SqliteStore, input: AnyInput, lanes: &[&str]) -> Seq {
     let accepted = Accepted::new(input, names(lanes));
-    store.append(vec![accepted], Room::Wait).await.unwrap()
+    store.append(vec![accepted], Duration::MAX).await.unwrap()
 }
 
 pub(crate) fn quiet() -> OnErased {
@@ -61,8 +63,13 @@ impl Told {
         Arc::new(move |erasure| told.0.lock().unwrap().push(erasure.clone()))
     }
 
-    pub(crate) fn take(&self) -> Vec<Erasure> {
-        std::mem::take(&mut *self.0.lock().unwrap())
+    /// Who was erased, and up to which event.
+    pub(crate) fn take(&self) -> Vec<(String, Seq)> {
+        let erasures = std::mem::take(&mut *self.0.lock().unwrap());
+        let erased = erasures.into_iter();
+        erased
+            .map(|erasure| (erasure.user_id.to_string(), erasure.through))
+            .collect()
     }
 }
 

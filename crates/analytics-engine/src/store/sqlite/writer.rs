@@ -416,6 +416,11 @@ impl Writer {
 
     /// What cannot wait until there is nothing else to do.
     fn press(&mut self) {
+        if !self.reserve.is_held() {
+            // The disk is full: a log that grows takes the room that the file
+            // needs to take in the log.
+            warn(self.checkpoint().map(drop));
+        }
         if !self.settings.is_tidy {
             return;
         }
@@ -491,7 +496,7 @@ impl Writer {
         }
         if self.log_pages.load(Ordering::Relaxed) > 0 {
             // Once: a reader may be in the way for long.
-            return Ok(self.checkpoint()?);
+            return self.checkpoint();
         }
         Ok(false)
     }
