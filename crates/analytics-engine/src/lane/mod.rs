@@ -108,6 +108,15 @@ impl Signals {
         std::mem::take(&mut *erasures)
     }
 
+    /// Where the lane goes on.
+    pub(crate) fn resume(&self, resumed: &Resumed) {
+        let mut condition = self
+            .condition
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *condition = Condition::resumed(resumed);
+    }
+
     /// How it goes.
     pub(crate) fn condition(&self) -> Condition {
         let condition = self
