@@ -8,15 +8,15 @@ use std::{
 use analytics_engine::{
     Store,
     store::{
-        Accepted, Erasure, LaneStatus, OnErased, Options, Reason, Resumed, Room, Seq, Settlement,
-        SqliteStore, Stored,
+        Accepted, Erasure, LaneStatus, OnErased, Reason, Resumed, Room, Seq, Settlement,
+        SqliteOptions, SqliteStore, Stored,
     },
 };
 use analytics_spec::{
     AnyEvent, AnyInput, Context, Error, ErrorKind, HttpResponse, Input, Timestamp, Track,
 };
 
-pub(crate) fn options(dir: &Path) -> Options {
+pub(crate) fn options(dir: &Path) -> SqliteOptions {
     SqliteStore::options(dir)
 }
 
