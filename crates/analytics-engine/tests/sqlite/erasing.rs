@@ -247,3 +247,29 @@ async fn a_pull_and_an_erasure_at_once() {
         assert_eq!(erasing.await.unwrap().events, 5);
     }
 }
+
+/// When rows go, SQLite moves others from page to page, and leaves copies.
+#[tokio::test]
+async fn rows_that_were_moved_leave_nothing_behind() {
+    let dir = temporary();
+    let store = open(dir.path()).await;
+    attach(&store, &["a"]).await;
+    let mut rng = fastrand::Rng::with_seed(7);
+    for n in 0..1500 {
+        let user = rng.u32(0..12);
+        let filler = "x".repeat(rng.usize(0..1500));
+        let text = format!("<payload-of-{user}>{filler}</payload-of-{user}>");
+        let event = Track::new("e")
+            .user_id(format!("user-{user}"))
+            .property("p", text);
+        append(&store, input(event, &format!("m{n}")), &["a"]).await;
+    }
+    for user in 0..11 {
+        store.erase(&format!("user-{user}")).await.unwrap();
+        assert_eq!(
+            holding(dir.path(), &format!("payload-of-{user}>")),
+            [] as [&str; 0]
+        );
+    }
+    assert!(!ids(&store, "a").await.is_empty());
+}
