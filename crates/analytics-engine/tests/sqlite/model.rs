@@ -216,16 +216,6 @@ struct Test {
     attached: Vec<&'static str>,
 }
 
-fn temporary() -> tempfile::TempDir {
-    // Memory is faster, where there is some.
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir() {
-        tempfile::tempdir_in(memory).unwrap()
-    } else {
-        tempfile::tempdir().unwrap()
-    }
-}
-
 async fn open_tiny(dir: &Path) -> SqliteStore {
     options(dir).tiny().open().await.unwrap()
 }
@@ -457,11 +447,7 @@ impl Test {
                 }
             }
             Op::Crash => {
-                let crashed = temporary();
-                for entry in std::fs::read_dir(self.dir.path()).unwrap() {
-                    let entry = entry.unwrap();
-                    std::fs::copy(entry.path(), crashed.path().join(entry.file_name())).unwrap();
-                }
+                let crashed = crash(self.dir.path());
                 self.store = None;
                 self.dir = crashed;
                 self.store = Some(open_tiny(self.dir.path()).await);
@@ -606,8 +592,14 @@ impl Test {
     }
 }
 
+/// `PROPTEST_CASES`, or some hundreds.
+fn cases() -> u32 {
+    let cases = std::env::var("PROPTEST_CASES").ok();
+    cases.and_then(|cases| cases.parse().ok()).unwrap_or(250)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..ProptestConfig::with_cases(300) })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..ProptestConfig::with_cases(cases()) })]
     #[test]
     fn the_store_does_as_the_model(
         start in prop_oneof![Just(0_u64), 4080..4096_u64],

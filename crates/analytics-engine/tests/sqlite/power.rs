@@ -94,15 +94,7 @@ async fn nothing_acknowledged_is_lost_with_the_power() {
         std::env::var("SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
     println!("SEED={seed}");
     let mut rng = fastrand::Rng::with_seed(seed);
-    let memory = Path::new("/dev/shm");
-    let temporary = || {
-        if memory.is_dir() {
-            tempfile::tempdir_in(memory)
-        } else {
-            tempfile::tempdir()
-        }
-    };
-    let dir = temporary().unwrap();
+    let dir = temporary();
     let store = options(dir.path()).untidy().open().await.unwrap();
     attach(&store, &LANES).await;
     let mut model = Pending::default();
@@ -170,7 +162,7 @@ async fn nothing_acknowledged_is_lost_with_the_power() {
             restarts += 1;
         }
         for image in 0..IMAGES {
-            let at = temporary().unwrap();
+            let at = temporary();
             let torn = if image == 0 {
                 base.clone()
             } else {
@@ -190,7 +182,7 @@ async fn nothing_acknowledged_is_lost_with_the_power() {
         }
         disk = after;
         // What is acknowledged is there.
-        let at = temporary().unwrap();
+        let at = temporary();
         disk.write(at.path());
         assert!(pending(at.path()).await == model, "SEED={seed} step {step}");
     }

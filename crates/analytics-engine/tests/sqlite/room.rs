@@ -221,3 +221,17 @@ async fn check_full_disk(store: &SqliteStore) {
     store.tidy().await.unwrap();
     assert_eq!(append(store, large(1), &["a"]).await, stored + 1);
 }
+
+#[tokio::test]
+async fn the_log_does_not_grow_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    attach(&store, &["a"]).await;
+    for _ in 0..120 {
+        let batch = (0..100).map(|n| Accepted::new(large(n), names(&["a"])));
+        store.append(batch.collect(), Duration::MAX).await.unwrap();
+    }
+    let size = |name| std::fs::metadata(dir.path().join(name)).unwrap().len() >> 20;
+    assert!(size("events.db-wal") < 20, "{}", size("events.db-wal"));
+    assert!(size("events.db") > 30, "{}", size("events.db"));
+}

@@ -10,7 +10,7 @@ use std::{
 use analytics_engine::{
     Store,
     store::{
-        Accepted, Erasure, LaneStatus, OnErased, Options, Reason, Resumed, Seq, Settlement,
+        Accepted, Erasure, LaneStatus, OnErased, Reason, Resumed, Seq, Settlement, SqliteOptions,
         SqliteStore, Stored,
     },
 };
@@ -18,7 +18,7 @@ use analytics_spec::{
     AnyEvent, AnyInput, Context, Error, ErrorKind, HttpResponse, Input, Timestamp, Track,
 };
 
-pub(crate) fn options(dir: &Path) -> Options {
+pub(crate) fn options(dir: &Path) -> SqliteOptions {
     SqliteStore::options(dir)
 }
 
@@ -118,9 +118,19 @@ pub(crate) async fn status(store: &SqliteStore, lane: &str) -> LaneStatus {
     found.unwrap_or_default()
 }
 
+/// A directory in memory, where there is some: it is faster.
+pub(crate) fn temporary() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        tempfile::tempdir_in(memory).unwrap()
+    } else {
+        tempfile::tempdir().unwrap()
+    }
+}
+
 /// The directory as it would be found if the process ended now.
 pub(crate) fn crash(dir: &Path) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().unwrap();
+    let copy = temporary();
     for entry in std::fs::read_dir(dir).unwrap() {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
@@ -134,6 +144,10 @@ pub(crate) fn holding(dir: &Path, needle: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {
         let entry = entry.unwrap();
+        // Nothing but zeros.
+        if entry.file_name() == "reserve" {
+            continue;
+        }
         let bytes = std::fs::read(entry.path()).unwrap();
         if bytes.windows(needle.len()).any(|window| window == needle) {
             found.push(entry.file_name().into_string().unwrap());

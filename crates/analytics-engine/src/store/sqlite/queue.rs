@@ -110,6 +110,15 @@ pub(super) struct Taken {
     pub(super) chores: Vec<Chore>,
 }
 
+impl Drop for Taken {
+    /// Should the writer panic, nobody waits for ever.
+    fn drop(&mut self) {
+        if let Some(group) = self.group.take() {
+            group.finish(Err(Failure::closed()));
+        }
+    }
+}
+
 /// What the writer is asked to do outside a transaction.
 pub(super) struct Chore {
     pub(super) what: What,
@@ -365,14 +374,12 @@ impl Queue {
 
     /// The writer has ended: whoever waits is told.
     pub(super) fn end(&self) {
-        let taken = {
+        let left = {
             let mut waiting = lock(&self.waiting);
             waiting.is_over = true;
             std::mem::take(&mut waiting.taken)
         };
-        if let Some(group) = taken.group {
-            group.finish(Err(Failure::closed()));
-        }
+        drop(left);
         self.room.notify_waiters();
     }
 }
