@@ -35,7 +35,7 @@ async fn main() -> Result<(), Error> {
         .await?;
     println!("the order goes to {:?}", receipt.queued);
 
-    for left in analytics.close(Duration::from_secs(30)).await {
+    for left in analytics.close(Duration::from_secs(30)).await.lost {
         println!("{}: {} was not delivered", left.integration, left.kind);
     }
     Ok(())

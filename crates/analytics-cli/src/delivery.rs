@@ -1,10 +1,18 @@
 //! The way of a file: lines are read, accepted by the engine, and carried to
 //! every integration.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
-use analytics_kit::{Configuration, Engine, Error, Handler, Policies, spec::handler};
-use tokio::sync::mpsc;
+use analytics_kit::{
+    Configuration, Engine, Error, Handler, Policies,
+    engine::{Receipt, Store},
+    spec::handler,
+};
+use futures::{StreamExt as _, stream::FuturesOrdered};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     events::{Line, Source},
@@ -16,12 +24,20 @@ use crate::{
 /// How many lines are read ahead of the engine.
 const READ_AHEAD: usize = 16;
 
+/// How many lines, and bytes of them, are on their way into a durable store at
+/// a time: it writes together what comes together.
+const MAX_UNDER_WAY: usize = 1000;
+const MAX_BYTES_UNDER_WAY: u64 = 8 * 1024 * 1024;
+
+/// What is on its way into the store when the command is stopped has so long.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
 /// How a delivery ended.
 #[derive(Debug)]
 pub(crate) struct Summary {
     pub(crate) totals: Totals,
-    /// What was not sent: lines, and the integrations that did not get them.
-    pub(crate) not_sent: Vec<(u64, Arc<str>)>,
+    /// What is not settled: lines, and the integrations that did not get them.
+    pub(crate) unsettled: Vec<(u64, Arc<str>)>,
     /// Why the end of the file was not reached.
     pub(crate) ended_early: Option<EndedEarly>,
 }
@@ -36,23 +52,34 @@ pub(crate) enum EndedEarly {
 }
 
 impl Summary {
-    /// Whether everything was valid, and is delivered or unsupported.
+    /// Whether everything was valid, and is delivered or unsupported; or was
+    /// erased with its user.
     pub(crate) fn is_all_well(&self) -> bool {
         self.ended_early.is_none()
             && self.totals.invalid == 0
-            && (self.totals.integrations.values())
-                .all(|tally| tally.failed == 0 && tally.not_sent == 0)
+            && (self.totals.integrations.values()).all(|tally| {
+                tally.failed == 0
+                    && tally.earlier.failed == 0
+                    && tally.not_sent == 0
+                    && tally.kept == 0
+            })
     }
 }
 
-/// An engine for these integrations that keeps its books in the ledger. The
-/// policies win over the integrations' own.
+/// An engine for these integrations that tells the ledger. The policies win
+/// over the integrations' own.
 pub(crate) async fn engine(
     configuration: &Configuration,
     policies: &Policies,
-    ledger: Arc<Ledger>,
+    store: Arc<dyn Store>,
+    ledger: &Arc<Ledger>,
 ) -> Result<Engine, Failure> {
-    let mut builder = Engine::builder().store(ledger);
+    let ledger = Arc::clone(ledger);
+    let mut builder = Engine::builder()
+        .store(store)
+        // Whoever has no patience says so: `--give-up-after`.
+        .room_within(Duration::MAX)
+        .on_settled(move |settled| ledger.settled(settled));
     for integration in configuration.integrations() {
         let config = handler::Config::new(Arc::clone(integration)).policies(policies.clone());
         let handler = Handler::new(config).map_err(|error| Failure::configuration(&error))?;
@@ -64,83 +91,160 @@ pub(crate) async fn engine(
         .map_err(|error| Failure::configuration(&error))
 }
 
-/// Carries every line to its end.
-pub(crate) async fn carry(
-    source: Source,
-    engine: &Engine,
-    ledger: &Ledger,
-    stop: &Stop,
-) -> Result<Summary, Failure> {
-    let mut ended_early = accept(source, engine, ledger, stop)
-        .await
-        .map_err(|error| Failure::failed(error.to_string()))?;
-    let is_stopped = matches!(ended_early, Some(EndedEarly::Stopped { .. }));
-    if !is_stopped {
-        tokio::select! {
-            _ = engine.flush(Duration::MAX) => {}
-            () = stop.requested() => {
-                ended_early = Some(EndedEarly::Stopped { at_line: None });
-            }
-        }
-    }
-    // What is in flight ends by its time-out; nothing else is left to wait for.
-    // The ledger knows what is left, and on which lines it stands.
-    let _ = engine.halt(Duration::MAX).await;
-    let not_sent = ledger.close();
-    Ok(Summary {
-        totals: ledger.totals(),
-        not_sent,
-        ended_early,
-    })
+/// What carries lines.
+pub(crate) struct Carrier<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) ledger: &'a Ledger,
+    pub(crate) stop: &'a Stop,
+    /// Whether what is accepted outlives the process.
+    pub(crate) is_durable: bool,
+    /// Told of every event, as soon as it is accepted.
+    pub(crate) on_accepted: OnAccepted<'a>,
 }
 
-/// Hands the lines to the engine, as fast as it has room.
-async fn accept(
-    source: Source,
-    engine: &Engine,
-    ledger: &Ledger,
-    stop: &Stop,
-) -> Result<Option<EndedEarly>, Error> {
-    let mut lines = read_ahead(source);
-    let mut last = 0;
-    let stopped = |at_line| {
-        Ok(Some(EndedEarly::Stopped {
-            at_line: Some(at_line),
-        }))
-    };
-    loop {
-        let line = tokio::select! {
-            biased;
-            () = stop.requested() => return stopped(last + 1),
-            line = lines.recv() => line,
+/// Told of a line and its receipt.
+pub(crate) type OnAccepted<'a> = Box<dyn FnMut(u64, &Receipt) -> Result<(), Failure> + 'a>;
+
+impl Carrier<'_> {
+    /// Carries every line to its end, and what the store has from earlier runs.
+    pub(crate) async fn carry(mut self, source: Option<Source>) -> Result<Summary, Failure> {
+        let accepted = match source {
+            Some(source) => self.accept(source).await,
+            None => Ok(None),
         };
-        let Line {
-            number,
-            bytes,
-            input,
-        } = match line {
-            Some(Ok(line)) => line,
-            Some(Err(error)) => {
-                return Ok(Some(EndedEarly::Unreadable {
-                    after_line: last,
-                    error,
-                }));
+        let mut ended_early = match accepted {
+            Ok(ended_early) => ended_early,
+            Err(failure) => {
+                // What was accepted is not lost for it, if it is kept.
+                let _ = self.engine.halt(LAST_WORDS).await;
+                return Err(failure);
             }
-            None => return Ok(None),
         };
-        ledger.begin(number);
-        match input {
-            Err(violations) => ledger.invalid(bytes, &violations),
-            Ok(input) => {
-                let receipt = tokio::select! {
-                    biased;
-                    () = stop.requested() => return stopped(number),
-                    receipt = engine.enqueue(input) => receipt?,
-                };
-                ledger.accepted(bytes, &receipt);
+        let is_stopped = matches!(ended_early, Some(EndedEarly::Stopped { .. }));
+        let mut is_done = false;
+        if !is_stopped {
+            tokio::select! {
+                flushed = self.engine.flush(Duration::MAX) => is_done = flushed.is_ok(),
+                () = self.stop.requested() => {
+                    ended_early = Some(EndedEarly::Stopped { at_line: None });
+                }
             }
         }
-        last = number;
+        // What is in flight ends by its time-out; nothing else is left to wait
+        // for. The ledger knows what is left, and on which lines it stands.
+        let _ = self.engine.halt(Duration::MAX).await;
+        let mut unsettled = self.ledger.close();
+        let mut totals = self.ledger.totals();
+        if is_done {
+            // Of what was erased before a lane had read it, nobody hears.
+            for (_, name) in std::mem::take(&mut unsettled) {
+                totals.integrations.entry(name).or_default().erased += 1;
+            }
+        } else if !self.is_durable {
+            for (_, name) in &unsettled {
+                let tally = totals.integrations.entry(Arc::clone(name));
+                tally.or_default().not_sent += 1;
+            }
+        }
+        Ok(Summary {
+            totals,
+            unsettled,
+            ended_early,
+        })
+    }
+
+    /// Hands the lines to the engine, in their order, as fast as it has room.
+    async fn accept(&mut self, source: Source) -> Result<Option<EndedEarly>, Failure> {
+        // Without a disk to wait for, it is one at a time.
+        let max_under_way = if self.is_durable { MAX_UNDER_WAY } else { 1 };
+        let mut lines = read_ahead(source);
+        let mut under_way = FuturesOrdered::new();
+        let mut window = Window::default();
+        let mut next = 1;
+        let mut end = None;
+        let mut is_stopped = false;
+        while !is_stopped && (end.is_none() || !under_way.is_empty()) {
+            let has_room = window.lines.len() < max_under_way && window.bytes < MAX_BYTES_UNDER_WAY;
+            tokio::select! {
+                biased;
+                () = self.stop.requested() => is_stopped = true,
+                line = lines.recv(), if end.is_none() && has_room => match line {
+                    None => end = Some(None),
+                    Some(Err(error)) => {
+                        end = Some(Some(EndedEarly::Unreadable { after_line: next - 1, error }));
+                    }
+                    Some(Ok(Line { number, bytes, input })) => {
+                        next = number + 1;
+                        match input {
+                            Err(violations) => self.ledger.invalid(number, bytes, &violations),
+                            Ok(input) => {
+                                window.enter(number, bytes);
+                                under_way.push_back(self.engine.enqueue(input));
+                            }
+                        }
+                    }
+                },
+                Some(accepted) = under_way.next(), if !under_way.is_empty() => {
+                    self.account(&mut window, accepted)?;
+                }
+            }
+        }
+        if !is_stopped {
+            return Ok(end.flatten());
+        }
+        // Who waits for room in memory is not accepted. What is on its way to
+        // a disk may be.
+        if self.is_durable {
+            let deadline = Instant::now() + LAST_WORDS;
+            while let Ok(Some(accepted)) = timeout_at(deadline, under_way.next()).await {
+                self.account(&mut window, accepted)?;
+            }
+        }
+        let at_line = match (window.lines.front(), end) {
+            (Some((first, _)), _) => Some(*first),
+            (None, Some(None)) => None,
+            (None, _) => Some(next),
+        };
+        Ok(Some(EndedEarly::Stopped { at_line }))
+    }
+
+    /// The first line that was on its way into the store is in there.
+    fn account(
+        &mut self,
+        window: &mut Window,
+        accepted: Result<Receipt, Error>,
+    ) -> Result<(), Failure> {
+        let receipt = accepted.map_err(|error| Failure::failed(error.to_string()))?;
+        if let Some((line, bytes)) = window.leave() {
+            (self.on_accepted)(line, &receipt)?;
+            self.ledger.accepted(line, bytes, &receipt);
+        }
+        Ok(())
+    }
+}
+
+/// The lines that are on their way into the store.
+#[derive(Debug, Default)]
+struct Window {
+    /// Their numbers, and the bytes of the file that end with each.
+    lines: VecDeque<(u64, u64)>,
+    /// How many bytes of the file they are.
+    bytes: u64,
+    /// Those that ended with the last line that left.
+    left: u64,
+}
+
+impl Window {
+    fn enter(&mut self, line: u64, bytes: u64) {
+        self.lines.push_back((line, bytes));
+        self.bytes = bytes.saturating_sub(self.left);
+    }
+
+    fn leave(&mut self) -> Option<(u64, u64)> {
+        let (line, bytes) = self.lines.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(bytes.saturating_sub(self.left));
+        self.left = bytes;
+        Some((line, bytes))
     }
 }
 

@@ -9,9 +9,11 @@ mod exit;
 mod ledger;
 mod logging;
 mod output;
+mod problem;
 mod progress;
 mod scripted;
 mod stop;
+mod storage;
 mod table;
 
 use std::{path::PathBuf, process::ExitCode};

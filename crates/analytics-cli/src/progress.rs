@@ -38,7 +38,9 @@ fn done(totals: &Totals) -> u64 {
     let integrations = u64::try_from(totals.integrations.len()).unwrap_or_default();
     let settled = totals.integrations.values().fold(
         totals.invalid.saturating_mul(integrations),
-        |settled, tally| settled + tally.delivered + tally.failed + tally.unsupported,
+        |settled, tally| {
+            settled + tally.delivered + tally.failed + tally.unsupported + tally.erased
+        },
     );
     // More may be settled already than is counted as read.
     totals
@@ -51,7 +53,10 @@ fn done(totals: &Totals) -> u64 {
 fn describe(totals: &Totals, elapsed: Duration) -> String {
     let tallies = totals.integrations.values();
     let (delivered, failed) = tallies.fold((0, 0), |(delivered, failed), tally| {
-        (delivered + tally.delivered, failed + tally.failed)
+        (
+            delivered + tally.delivered + tally.earlier.delivered,
+            failed + tally.failed + tally.earlier.failed,
+        )
     });
     let rate = (delivered * 1000)
         .checked_div(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))

@@ -1,7 +1,8 @@
 //! Asking a running command to stop.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use analytics_kit::Engine;
 use tokio::{sync::watch, time::Instant};
 
 use crate::{exit::Failure, output::Console};
@@ -39,23 +40,41 @@ impl Stop {
         Ok(stop)
     }
 
-    /// Asks to stop when the `answers` have been the same for so long; while
-    /// they are `None`, nothing waits for one.
+    /// Asks to stop when no vendor has answered for so long, while anything
+    /// waits for one.
     pub(crate) async fn on_silence(
         &self,
         patience: Duration,
-        answers: impl Fn() -> Option<u64>,
+        engine: &Engine,
         console: &Console,
-    ) -> std::convert::Infallible {
-        let mut heard = (answers(), Instant::now());
-        while heard.1.elapsed() < patience {
+    ) -> Infallible {
+        let mut heard = None;
+        let mut since = Instant::now();
+        let mut health = None;
+        while since.elapsed() < patience {
             tokio::time::sleep(LOOK.min(patience)).await;
-            let now = answers();
-            if now.is_none() || now != heard.0 {
-                heard = (now, Instant::now());
+            // A store that cannot say is no answer.
+            let Ok(now) = engine.health().await else {
+                continue;
+            };
+            let waits = now.integrations.iter().any(|one| one.status.pending > 0);
+            let last = now
+                .integrations
+                .iter()
+                .filter_map(|one| one.answered_at)
+                .max();
+            if !waits || last != heard {
+                since = Instant::now();
             }
+            heard = last;
+            health = Some(now);
         }
         console.note("giving up: no vendor has answered for too long (--give-up-after)");
+        for one in health.iter().flat_map(|health| &health.integrations) {
+            if let Some(error) = one.last_error.as_ref().filter(|_| one.status.pending > 0) {
+                console.note(format_args!("{}: {error}", one.status.integration));
+            }
+        }
         if let Some(asked) = &self.0 {
             asked.send_replace(true);
         }

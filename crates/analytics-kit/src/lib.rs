@@ -36,7 +36,7 @@
 //!     .track(Track::new("Order Completed").user_id("u1").property("revenue", 42.5))
 //!     .await?;
 //! # }
-//! for left in analytics.close(Duration::from_secs(10)).await {
+//! for left in analytics.close(Duration::from_secs(10)).await.lost {
 //!     eprintln!("{}: {} was not delivered", left.integration, left.kind);
 //! }
 //! # Ok(())

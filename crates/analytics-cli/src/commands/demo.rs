@@ -12,14 +12,15 @@ use clap::Args;
 
 use crate::{
     Globals,
-    delivery::{self, Summary},
+    delivery::{self, Carrier, Summary},
     events::Source,
     exit::{Exit, Failure},
-    ledger::{Ledger, Problem},
+    ledger::Ledger,
     output::Out,
+    problem::Problem,
     scripted::{self, Stage},
     stop::Stop,
-    table,
+    storage, table,
 };
 
 const NAME: &str = "examples/events.jsonl";
@@ -71,19 +72,26 @@ async fn start() -> Result<Vec<Stage>, Failure> {
 /// Sends the events as `send` does.
 async fn deliver(configuration: &Configuration) -> Result<(Summary, Vec<Problem>), Failure> {
     let problems = Arc::new(Mutex::new(Vec::new()));
-    let ledger = Arc::new(Ledger::new(configuration.integrations(), {
+    let store = storage::in_memory();
+    let ledger = Arc::new(Ledger::new(configuration.integrations(), store.last(), {
         let problems = Arc::clone(&problems);
         move |problem| {
             let mut problems = problems.lock().unwrap_or_else(PoisonError::into_inner);
             problems.push(problem);
         }
     }));
-    let engine = delivery::engine(configuration, &Policies::new(), Arc::clone(&ledger)).await?;
-    let source = Source::text(NAME, EVENTS);
-    let summary = delivery::carry(source, &engine, &ledger, &Stop::never()).await?;
+    let engine = delivery::engine(configuration, &Policies::new(), store, &ledger).await?;
+    let carrier = Carrier {
+        engine: &engine,
+        ledger: &ledger,
+        stop: &Stop::never(),
+        is_durable: false,
+        on_accepted: Box::new(|_, _| Ok(())),
+    };
+    let summary = carrier.carry(Some(Source::text(NAME, EVENTS))).await?;
     let mut problems = problems.lock().unwrap_or_else(PoisonError::into_inner);
     let mut problems = std::mem::take(&mut *problems);
-    problems.sort_by(|a, b| (a.line, &a.integration).cmp(&(b.line, &b.integration)));
+    problems.sort_by(|a, b| (&a.place, &a.integration).cmp(&(&b.place, &b.integration)));
     Ok((summary, problems))
 }
 
@@ -140,7 +148,7 @@ impl View<'_> {
         table::keep_whole(&mut table, 2);
         for problem in self.problems {
             table.add_row([
-                problem.line.to_string(),
+                problem.place.to_string(),
                 problem.integration.clone().unwrap_or("all".to_owned()),
                 problem.reasons.join("\n"),
             ]);
@@ -167,7 +175,7 @@ impl View<'_> {
                 surprises.push(format!("{name}: {}: {}", violation.rule, violation.reason));
             }
         }
-        if self.summary.ended_early.is_some() || !self.summary.not_sent.is_empty() {
+        if self.summary.ended_early.is_some() || !self.summary.unsettled.is_empty() {
             surprises.push("not everything was sent".to_owned());
         }
         surprises

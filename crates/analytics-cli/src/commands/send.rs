@@ -12,14 +12,15 @@ use serde_json::json;
 
 use crate::{
     Globals, configuration,
-    delivery::{self, EndedEarly, Summary},
+    delivery::{self, Carrier, EndedEarly, Summary},
     events::{Line, Source},
     exit::{Exit, Failure},
-    ledger::{Ledger, Problem, Tally},
+    ledger::{Ledger, Tally},
     output::{Console, Out},
+    problem::{Place, Problem},
     progress::{self, grouped},
     stop::Stop,
-    table,
+    storage, table,
 };
 
 /// Deliver a file of events to the configured integrations
@@ -89,17 +90,23 @@ impl Send {
         let (name, bytes) = (source.name.clone(), source.bytes);
         let console = &globals.console;
         let stop = Stop::on_signals(console.clone())?;
-        let ledger = Arc::new(Ledger::new(configuration.integrations(), {
+        let store = storage::in_memory();
+        let ledger = Arc::new(Ledger::new(configuration.integrations(), store.last(), {
             let (console, name) = (console.clone(), name.clone());
             move |problem| say(&console, &name, &problem)
         }));
-        let engine = delivery::engine(configuration, &self.policies(), Arc::clone(&ledger)).await?;
+        let engine = delivery::engine(configuration, &self.policies(), store, &ledger).await?;
+        let carrier = Carrier {
+            engine: &engine,
+            ledger: &ledger,
+            stop: &stop,
+            is_durable: false,
+            on_accepted: Box::new(|_, _| Ok(())),
+        };
         let summary = tokio::select! {
-            summary = delivery::carry(source, &engine, &ledger, &stop) => summary?,
+            summary = carrier.carry(Some(source)) => summary?,
             never = progress::show(console, bytes, &ledger) => match never {},
-            never = stop.on_silence(self.give_up_after, || ledger.answers(), console) => {
-                match never {}
-            }
+            never = stop.on_silence(self.give_up_after, &engine, console) => match never {},
         };
         say_end(&summary, &name, globals);
         Ok(summary)
@@ -133,7 +140,7 @@ fn say(console: &Console, file: &str, problem: &Problem) {
     for reason in &problem.reasons {
         console.note(format_args!(
             "{file}:{}: {integration}{reason}",
-            problem.line
+            problem.place
         ));
     }
 }
@@ -158,10 +165,10 @@ fn say_end(summary: &Summary, file: &str, globals: &Globals) {
         None => {}
     }
     if globals.verbose {
-        for (line, integration) in &summary.not_sent {
+        for (line, integration) in &summary.unsettled {
             console.note(format_args!("{file}:{line}: {integration}: not sent"));
         }
-    } else if !summary.not_sent.is_empty() {
+    } else if !summary.unsettled.is_empty() {
         console.note("with -v, every line that was not sent is named");
     }
     for (name, tally) in &summary.totals.integrations {
@@ -202,7 +209,7 @@ impl<'a> Report<'a> {
 /// The summary for people.
 fn show(summary: &Summary) -> String {
     let totals = &summary.totals;
-    let has_unsent = !summary.not_sent.is_empty();
+    let has_unsent = !summary.unsettled.is_empty();
     let mut header = vec!["integration", "delivered", "failed", "unsupported"];
     header.extend(has_unsent.then_some("not sent"));
     let mut table = table::new(header);
@@ -292,7 +299,12 @@ fn preview(
                 }
             }
             Err(error) if error.kind() == ErrorKind::Unsupported => {}
-            Err(error) => complain(Problem::new(line, integration.name(), &error, 1)),
+            Err(error) => complain(Problem::new(
+                Place::Line(line),
+                integration.name(),
+                &error,
+                1,
+            )),
         }
     }
     Ok(())

@@ -26,7 +26,7 @@ const NINE: &str = r#"{"identify":{"user_id":"u1","traits":{"email":"a@example.c
 {"page":{"user_id":"u2","name":"Home"}}
 {"track":{"user_id":"u2"}}
 {"screen":{"user_id":"u2","name":"Cart"}}
-{"delete":{"user_id":"u2"}}
+{"delete":{"user_id":"u9"}}
 {"track":{"user_id":"u2","event":"Order Shipped"}}
 "#;
 
