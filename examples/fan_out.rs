@@ -15,6 +15,7 @@ async fn main() -> Result<(), Error> {
     let path = std::env::var("ANALYTICS_CONFIG").unwrap_or_else(|_| "analytics.toml".to_owned());
     let analytics = Configuration::from_file(path)?
         .engine()
+        .await?
         .on_settled(|settled| println!("{settled}"))
         .build()
         .await?;

@@ -15,8 +15,20 @@ Write one:
 or try things without an account: `analytics sandbox > analytics.toml` in
 another terminal, or `analytics demo`.";
 
-/// Reads the file.
+/// Reads the file, which must have an integration.
 pub(crate) fn load(path: &Path) -> Result<Configuration, Failure> {
+    let configuration = read(path)?;
+    if configuration.integrations().is_empty() {
+        return Err(Failure::usage(format!(
+            "{} configures no integration. {HOW_TO_MAKE_ONE}",
+            path.display()
+        )));
+    }
+    Ok(configuration)
+}
+
+/// Reads the file.
+pub(crate) fn read(path: &Path) -> Result<Configuration, Failure> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).map_err(|error| {
         Failure::usage(match error.kind() {
@@ -26,14 +38,8 @@ pub(crate) fn load(path: &Path) -> Result<Configuration, Failure> {
             _ => format!("{shown}: {error}"),
         })
     })?;
-    let configuration = Configuration::from_toml(&text)
-        .map_err(|error| Failure::usage(format!("{shown}: {}", error.message())))?;
-    if configuration.integrations().is_empty() {
-        return Err(Failure::usage(format!(
-            "{shown} configures no integration. {HOW_TO_MAKE_ONE}"
-        )));
-    }
-    Ok(configuration)
+    Configuration::from_toml(&text)
+        .map_err(|error| Failure::usage(format!("{shown}: {}", error.message())))
 }
 
 /// Keeps the integrations of these names; all of them, if no name is given.

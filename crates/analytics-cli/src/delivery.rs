@@ -1,10 +1,15 @@
 //! The way of a file: lines are read, accepted by the engine, and carried to
 //! every integration.
 
-use std::{collections::VecDeque, io, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    sync::Arc,
+    time::Duration,
+};
 
 use analytics_kit::{
-    Configuration, Engine, Error, Handler, Policies,
+    Configuration, Engine, Error, Handler, Policies, Storage,
     engine::{Receipt, Store},
     spec::handler,
 };
@@ -18,7 +23,11 @@ use crate::{
     events::{Line, Source},
     exit::Failure,
     ledger::{Ledger, Totals},
+    output::Console,
+    problem::Problem,
+    progress,
     stop::Stop,
+    storage::{self, Keeping},
 };
 
 /// How many lines are read ahead of the engine.
@@ -38,6 +47,11 @@ pub(crate) struct Summary {
     pub(crate) totals: Totals,
     /// What is not settled: lines, and the integrations that did not get them.
     pub(crate) unsettled: Vec<(u64, Arc<str>)>,
+    /// Whether that is kept for the next run.
+    pub(crate) is_durable: bool,
+    /// What is kept for integrations that this run did not have: how many
+    /// events.
+    pub(crate) detached: BTreeMap<String, u64>,
     /// Why the end of the file was not reached.
     pub(crate) ended_early: Option<EndedEarly>,
 }
@@ -64,11 +78,87 @@ impl Summary {
                     && tally.kept == 0
             })
     }
+
+    /// How much waits for the next run.
+    pub(crate) fn kept(&self) -> u64 {
+        let tallies = self.totals.integrations.values();
+        tallies.map(|tally| tally.kept).sum()
+    }
+
+    /// Counts what the store keeps.
+    async fn look(&mut self, storage: &Storage) -> Result<(), Failure> {
+        let status = storage::inspect(storage).await?.status().await;
+        for lane in status.map_err(|error| Failure::failed(error.message()))? {
+            if let Some(tally) = self.totals.integrations.get_mut(&*lane.integration) {
+                tally.kept = lane.pending;
+            } else if lane.pending > 0 {
+                self.detached.insert(lane.integration, lane.pending);
+            }
+        }
+        Ok(())
+    }
 }
 
-/// An engine for these integrations that tells the ledger. The policies win
-/// over the integrations' own.
-pub(crate) async fn engine(
+/// What is to be delivered, and how.
+pub(crate) struct Plan<'a> {
+    pub(crate) configuration: &'a Configuration,
+    /// They win over the integrations' own.
+    pub(crate) policies: Policies,
+    pub(crate) keeping: Keeping,
+    pub(crate) stop: Stop,
+    /// Told at once what was wrong.
+    pub(crate) on_problem: Box<dyn Fn(Problem) + Send + Sync>,
+    /// Told of every line and its receipt, as soon as it is accepted.
+    pub(crate) on_accepted: OnAccepted<'a>,
+    /// Somebody waits for it.
+    pub(crate) watch: Option<Watch<'a>>,
+}
+
+pub(crate) type OnAccepted<'a> = Box<dyn FnMut(u64, &Receipt) -> Result<(), Failure> + 'a>;
+
+/// How somebody waits for a delivery.
+pub(crate) struct Watch<'a> {
+    pub(crate) console: &'a Console,
+    /// No longer than this, if no vendor answers.
+    pub(crate) give_up_after: Duration,
+    /// No longer than this.
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// Carries every line to its end, and what the store has from earlier runs.
+pub(crate) async fn carry(plan: Plan<'_>, source: Option<Source>) -> Result<Summary, Failure> {
+    let (store, is_durable) = (plan.keeping.store(), plan.keeping.is_durable());
+    let integrations = plan.configuration.integrations();
+    let ledger = Arc::new(Ledger::new(integrations, store.last(), plan.on_problem));
+    let engine = engine(plan.configuration, &plan.policies, store, &ledger).await?;
+    let bytes = source.as_ref().and_then(|source| source.bytes);
+    let carrier = Carrier {
+        engine: &engine,
+        ledger: &ledger,
+        stop: &plan.stop,
+        is_durable,
+        on_accepted: plan.on_accepted,
+    };
+    let carried = carrier.carry(source);
+    let mut summary = match plan.watch {
+        None => carried.await?,
+        Some(watch) => tokio::select! {
+            summary = carried => summary?,
+            never = progress::show(watch.console, bytes, &ledger) => match never {},
+            never = plan.stop.on_silence(watch.give_up_after, &engine, watch.console) => {
+                match never {}
+            }
+            never = plan.stop.on_timeout(watch.timeout, watch.console) => match never {},
+        },
+    };
+    if let Keeping::Disk(storage, _) = &plan.keeping {
+        summary.look(storage).await?;
+    }
+    Ok(summary)
+}
+
+/// An engine for these integrations that tells the ledger.
+async fn engine(
     configuration: &Configuration,
     policies: &Policies,
     store: Arc<dyn Store>,
@@ -92,22 +182,16 @@ pub(crate) async fn engine(
 }
 
 /// What carries lines.
-pub(crate) struct Carrier<'a> {
-    pub(crate) engine: &'a Engine,
-    pub(crate) ledger: &'a Ledger,
-    pub(crate) stop: &'a Stop,
-    /// Whether what is accepted outlives the process.
-    pub(crate) is_durable: bool,
-    /// Told of every event, as soon as it is accepted.
-    pub(crate) on_accepted: OnAccepted<'a>,
+struct Carrier<'a> {
+    engine: &'a Engine,
+    ledger: &'a Ledger,
+    stop: &'a Stop,
+    is_durable: bool,
+    on_accepted: OnAccepted<'a>,
 }
 
-/// Told of a line and its receipt.
-pub(crate) type OnAccepted<'a> = Box<dyn FnMut(u64, &Receipt) -> Result<(), Failure> + 'a>;
-
 impl Carrier<'_> {
-    /// Carries every line to its end, and what the store has from earlier runs.
-    pub(crate) async fn carry(mut self, source: Option<Source>) -> Result<Summary, Failure> {
+    async fn carry(mut self, source: Option<Source>) -> Result<Summary, Failure> {
         let accepted = match source {
             Some(source) => self.accept(source).await,
             None => Ok(None),
@@ -149,6 +233,8 @@ impl Carrier<'_> {
         Ok(Summary {
             totals,
             unsettled,
+            is_durable: self.is_durable,
+            detached: BTreeMap::new(),
             ended_early,
         })
     }

@@ -153,7 +153,7 @@ impl Ledger {
     pub(crate) fn new(
         integrations: &[Arc<dyn Integration>],
         begin: Seq,
-        report: impl Fn(Problem) + Send + Sync + 'static,
+        report: Box<dyn Fn(Problem) + Send + Sync>,
     ) -> Self {
         let mut state = State::default();
         for integration in integrations {
@@ -162,7 +162,7 @@ impl Ledger {
         Self {
             begin,
             state: Mutex::new(state),
-            report: Box::new(report),
+            report,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The `analytics` command: check events, deliver them, and see what vendors
 //! get, with or without an account.
 
+mod age;
 mod commands;
 mod configuration;
 mod delivery;
@@ -9,8 +10,10 @@ mod exit;
 mod ledger;
 mod logging;
 mod output;
+mod preview;
 mod problem;
 mod progress;
+mod report;
 mod scripted;
 mod stop;
 mod storage;
@@ -21,7 +24,9 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 
 use crate::{
-    commands::{demo, integrations, sandbox, send, validate},
+    commands::{
+        dead_letters, demo, drain, erase, integrations, purge, sandbox, send, status, validate,
+    },
     exit::{Exit, Failure},
     output::Console,
 };
@@ -60,6 +65,11 @@ enum Command {
     Sandbox(sandbox::Sandbox),
     Validate(validate::Validate),
     Send(send::Send),
+    Status(status::Status),
+    Drain(drain::Drain),
+    DeadLetters(dead_letters::DeadLetters),
+    Erase(erase::Erase),
+    Purge(purge::Purge),
     Integrations(integrations::Integrations),
 }
 
@@ -94,6 +104,11 @@ fn run(cli: Cli, console: &Console) -> Result<Exit, Failure> {
         Command::Demo(command) => run_async(command.run(&globals)),
         Command::Sandbox(command) => run_async(command.run(&globals)),
         Command::Send(command) => run_async(command.run(&globals)),
+        Command::Status(command) => run_async(command.run(&globals)),
+        Command::Drain(command) => run_async(command.run(&globals)),
+        Command::DeadLetters(command) => run_async(command.run(&globals)),
+        Command::Erase(command) => run_async(command.run(&globals)),
+        Command::Purge(command) => run_async(command.run(&globals)),
     }
 }
 

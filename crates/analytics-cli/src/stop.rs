@@ -70,15 +70,33 @@ impl Stop {
             health = Some(now);
         }
         console.note("giving up: no vendor has answered for too long (--give-up-after)");
+        self.ask();
         for one in health.iter().flat_map(|health| &health.integrations) {
             if let Some(error) = one.last_error.as_ref().filter(|_| one.status.pending > 0) {
-                console.note(format_args!("{}: {error}", one.status.integration));
+                console.note(error);
             }
         }
+        std::future::pending().await
+    }
+
+    /// Asks to stop when the time is over, if there is an end to it.
+    pub(crate) async fn on_timeout(
+        &self,
+        timeout: Option<Duration>,
+        console: &Console,
+    ) -> Infallible {
+        if let Some(timeout) = timeout {
+            tokio::time::sleep(timeout).await;
+            console.note("stopping: the time is over (--timeout)");
+            self.ask();
+        }
+        std::future::pending().await
+    }
+
+    fn ask(&self) {
         if let Some(asked) = &self.0 {
             asked.send_replace(true);
         }
-        std::future::pending().await
     }
 
     /// Completes when the command is asked to stop.

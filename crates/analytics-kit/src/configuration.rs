@@ -7,7 +7,13 @@ use analytics_spec::{
     config::{Instance, unknown},
 };
 
-use crate::vendors::{Env, VENDORS, Vendor};
+use crate::{
+    storage::Storage,
+    vendors::{Env, VENDORS, Vendor},
+};
+
+/// The tables of a file.
+const TABLES: [&str; 2] = ["engine", "integrations"];
 
 /// The keys that every integration's table may have, whatever the vendor.
 const COMMON_KEYS: [&str; 3] = ["vendor", "policies", "allow_policies_override"];
@@ -26,6 +32,9 @@ const COMMON_KEYS: [&str; 3] = ["vendor", "policies", "allow_policies_override"]
 /// [integrations.mixpanel-eu.policies.request]
 /// single_attempt_timeout = "5s"
 /// retry_policy = { maximum_attempts = 20 }
+///
+/// [engine]
+/// data_dir = "/var/lib/shop/analytics"   # else accepted events are in memory
 /// ```
 ///
 /// Any text may be `{ env = "VAR" }`. A key of the vendor that is absent is
@@ -33,6 +42,7 @@ const COMMON_KEYS: [&str; 3] = ["vendor", "policies", "allow_policies_override"]
 #[derive(Clone, Debug, Default)]
 pub struct Configuration {
     integrations: Vec<Arc<dyn Integration>>,
+    storage: Storage,
 }
 
 impl Configuration {
@@ -68,13 +78,10 @@ impl Configuration {
     ///
     /// See [`from_toml`](Self::from_toml).
     pub fn from_toml_with(toml: &str, env: Env<'_>) -> Result<Self, Error> {
-        let document: Map<String, Value> =
-            toml::from_str(toml).map_err(|error| not_toml(toml, &error))?;
+        let mut document = document(toml)?;
+        let storage = Storage::take(&mut document, env)?;
         let mut integrations = Vec::new();
-        for (key, value) in document {
-            if key != "integrations" {
-                return Err(unknown(&key, &["integrations"]));
-            }
+        if let Some(value) = document.remove("integrations") {
             for (name, table) in table("integrations", value)? {
                 let path = format!("integrations.{name}");
                 let integration = table_of_instance(&name, table, env).map_err(|error| {
@@ -83,7 +90,23 @@ impl Configuration {
                 integrations.push(integration);
             }
         }
-        Ok(Self { integrations })
+        Ok(Self {
+            integrations,
+            storage,
+        })
+    }
+
+    /// Where accepted events are kept.
+    #[must_use]
+    pub fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// Says where accepted events are kept, whatever the file says.
+    #[must_use]
+    pub fn with_storage(mut self, storage: Storage) -> Self {
+        self.storage = storage;
+        self
     }
 
     /// The integrations, sorted by name.
@@ -99,13 +122,30 @@ impl Configuration {
         self
     }
 
-    /// An engine that carries events to all of them.
+    /// An engine that carries events to all of them. Opens the store, if one is
+    /// configured.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be opened: another process has it, or it is damaged.
     #[cfg(feature = "engine")]
-    pub fn engine(self) -> analytics_engine::Builder {
-        self.integrations.into_iter().fold(
-            analytics_engine::Engine::builder(),
-            |builder, integration| builder.integration(integration),
-        )
+    pub async fn engine(self) -> Result<analytics_engine::Builder, Error> {
+        let mut builder = analytics_engine::Engine::builder();
+        if let Some(store) = self.storage.open().await? {
+            builder = builder.store(store);
+        }
+        let integrations = self.integrations.into_iter();
+        Ok(integrations.fold(builder, analytics_engine::Builder::integration))
+    }
+}
+
+/// The tables of a file; no others than there may be.
+pub(crate) fn document(toml: &str) -> Result<Map<String, Value>, Error> {
+    let document: Map<String, Value> =
+        toml::from_str(toml).map_err(|error| not_toml(toml, &error))?;
+    match document.keys().find(|key| !TABLES.contains(&key.as_str())) {
+        Some(key) => Err(unknown(key, &TABLES)),
+        None => Ok(document),
     }
 }
 
@@ -159,7 +199,7 @@ fn no_vendor(name: &str) -> Error {
     }
 }
 
-fn table(name: &str, value: Value) -> Result<Map<String, Value>, Error> {
+pub(crate) fn table(name: &str, value: Value) -> Result<Map<String, Value>, Error> {
     match value {
         Value::Object(table) => Ok(table),
         _ => Err(Error::configuration(format!("`{name}`: expected a table"))),

@@ -9,6 +9,7 @@
 //! | feature | what it adds | default |
 //! |---|---|---|
 //! | `engine` | [`Engine`], which carries events to every integration, and [`Configuration::engine`] | yes |
+//! | `sqlite` | [`SqliteStore`]: with `data_dir` configured, accepted events outlive the process | yes |
 //! | `segment` | [`segment`] | no |
 //! | `mixpanel` | [`mixpanel`] | no |
 //! | `mailchimp` | [`mailchimp`] | no |
@@ -30,7 +31,7 @@
 //!     write_key = "your write key"
 //!     "#,
 //! )?;
-//! let analytics = configuration.engine().build().await?;
+//! let analytics = configuration.engine().await?.build().await?;
 //! # if false {
 //! analytics
 //!     .track(Track::new("Order Completed").user_id("u1").property("revenue", 42.5))
@@ -48,8 +49,13 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod configuration;
+mod storage;
+#[doc(hidden)]
+pub mod units;
 mod vendors;
 
+#[cfg(feature = "sqlite")]
+pub use analytics_engine::store::SqliteStore;
 #[cfg(feature = "engine")]
 pub use analytics_engine::{self as engine, Engine};
 pub use analytics_http as http;
@@ -67,4 +73,5 @@ pub use analytics_spec::{
 };
 
 pub use configuration::Configuration;
+pub use storage::Storage;
 pub use vendors::{VENDORS, Vendor};

@@ -166,3 +166,84 @@ fn vendors_are_sorted_and_know_what_they_support() {
         }
     }
 }
+
+mod storage {
+    use std::{path::Path, time::Duration};
+
+    use analytics_kit::{Configuration, Storage};
+
+    use super::build;
+
+    #[test]
+    fn the_store_is_configured() {
+        let configuration = build(
+            "[engine]\ndata_dir = 'kept'\nmax_bytes = '2GiB'\ndead_letters_max_age = '7d'\n\
+             dead_letters_max_bytes = 1048576",
+        )
+        .unwrap();
+        let storage = configuration.storage();
+        assert_eq!(storage.data_dir.as_deref(), Some(Path::new("kept")));
+        assert_eq!(storage.max_bytes, Some(2 << 30));
+        let week = Duration::from_secs(7 * 24 * 60 * 60);
+        assert_eq!(storage.dead_letters_max_age, Some(week));
+        assert_eq!(storage.dead_letters_max_bytes, Some(1 << 20));
+        let from_env = build("[engine]\ndata_dir = { env = 'THE_KEY' }").unwrap();
+        let dir = from_env.storage().data_dir.as_deref();
+        assert_eq!(dir, Some(Path::new("THE_KEY value")));
+        assert_eq!(build("").unwrap().storage(), &Storage::default());
+    }
+
+    #[test]
+    fn the_engines_table_is_read_without_credentials() {
+        let toml = "[engine]\ndata_dir = 'kept'\n[integrations.segment]\nvendor = 5";
+        let storage = Storage::from_toml(toml).unwrap();
+        assert_eq!(storage.data_dir.as_deref(), Some(Path::new("kept")));
+        assert!(Configuration::from_toml(toml).is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (toml, words) in [
+            (
+                "[engine]\ndata_dri = 'x'",
+                "engine: `data_dri` is not known here: did you mean `data_dir`",
+            ),
+            ("[engnie]", "did you mean `engine`"),
+            ("engine = 1", "`engine`: expected a table"),
+            ("[engine]\ndata_dir = 1", "`data_dir`: expected a path"),
+            ("[engine]\ndata_dir = ' '", "not blank"),
+            (
+                "[engine]\ndata_dir = { env = 'NOT_SET' }",
+                "NOT_SET is not set",
+            ),
+            (
+                "[engine]\nmax_bytes = 'much'",
+                "engine: `max_bytes`: expected a size such as \"10GiB\"",
+            ),
+            ("[engine]\nmax_bytes = -1", "`max_bytes`"),
+            (
+                "[engine]\ndead_letters_max_age = '0s'",
+                "`dead_letters_max_age`: expected a duration",
+            ),
+        ] {
+            let message = build(toml).map(|_| ()).unwrap_err();
+            assert!(message.contains(words), "{toml}: {message}");
+        }
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[tokio::test]
+    async fn an_engine_keeps_what_it_accepts() {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kept");
+        let _ = std::fs::remove_dir_all(&dir);
+        let toml = format!("[engine]\ndata_dir = '{}'", dir.display());
+        let engine = build(&toml).unwrap().engine().await.unwrap();
+        let engine = engine.build().await.unwrap();
+        assert!(engine.health().await.unwrap().is_durable);
+        let second = build(&toml).unwrap().engine().await.unwrap_err();
+        let pid = std::process::id().to_string();
+        assert!(second.message().contains(&pid), "{second}");
+        assert!(engine.close(Duration::from_secs(5)).await.is_empty());
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}

@@ -6,21 +6,21 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use analytics_kit::{Configuration, Integration, IntegrationExt as _, Kind, Policies};
+use analytics_kit::{Configuration, Integration, IntegrationExt as _, Kind, Policies, Storage};
 use analytics_testkit::Keep;
 use clap::Args;
 
 use crate::{
     Globals,
-    delivery::{self, Carrier, Summary},
+    delivery::{self, Plan, Summary},
     events::Source,
     exit::{Exit, Failure},
-    ledger::Ledger,
     output::Out,
     problem::Problem,
     scripted::{self, Stage},
     stop::Stop,
-    storage, table,
+    storage::Keeping,
+    table,
 };
 
 const NAME: &str = "examples/events.jsonl";
@@ -28,10 +28,15 @@ const EVENTS: &str = include_str!("../../events.jsonl");
 
 /// See it work: example events, sent to vendors that run inside the command
 ///
-/// Needs no account, no configuration and no network. What is shown as received
+/// Needs no account, no configuration and no network. Accepted events are kept
+/// in a temporary directory until they are delivered. What is shown as received
 /// is what the vendors recorded.
 #[derive(Debug, Args)]
-pub(crate) struct Demo {}
+pub(crate) struct Demo {
+    /// Keep accepted events in memory, not in a directory
+    #[arg(long)]
+    in_memory: bool,
+}
 
 impl Demo {
     pub(crate) async fn run(&self, globals: &Globals) -> Result<Exit, Failure> {
@@ -40,7 +45,17 @@ impl Demo {
         let configuration =
             Configuration::from_toml_with(&scripted::configuration(&stages), &|_| None)
                 .map_err(|error| Failure::configuration(&error))?;
-        let (summary, problems) = deliver(&configuration).await?;
+        // Removed when it is dropped.
+        let dir = (!self.in_memory).then(tempfile::tempdir).transpose();
+        let dir = dir.map_err(|error| {
+            Failure::failed(format!(
+                "no temporary directory can be made: {error}; try --in-memory"
+            ))
+        })?;
+        let mut storage = Storage::default();
+        storage.data_dir = dir.as_ref().map(|dir| dir.path().to_owned());
+        let (summary, problems) = deliver(&configuration, storage).await?;
+        drop(dir);
         let view = View {
             stages: &stages,
             integrations: configuration.integrations(),
@@ -70,25 +85,27 @@ async fn start() -> Result<Vec<Stage>, Failure> {
 }
 
 /// Sends the events as `send` does.
-async fn deliver(configuration: &Configuration) -> Result<(Summary, Vec<Problem>), Failure> {
+async fn deliver(
+    configuration: &Configuration,
+    storage: Storage,
+) -> Result<(Summary, Vec<Problem>), Failure> {
     let problems = Arc::new(Mutex::new(Vec::new()));
-    let store = storage::in_memory();
-    let ledger = Arc::new(Ledger::new(configuration.integrations(), store.last(), {
-        let problems = Arc::clone(&problems);
-        move |problem| {
-            let mut problems = problems.lock().unwrap_or_else(PoisonError::into_inner);
-            problems.push(problem);
-        }
-    }));
-    let engine = delivery::engine(configuration, &Policies::new(), store, &ledger).await?;
-    let carrier = Carrier {
-        engine: &engine,
-        ledger: &ledger,
-        stop: &Stop::never(),
-        is_durable: false,
+    let plan = Plan {
+        configuration,
+        policies: Policies::new(),
+        keeping: Keeping::configured(storage).await?,
+        stop: Stop::never(),
+        on_problem: Box::new({
+            let problems = Arc::clone(&problems);
+            move |problem| {
+                let mut problems = problems.lock().unwrap_or_else(PoisonError::into_inner);
+                problems.push(problem);
+            }
+        }),
         on_accepted: Box::new(|_, _| Ok(())),
+        watch: None,
     };
-    let summary = carrier.carry(Some(Source::text(NAME, EVENTS))).await?;
+    let summary = delivery::carry(plan, Some(Source::text(NAME, EVENTS))).await?;
     let mut problems = problems.lock().unwrap_or_else(PoisonError::into_inner);
     let mut problems = std::mem::take(&mut *problems);
     problems.sort_by(|a, b| (&a.place, &a.integration).cmp(&(&b.place, &b.integration)));

@@ -86,7 +86,7 @@ async fn the_second_signal_ends_at_once() {
     vendor.faults().push(Fault::Hang);
     dir.write("events.jsonl", events(3));
     let mut child = dir
-        .command(&["send", "events.jsonl", "--timeout", "1h"])
+        .command(&["send", "events.jsonl", "--timeout", "1h", "--in-memory"])
         .spawn()
         .unwrap();
     heard(&vendor).await;

@@ -15,7 +15,11 @@ mod usage;
 mod validate;
 
 #[cfg(feature = "segment")]
+mod dead_letters;
+#[cfg(feature = "segment")]
 mod dry_run;
+#[cfg(all(feature = "segment", unix))]
+mod durable;
 #[cfg(all(feature = "segment", unix))]
 mod interrupt;
 #[cfg(feature = "segment")]

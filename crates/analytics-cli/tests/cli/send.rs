@@ -34,7 +34,7 @@ const NINE: &str = r#"{"identify":{"user_id":"u1","traits":{"email":"a@example.c
 async fn every_event_arrives_in_order() {
     let (vendor, dir) = vendor().await;
     dir.write("events.jsonl", NINE);
-    let run = dir.run(&["send", "events.jsonl"]);
+    let run = dir.run(&["send", "events.jsonl", "--in-memory"]);
     run.ends_with(1);
     assert_eq!(
         run.stderr,
@@ -71,7 +71,7 @@ async fn scripts_get_one_line_of_json() {
             "\n"
         )
     );
-    let run = dir.run_with_stdin(&["send", "-", "--json"], b"");
+    let run = dir.run_with_stdin(&["send", "-", "--json", "--in-memory"], b"");
     assert_eq!(
         run.ends_with(0).stdout,
         concat!(

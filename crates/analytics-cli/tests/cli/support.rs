@@ -36,6 +36,11 @@ impl Dir {
         dir
     }
 
+    #[cfg(feature = "segment")]
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
     pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         std::fs::write(self.0.join(name), content).unwrap();
     }
@@ -116,4 +121,11 @@ pub(crate) fn segment(base_url: &str, write_key: &str) -> String {
         maximum_attempts = 4
         "#
     )
+}
+
+/// The same for a vendor that is away for longer: it takes some attempts to find
+/// that out.
+#[cfg(feature = "segment")]
+pub(crate) fn patient(base_url: &str, write_key: &str) -> String {
+    segment(base_url, write_key).replace("maximum_attempts = 4", "maximum_attempts = 20")
 }

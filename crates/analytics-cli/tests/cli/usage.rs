@@ -10,7 +10,18 @@ fn help_and_version_are_there() {
     );
     let run = dir.run(&["--help"]);
     run.ends_with(0);
-    for command in ["demo", "sandbox", "validate", "send", "integrations"] {
+    for command in [
+        "demo",
+        "sandbox",
+        "validate",
+        "send",
+        "status",
+        "drain",
+        "dead-letters",
+        "erase",
+        "purge",
+        "integrations",
+    ] {
         assert!(run.stdout.contains(&format!("  {command} ")), "{run:#?}");
         dir.run(&[command, "--help"]).ends_with(0);
     }
