@@ -111,7 +111,7 @@ impl Latency {
         if left.is_empty() {
             Ok((taken, latest))
         } else {
-            Err(format!("{} events were not delivered", left.len()).into())
+            Err(format!("{} events were not delivered", left.lost.len()).into())
         }
     }
 }
