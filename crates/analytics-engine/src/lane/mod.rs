@@ -7,7 +7,7 @@ mod outcome;
 mod visit;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering},
@@ -33,10 +33,14 @@ use crate::{
     metrics::LaneMetrics,
     schedule::{Claimed, Limits, Schedule},
     settled::{Observer, Unsettled},
-    store::{Body, Erasure, Resumed, Seq, Settlement, Store},
+    store::{Body, Erasure, Resumed, Seq, Store},
 };
-use outcome::{Attempted, Held};
+use outcome::{Held, Outcome};
 use visit::Visit;
+
+/// So many outcomes may wait for the store; each would be found out again,
+/// should the process end.
+const UNWRITTEN_AT_MOST: usize = 10_000;
 
 /// What the engine tells a lane, and what it learns from it.
 #[derive(Debug)]
@@ -178,10 +182,12 @@ struct Running {
     deliveries: JoinSet<Finished>,
     /// What each delivery carries, should it panic.
     under_way: HashMap<Id, UnderWay>,
-    /// What the store does not know yet. To the schedule it is under way.
-    unwritten: Vec<Attempted>,
-    /// As little as this: events that cannot be read.
-    unreadable: Vec<(Seq, Settlement)>,
+    /// What the store does not know yet.
+    unwritten: Vec<Outcome>,
+    /// What it is told.
+    writing: Option<Arc<[Outcome]>>,
+    /// The events among these that have come to their end.
+    ended: BTreeSet<Seq>,
     /// What the store is being asked.
     visit: Option<Visit>,
     /// The last thing that the store did was to write.
@@ -223,7 +229,8 @@ impl Lane {
             deliveries: JoinSet::new(),
             under_way: HashMap::new(),
             unwritten: Vec::new(),
-            unreadable: Vec::new(),
+            writing: None,
+            ended: BTreeSet::new(),
             visit: None,
             has_written: false,
             cursor: self.resumed.through,
@@ -334,13 +341,6 @@ impl Running {
         self.cursor >= self.lane.store.last()
     }
 
-    fn settled_through(&self) -> Seq {
-        match self.schedule.oldest() {
-            Some(oldest) => self.cursor.min(oldest - 1),
-            None => self.cursor,
-        }
-    }
-
     /// Lets go what was erased.
     fn heed_erasures(&mut self) {
         let erasures = self.lane.signals.take_erasures();
@@ -378,7 +378,8 @@ impl Running {
         // While the store cannot write, every delivery would be made again
         // should the process end.
         let is_unwritable = self.store_failures_in_a_row > 0 && self.has_outcomes();
-        if self.lane.signals.halted.load(Ordering::Acquire) || is_unwritable {
+        let is_behind = self.ended.len() >= UNWRITTEN_AT_MOST;
+        if self.lane.signals.halted.load(Ordering::Acquire) || is_unwritable || is_behind {
             return None;
         }
         if self.schedule.is_ready() {
