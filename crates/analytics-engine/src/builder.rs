@@ -160,6 +160,7 @@ impl Builder {
         let gate = Arc::new(Gate::default());
         let lanes = handlers.into_iter().zip(signals).zip(resumed);
         let lanes = lanes.map(|((handler, signals), resumed)| {
+            signals.resume(&resumed);
             let batching = handler.integration().batching();
             let batching = Batching {
                 max_items: batching.max_items.max(1),

@@ -85,7 +85,8 @@ async fn store(keeping: Keeping) -> Outcome<(Arc<dyn Store>, Option<TempDir>)> {
 pub struct Ours {
     /// The engine.
     pub engine: Engine,
-    dir: Option<TempDir>,
+    /// Where they are; it goes when this does.
+    pub dir: Option<TempDir>,
 }
 
 /// An engine that delivers to a sink.

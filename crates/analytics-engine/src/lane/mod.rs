@@ -108,6 +108,15 @@ impl Signals {
         std::mem::take(&mut *erasures)
     }
 
+    /// Where the lane goes on.
+    pub(crate) fn resume(&self, resumed: &Resumed) {
+        let mut condition = self
+            .condition
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *condition = Condition::resumed(resumed);
+    }
+
     /// How it goes.
     pub(crate) fn condition(&self) -> Condition {
         let condition = self
@@ -354,7 +363,7 @@ impl Running {
         for event in erased {
             if let Ok(input) = event.body.read() {
                 self.report(
-                    &Carried::new(event, input),
+                    &Carried::new(&event, input),
                     Err(&outcome::erased(&self.name)),
                 );
             }
@@ -432,7 +441,7 @@ impl Running {
         for event in claimed {
             is_checked &= matches!(event.body, Body::Input(_));
             match event.body.read() {
-                Ok(input) => batch.push(Carried::new(event, input)),
+                Ok(input) => batch.push(Carried::new(&event, input)),
                 Err(error) => self.unreadable(&event, error),
             }
         }
@@ -486,7 +495,7 @@ impl Running {
 }
 
 impl Carried {
-    fn new(event: Claimed, input: Arc<AnyInput>) -> Self {
+    fn new(event: &Claimed, input: Arc<AnyInput>) -> Self {
         Self {
             seq: event.seq,
             input,

@@ -21,7 +21,7 @@ use smallvec::SmallVec;
 pub use dead_letters::{DeadLetter, DeadLetterId, DeadLetters, Filter, Reason};
 pub use memory::MemoryStore;
 #[cfg(feature = "sqlite")]
-pub use sqlite::{Inspection, Options, SqliteStore};
+pub use sqlite::{Inspection, SqliteOptions, SqliteStore};
 
 /// An event's place in the order of acceptance, from 1. Places may be left
 /// out.

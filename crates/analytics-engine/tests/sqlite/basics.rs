@@ -1,10 +1,10 @@
 //! What goes in comes out, also after the process has ended.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use analytics_engine::{
     Store,
-    store::{Accepted, Body, Room, Settlement, SqliteStore},
+    store::{Accepted, Body, Settlement, SqliteStore},
 };
 use analytics_spec::{ErrorKind, Retries, Timestamp, Track};
 
@@ -115,7 +115,7 @@ async fn retries_are_kept_until_the_end() {
     }
     let mut retries = Retries::new();
     retries.made = 7;
-    retries.asked = std::time::Duration::from_nanos(1_234_567_890);
+    retries.asked = Duration::from_nanos(1_234_567_890);
     let not_before = Timestamp::now();
     let retry = Settlement::retry(not_before, retries);
     settle(
@@ -228,7 +228,7 @@ async fn many_at_once_each_get_their_own_place() {
         tokio::spawn(async move {
             let events = (0..n % 4 + 1)
                 .map(|k| Accepted::new(track("u", &format!("{n}-{k}")), names(&["a"])));
-            let first = store.append(events.collect(), Room::Wait).await.unwrap();
+            let first = store.append(events.collect(), Duration::MAX).await.unwrap();
             assert!(store.last() >= first + n % 4);
             (first, n)
         })
@@ -254,7 +254,7 @@ async fn an_append_that_is_dropped_harms_nobody() {
     attach(&store, &["a"]).await;
     for n in 0..20 {
         let accepted = Accepted::new(track("u", &format!("m{n}")), names(&["a"]));
-        let mut append = store.append(vec![accepted], Room::Wait);
+        let mut append = store.append(vec![accepted], Duration::MAX);
         let _ = futures::poll!(append.as_mut());
     }
     append(&store, track("u", "last"), &["a"]).await;
@@ -272,7 +272,10 @@ async fn nothing_is_asked_after_the_end() {
     store.close().await.unwrap();
     store.close().await.unwrap();
     let accepted = Accepted::new(track("u", "m"), names(&["a"]));
-    let error = store.append(vec![accepted], Room::Wait).await.unwrap_err();
+    let error = store
+        .append(vec![accepted], Duration::MAX)
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Closed);
     let error = store.settle("a", &[], None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Closed);
@@ -293,7 +296,7 @@ async fn backlogs_of_many_chunks_are_read_in_pages() {
     for n in 0..30 {
         let batch = (0..7)
             .map(|k| Accepted::new(track("u", &format!("m{}", n * 7 + k)), names(&["a", "b"])));
-        store.append(batch.collect(), Room::Wait).await.unwrap();
+        store.append(batch.collect(), Duration::MAX).await.unwrap();
     }
     let all: Vec<_> = (0..210).map(|n| format!("m{n}")).collect();
     for page in [1, 500, 5000, usize::MAX] {
@@ -332,7 +335,7 @@ async fn oldest_is_when_the_first_pending_event_was_accepted() {
     attach(&store, &["a"]).await;
     assert_eq!(status(&store, "a").await.oldest, None);
     append(&store, track("u", "m"), &["a"]).await;
-    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
     let between = Timestamp::now();
     append(&store, track("u", "n"), &["a"]).await;
     assert!(status(&store, "a").await.oldest.unwrap() < between);

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use analytics_engine::{
     Store,
-    store::{Accepted, Room, Settlement, SqliteStore},
+    store::{Accepted, Settlement, SqliteStore},
 };
 use analytics_spec::{AnyInput, ErrorKind, Track};
 
@@ -22,7 +22,7 @@ fn large(n: u64) -> AnyInput {
 async fn fill(store: &SqliteStore, lanes: &[&str]) -> u64 {
     for n in 0..100_000 {
         let accepted = Accepted::new(large(n), names(lanes));
-        if let Err(error) = store.append(vec![accepted], Room::Refuse).await {
+        if let Err(error) = store.append(vec![accepted], Duration::ZERO).await {
             assert_eq!(error.kind(), ErrorKind::Full, "{error}");
             assert!(error.to_string().contains("has no room"), "{error}");
             return n;
@@ -41,7 +41,7 @@ async fn a_full_store_waits_or_refuses_and_goes_on() {
     assert!((150..300).contains(&stored), "{stored}");
     let accepted = Accepted::new(large(0), names(&["a"]));
     let error = store
-        .append(vec![accepted], Room::Refuse)
+        .append(vec![accepted], Duration::ZERO)
         .await
         .unwrap_err();
     let text = error.to_string();
@@ -86,7 +86,7 @@ async fn one_event_that_is_stuck_holds_no_room() {
         let accepted = Accepted::new(large(n), names(&["a"]));
         let seq = tokio::time::timeout(
             Duration::from_secs(5),
-            store.append(vec![accepted], Room::Wait),
+            store.append(vec![accepted], Duration::MAX),
         );
         let seq = seq.await.expect("it is full of what is settled").unwrap();
         settle(&store, "a", &[(seq, Settlement::Delivered)]).await;
@@ -108,7 +108,7 @@ async fn much_that_is_settled_is_taken_out() {
     for n in 0..60 {
         let batch = (0..400)
             .map(|k| Accepted::new(track("u", &format!("m{}", n * 400 + k)), names(&["a", "b"])));
-        store.append(batch.collect(), Room::Wait).await.unwrap();
+        store.append(batch.collect(), Duration::MAX).await.unwrap();
     }
     // Every 100th is stuck at one of the two.
     let most: Vec<_> = (1..=24_000)
@@ -220,4 +220,18 @@ async fn check_full_disk(store: &SqliteStore) {
     tokio::time::sleep(Duration::from_millis(1100)).await;
     store.tidy().await.unwrap();
     assert_eq!(append(store, large(1), &["a"]).await, stored + 1);
+}
+
+#[tokio::test]
+async fn the_log_does_not_grow_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    attach(&store, &["a"]).await;
+    for _ in 0..120 {
+        let batch = (0..100).map(|n| Accepted::new(large(n), names(&["a"])));
+        store.append(batch.collect(), Duration::MAX).await.unwrap();
+    }
+    let size = |name| std::fs::metadata(dir.path().join(name)).unwrap().len() >> 20;
+    assert!(size("events.db-wal") < 20, "{}", size("events.db-wal"));
+    assert!(size("events.db") > 30, "{}", size("events.db"));
 }

@@ -1,5 +1,7 @@
 //! Stores in directories that go with the test.
 
+use std::time::Duration;
+
 use std::{
     path::Path,
     sync::{Arc, Mutex},
@@ -8,7 +10,7 @@ use std::{
 use analytics_engine::{
     Store,
     store::{
-        Accepted, Erasure, LaneStatus, OnErased, Options, Reason, Resumed, Room, Seq, Settlement,
+        Accepted, Erasure, LaneStatus, OnErased, Reason, Resumed, Seq, Settlement, SqliteOptions,
         SqliteStore, Stored,
     },
 };
@@ -16,7 +18,7 @@ use analytics_spec::{
     AnyEvent, AnyInput, Context, Error, ErrorKind, HttpResponse, Input, Timestamp, Track,
 };
 
-pub(crate) fn options(dir: &Path) -> Options {
+pub(crate) fn options(dir: &Path) -> SqliteOptions {
     SqliteStore::options(dir)
 }
 
@@ -40,7 +42,7 @@ pub(crate) fn track(user_id: &str, id: &str) -> AnyInput {
 
 pub(crate) async fn append(store: &SqliteStore, input: AnyInput, lanes: &[&str]) -> Seq {
     let accepted = Accepted::new(input, names(lanes));
-    store.append(vec![accepted], Room::Wait).await.unwrap()
+    store.append(vec![accepted], Duration::MAX).await.unwrap()
 }
 
 pub(crate) fn quiet() -> OnErased {
@@ -61,8 +63,13 @@ impl Told {
         Arc::new(move |erasure| told.0.lock().unwrap().push(erasure.clone()))
     }
 
-    pub(crate) fn take(&self) -> Vec<Erasure> {
-        std::mem::take(&mut *self.0.lock().unwrap())
+    /// Who was erased, and up to which event.
+    pub(crate) fn take(&self) -> Vec<(String, Seq)> {
+        let erasures = std::mem::take(&mut *self.0.lock().unwrap());
+        let erased = erasures.into_iter();
+        erased
+            .map(|erasure| (erasure.user_id.to_string(), erasure.through))
+            .collect()
     }
 }
 
@@ -111,9 +118,19 @@ pub(crate) async fn status(store: &SqliteStore, lane: &str) -> LaneStatus {
     found.unwrap_or_default()
 }
 
+/// A directory in memory, where there is some: it is faster.
+pub(crate) fn temporary() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        tempfile::tempdir_in(memory).unwrap()
+    } else {
+        tempfile::tempdir().unwrap()
+    }
+}
+
 /// The directory as it would be found if the process ended now.
 pub(crate) fn crash(dir: &Path) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().unwrap();
+    let copy = temporary();
     for entry in std::fs::read_dir(dir).unwrap() {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
@@ -127,6 +144,10 @@ pub(crate) fn holding(dir: &Path, needle: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {
         let entry = entry.unwrap();
+        // Nothing but zeros.
+        if entry.file_name() == "reserve" {
+            continue;
+        }
         let bytes = std::fs::read(entry.path()).unwrap();
         if bytes.windows(needle.len()).any(|window| window == needle) {
             found.push(entry.file_name().into_string().unwrap());

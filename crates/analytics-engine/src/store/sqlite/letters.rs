@@ -33,7 +33,7 @@ impl Tx<'_> {
         json: &[u8],
     ) -> Outcome<()> {
         let ids = Ids::read(json);
-        let reason = serde_json::to_string(&cut(reason)).map_err(unwritable)?;
+        let reason = serde_json::to_string(&cut(reason)).map_err(|error| unwritable(&error))?;
         let input = std::str::from_utf8(json).map_err(Failure::corrupt)?;
         let bytes = (input.len() + reason.len()) as u64;
         let sql = "INSERT INTO dead_letters(lane, seq, bytes, kind, user_id, previous_user_id, \
@@ -263,7 +263,7 @@ fn cut_text(text: &mut String) {
     text.truncate(text.floor_char_boundary(MAX_REASON_BYTES));
 }
 
-fn unwritable(error: serde_json::Error) -> Failure {
+fn unwritable(error: &serde_json::Error) -> Failure {
     Failure::new(
         analytics_spec::ErrorKind::Internal,
         format!("cannot write down a dead letter: {error}"),

@@ -49,7 +49,7 @@ use super::{
     Resumed, Seq, Settlement, Store,
 };
 pub use inspect::Inspection;
-pub use options::Options;
+pub use options::SqliteOptions;
 
 use failure::{Failure, Outcome};
 use queue::{Draft, What};
@@ -71,8 +71,8 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// A store in a directory, which is made if it is not there.
-    pub fn options(dir: impl Into<PathBuf>) -> Options {
-        Options::new(dir.into())
+    pub fn options(dir: impl Into<PathBuf>) -> SqliteOptions {
+        SqliteOptions::new(dir.into())
     }
 
     /// A look at a directory's store, also while an engine works on it.

@@ -55,13 +55,13 @@ pub(super) struct Settings {
 /// Opens a [`SqliteStore`].
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct Options {
+pub struct SqliteOptions {
     dir: PathBuf,
     settings: Settings,
     checks: bool,
 }
 
-impl Options {
+impl SqliteOptions {
     pub(super) fn new(dir: PathBuf) -> Self {
         let days = 24 * 60 * 60;
         Self {
@@ -177,11 +177,13 @@ impl Options {
             readers: Readers::new(path),
             dir: self.dir.clone(),
         });
+        let writer_shared = Arc::clone(&shared);
         let reserve = Reserve::new(&self.dir);
         let (ready, is_ready) = mpsc::sync_channel(1);
         let mut writer = Writer::new(conn, lock, reserve, self.settings, Arc::clone(&shared));
         let thread = std::thread::Builder::new().name("analytics-store".into());
         let thread = thread.spawn(move || {
+            let _end = End(Arc::clone(&writer_shared));
             let begun = writer.begin();
             let is_begun = begun.is_ok();
             let _ = ready.send(begun);
@@ -195,6 +197,15 @@ impl Options {
         let store = SqliteStore::new(shared, thread);
         is_ready.recv().unwrap_or_else(|_| Err(Failure::closed()))?;
         Ok(store)
+    }
+}
+
+/// Tells whoever waits, also if the thread panics.
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.queue.end();
     }
 }
 

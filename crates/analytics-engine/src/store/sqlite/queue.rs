@@ -110,6 +110,15 @@ pub(super) struct Taken {
     pub(super) chores: Vec<Chore>,
 }
 
+impl Drop for Taken {
+    /// Should the writer panic, nobody waits for ever.
+    fn drop(&mut self) {
+        if let Some(group) = self.group.take() {
+            group.finish(Err(Failure::closed()));
+        }
+    }
+}
+
 /// What the writer is asked to do outside a transaction.
 pub(super) struct Chore {
     pub(super) what: What,
@@ -140,6 +149,9 @@ pub(super) struct Queue {
     wake: Condvar,
     /// There may be room.
     room: Notify,
+    /// Whoever waits for room does so behind those who came before.
+    line: tokio::sync::Mutex<()>,
+    in_line: AtomicU64,
     /// Bytes of the file that are in use, as of the last commit.
     used: AtomicU64,
     /// Whether somebody found the store full lately.
@@ -154,6 +166,8 @@ impl Queue {
             waiting: Mutex::default(),
             wake: Condvar::new(),
             room: Notify::new(),
+            line: tokio::sync::Mutex::new(()),
+            in_line: AtomicU64::new(0),
             used: AtomicU64::new(0),
             is_short: false.into(),
             max_bytes,
@@ -166,23 +180,57 @@ impl Queue {
     pub(super) async fn append(&self, drafts: Vec<Draft>, patience: Duration) -> Outcome<Seq> {
         let bytes = drafts.iter().map(|draft| draft.json.len() as u64).sum();
         let mut drafts = Some(drafts);
-        let (group, offset) = match self.enter(&mut drafts, bytes, !patience.is_zero())? {
+        let is_first = patience.is_zero() || self.in_line.load(Ordering::Acquire) == 0;
+        let entered = if is_first {
+            self.enter(&mut drafts, bytes, !patience.is_zero())?
+        } else {
+            None
+        };
+        let (group, offset) = match entered {
             Some(entered) => entered,
-            None => self.wait(&mut drafts, bytes, patience).await?,
+            None if patience.is_zero() => self.wait(&mut drafts, bytes, false).await?,
+            None => self.wait_in_line(&mut drafts, bytes, patience).await?,
         };
         Ok(group.wait().await? + offset)
     }
 
-    async fn wait(
+    /// Waits in line, so that what is large is not overtaken for ever.
+    async fn wait_in_line(
         &self,
         drafts: &mut Option<Vec<Draft>>,
         bytes: u64,
         patience: Duration,
     ) -> Outcome<Entered> {
-        // Without patience, only the writer is waited for, who has what is
-        // committed next.
-        let mut waits = !patience.is_zero();
-        let end = tokio::time::Instant::now() + patience.min(LONGEST);
+        struct InLine<'a>(&'a AtomicU64);
+        impl Drop for InLine<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
+        self.in_line.fetch_add(1, Ordering::AcqRel);
+        let _in_line = InLine(&self.in_line);
+        let entered = async {
+            let _first = self.line.lock().await;
+            self.wait(drafts, bytes, true).await
+        };
+        match tokio::time::timeout(patience.min(LONGEST), entered).await {
+            Ok(entered) => entered,
+            // Says what there is no room in, unless there is some just now.
+            Err(_) => match self.enter(drafts, bytes, false)? {
+                Some(entered) => Ok(entered),
+                None => self.wait(drafts, bytes, false).await,
+            },
+        }
+    }
+
+    /// Waits for room, or, if it is not to wait for that, for the writer, who
+    /// has what is committed next.
+    async fn wait(
+        &self,
+        drafts: &mut Option<Vec<Draft>>,
+        bytes: u64,
+        waits: bool,
+    ) -> Outcome<Entered> {
         loop {
             let notified = self.room.notified();
             tokio::pin!(notified);
@@ -190,11 +238,7 @@ impl Queue {
             if let Some(entered) = self.enter(drafts, bytes, waits)? {
                 return Ok(entered);
             }
-            if patience.is_zero() {
-                notified.await;
-            } else if tokio::time::timeout_at(end, notified).await.is_err() {
-                waits = false;
-            }
+            notified.await;
         }
     }
 
@@ -330,14 +374,12 @@ impl Queue {
 
     /// The writer has ended: whoever waits is told.
     pub(super) fn end(&self) {
-        let taken = {
+        let left = {
             let mut waiting = lock(&self.waiting);
             waiting.is_over = true;
             std::mem::take(&mut waiting.taken)
         };
-        if let Some(group) = taken.group {
-            group.finish(Err(Failure::closed()));
-        }
+        drop(left);
         self.room.notify_waiters();
     }
 }

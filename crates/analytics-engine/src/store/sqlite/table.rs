@@ -26,15 +26,15 @@ pub(super) fn find(conn: &Connection, seq: Seq) -> Outcome<Option<Chunk>> {
 
 fn read(row: &Row<'_>) -> Outcome<Chunk> {
     let (first, last) = (unsigned(row.get(0)?)?, unsigned(row.get(1)?)?);
-    let crc: i64 = row.get(3)?;
-    let head = row.get_ref(4)?.as_blob().map_err(Failure::corrupt)?;
-    let body: Vec<u8> = row.get(5)?;
     let damaged = || {
         Failure::corrupt(format!(
             "the row of the events {first} to {last} in the table chunks does not match its \
              checksum"
         ))
     };
+    let crc: i64 = row.get(3).map_err(|_| damaged())?;
+    let head = row.get_ref(4)?.as_blob().map_err(|_| damaged())?;
+    let body: Vec<u8> = row.get(5).map_err(|_| damaged())?;
     if crc != i64::from(checksum(head, &body)) {
         return Err(damaged());
     }

@@ -216,17 +216,21 @@ impl<'a> Tx<'a> {
             }
             write_lane(self.conn, *id, Arc::make_mut(lane))?;
         }
-        let is_new = |key: fn(&State) -> u64| key(&self.base) != key(&self.state);
-        let keys: [(&str, fn(&State) -> u64); 3] = [
-            ("last", |state| state.last),
-            ("stored", |state| state.stored),
-            ("scrub", |state| u64::from(state.must_scrub)),
+        let (base, state) = (&self.base, &self.state);
+        let keys = [
+            ("last", base.last, state.last),
+            ("stored", base.stored, state.stored),
+            (
+                "scrub",
+                u64::from(base.must_scrub),
+                u64::from(state.must_scrub),
+            ),
         ];
-        for (name, key) in keys {
-            if is_new(key) {
+        for (key, was, is) in keys {
+            if was != is {
                 let sql = "UPDATE meta SET value = ?2 WHERE key = ?1";
                 let mut statement = self.conn.prepare_cached(sql)?;
-                statement.execute(params![name, signed(key(&self.state))])?;
+                statement.execute(params![key, signed(is)])?;
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! The one thread that writes.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -149,7 +150,7 @@ impl Writer {
             }
         }
         self.together(light, &mut taken);
-        for chore in taken.chores {
+        for chore in std::mem::take(&mut taken.chores) {
             let done = match chore.what {
                 What::Checkpoint => self.checkpoint().map(drop),
                 What::Tidy => {
@@ -305,8 +306,10 @@ impl Writer {
         if !done.erasures.is_empty() {
             let on_erased = lock(&self.shared.on_erased).clone();
             for erasure in &done.erasures {
-                if let Some(on_erased) = &on_erased {
-                    on_erased(erasure);
+                let Some(on_erased) = &on_erased else { break };
+                let told = catch_unwind(AssertUnwindSafe(|| on_erased(erasure)));
+                if told.is_err() {
+                    tracing::error!("whoever is told of erasures has panicked");
                 }
             }
         }
@@ -416,6 +419,11 @@ impl Writer {
 
     /// What cannot wait until there is nothing else to do.
     fn press(&mut self) {
+        if !self.reserve.is_held() {
+            // The disk is full: a log that grows takes the room that the file
+            // needs to take in the log.
+            warn(self.checkpoint().map(drop));
+        }
         if !self.settings.is_tidy {
             return;
         }
@@ -471,10 +479,6 @@ impl Writer {
             self.expire()?;
             return Ok(true);
         }
-        if state.must_scrub && self.can_scrub() {
-            self.scrub()?;
-            return Ok(true);
-        }
         let free = self.free_pages()?;
         if free > if is_asked { 0 } else { FREE_PAGES } {
             let mut statement = self.conn.prepare_cached("PRAGMA incremental_vacuum(256)")?;
@@ -485,13 +489,17 @@ impl Writer {
             self.measure()?;
             return Ok(self.free_pages()? < free);
         }
+        // Once: a reader may be in the way for long.
+        if self.log_pages.load(Ordering::Relaxed) > 0 && self.checkpoint()? {
+            return Ok(true);
+        }
         if self.owes_truncate {
             self.truncate()?;
             return Ok(true);
         }
-        if self.log_pages.load(Ordering::Relaxed) > 0 {
-            // Once: a reader may be in the way for long.
-            return Ok(self.checkpoint()?);
+        if state.must_scrub && self.can_scrub() {
+            self.scrub()?;
+            return Ok(true);
         }
         Ok(false)
     }
