@@ -22,7 +22,7 @@ use tokio::{
 use crate::{
     events::{Line, Source},
     exit::Failure,
-    ledger::{Ledger, Totals},
+    ledger::{Ledger, Totals, Unsettled},
     output::Console,
     problem::Problem,
     progress,
@@ -45,8 +45,8 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Summary {
     pub(crate) totals: Totals,
-    /// What is not settled: lines, and the integrations that did not get them.
-    pub(crate) unsettled: Vec<(u64, Arc<str>)>,
+    /// What is not settled.
+    pub(crate) unsettled: Unsettled,
     /// Whether that is kept for the next run.
     pub(crate) is_durable: bool,
     /// What is kept for integrations that this run did not have: how many
@@ -221,14 +221,15 @@ impl Carrier<'_> {
         let mut totals = self.ledger.totals();
         if is_done {
             // Of what was erased before a lane had read it, nobody hears.
-            for (_, name) in std::mem::take(&mut unsettled) {
-                totals.integrations.entry(name).or_default().erased += 1;
-            }
-        } else if !self.is_durable {
-            for (_, name) in &unsettled {
+            std::mem::take(&mut unsettled).count(|name, events| {
                 let tally = totals.integrations.entry(Arc::clone(name));
-                tally.or_default().not_sent += 1;
-            }
+                tally.or_default().erased += events;
+            });
+        } else if !self.is_durable {
+            unsettled.count(|name, events| {
+                let tally = totals.integrations.entry(Arc::clone(name));
+                tally.or_default().not_sent += events;
+            });
         }
         Ok(Summary {
             totals,
