@@ -139,13 +139,16 @@ pub(crate) async fn carry(plan: Plan<'_>, source: Option<Source>) -> Result<Summ
         is_durable,
         on_accepted: plan.on_accepted,
     };
+    // What is accepted into a directory is worth going on for, though nobody
+    // answers.
+    let accepted = || if is_durable { ledger.read() } else { 0 };
     let carried = carrier.carry(source);
     let mut summary = match plan.watch {
         None => carried.await?,
         Some(watch) => tokio::select! {
             summary = carried => summary?,
             never = progress::show(watch.console, bytes, &ledger) => match never {},
-            never = plan.stop.on_silence(watch.give_up_after, &engine, watch.console) => {
+            never = plan.stop.on_silence(watch.give_up_after, &engine, accepted, watch.console) => {
                 match never {}
             }
             never = plan.stop.on_timeout(watch.timeout, watch.console) => match never {},

@@ -208,6 +208,11 @@ impl Ledger {
         self.state().totals.clone()
     }
 
+    /// How many lines were read.
+    pub(crate) fn read(&self) -> u64 {
+        self.state().totals.read
+    }
+
     /// A line was not valid.
     pub(crate) fn invalid(&self, line: u64, bytes: u64, violations: &[Violation]) {
         {
