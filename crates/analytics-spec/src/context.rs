@@ -362,7 +362,9 @@ impl Context {
     /// this happens once, when the event is accepted.
     pub fn stamp(&mut self, now: Timestamp) {
         if self.message_id.is_none() {
-            self.message_id = Some(Uuid::now_v7().to_string());
+            let id = Uuid::now_v7().hyphenated();
+            let mut text = Uuid::encode_buffer();
+            self.message_id = Some(id.encode_lower(&mut text).to_owned());
         }
         if self.timestamp.is_none() {
             self.timestamp = Some(now);

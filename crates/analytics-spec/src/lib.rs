@@ -60,6 +60,7 @@ mod nearest;
 pub mod policies;
 mod response;
 mod secret;
+mod size;
 pub mod validation;
 
 pub use clock::Clock;
@@ -82,6 +83,7 @@ pub use nearest::nearest;
 pub use policies::{ActivityPolicy, Policies, RequestPolicy, Retries, RetryPolicy};
 pub use response::HttpResponse;
 pub use secret::Secret;
+pub use size::json_len;
 /// A free dictionary: traits, properties, and whatever else is JSON.
 pub use serde_json::{Map, Value};
 pub use validation::{Code, ValidationError, Violation};
