@@ -164,6 +164,36 @@ async fn fan_out() {
     }
 }
 
+#[cfg(feature = "segment")]
+#[tokio::test]
+async fn durable() {
+    let segment = segment().await;
+    let (address, url) = (segment.address(), segment.base_url());
+    segment.shutdown().await;
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("durable");
+    let _ = std::fs::remove_dir_all(&folder);
+    let program = env!("CARGO_BIN_EXE_durable");
+    let env = [
+        ("ANALYTICS_DATA_DIR", folder.to_str().unwrap()),
+        ("SEGMENT_WRITE_KEY", "the write key"),
+        ("SEGMENT_BASE_URL", url.as_str()),
+    ];
+    // The vendor is down.
+    let said = run(program, &env).await;
+    assert_eq!(said, "accepted as number 1\n1 kept for the next run\n");
+    let segment = ScriptedSegment::start_on(address, SegmentAccount::new("the write key"))
+        .await
+        .unwrap();
+    let said = run(program, &env).await;
+    assert!(said.starts_with("1 from earlier runs\n"), "{said}");
+    assert!(said.contains("accepted as number 2\n"), "{said}");
+    let delivered = said.matches(": delivered to segment\n").count();
+    assert_eq!(delivered, 2, "{said}");
+    assert!(said.ends_with("0 kept for the next run\n"), "{said}");
+    assert_eq!(endpoints(&segment.received()), ["track", "track"]);
+    assert!(segment.violations().is_empty());
+}
+
 #[tokio::test]
 async fn own_vendor() {
     let warehouse = Sink::start("{}").await.unwrap();

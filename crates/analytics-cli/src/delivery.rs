@@ -22,7 +22,7 @@ use tokio::{
 use crate::{
     events::{Line, Source},
     exit::Failure,
-    ledger::{Ledger, Totals},
+    ledger::{Ledger, Totals, Unsettled},
     output::Console,
     problem::Problem,
     progress,
@@ -45,8 +45,8 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Summary {
     pub(crate) totals: Totals,
-    /// What is not settled: lines, and the integrations that did not get them.
-    pub(crate) unsettled: Vec<(u64, Arc<str>)>,
+    /// What is not settled.
+    pub(crate) unsettled: Unsettled,
     /// Whether that is kept for the next run.
     pub(crate) is_durable: bool,
     /// What is kept for integrations that this run did not have: how many
@@ -139,13 +139,16 @@ pub(crate) async fn carry(plan: Plan<'_>, source: Option<Source>) -> Result<Summ
         is_durable,
         on_accepted: plan.on_accepted,
     };
+    // What is accepted into a directory is worth going on for, though nobody
+    // answers.
+    let accepted = || if is_durable { ledger.read() } else { 0 };
     let carried = carrier.carry(source);
     let mut summary = match plan.watch {
         None => carried.await?,
         Some(watch) => tokio::select! {
             summary = carried => summary?,
             never = progress::show(watch.console, bytes, &ledger) => match never {},
-            never = plan.stop.on_silence(watch.give_up_after, &engine, watch.console) => {
+            never = plan.stop.on_silence(watch.give_up_after, &engine, accepted, watch.console) => {
                 match never {}
             }
             never = plan.stop.on_timeout(watch.timeout, watch.console) => match never {},
@@ -221,14 +224,15 @@ impl Carrier<'_> {
         let mut totals = self.ledger.totals();
         if is_done {
             // Of what was erased before a lane had read it, nobody hears.
-            for (_, name) in std::mem::take(&mut unsettled) {
-                totals.integrations.entry(name).or_default().erased += 1;
-            }
-        } else if !self.is_durable {
-            for (_, name) in &unsettled {
+            std::mem::take(&mut unsettled).count(|name, events| {
                 let tally = totals.integrations.entry(Arc::clone(name));
-                tally.or_default().not_sent += 1;
-            }
+                tally.or_default().erased += events;
+            });
+        } else if !self.is_durable {
+            unsettled.count(|name, events| {
+                let tally = totals.integrations.entry(Arc::clone(name));
+                tally.or_default().not_sent += events;
+            });
         }
         Ok(Summary {
             totals,

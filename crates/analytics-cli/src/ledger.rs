@@ -17,6 +17,10 @@ use serde::Serialize;
 
 use crate::problem::{Place, Problem, reasons};
 
+/// So many events are known by their lines at a time, for what waits in a
+/// directory may be more than fits into memory.
+const MAX_LINES: usize = 100_000;
+
 /// How the events of one integration ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Tally {
@@ -116,6 +120,36 @@ impl End {
     }
 }
 
+/// What is not settled when the books are closed.
+#[derive(Debug, Default)]
+pub(crate) struct Unsettled {
+    /// Lines, and the integrations that did not get them.
+    pub(crate) lines: Vec<(u64, Arc<str>)>,
+    /// How many more there are at each integration.
+    forgotten: BTreeMap<Arc<str>, u64>,
+}
+
+impl Unsettled {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.forgotten() == 0
+    }
+
+    /// How many there are whose lines are not known.
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.forgotten.values().sum()
+    }
+
+    /// Hands over how many there are at each integration.
+    pub(crate) fn count(&self, mut take: impl FnMut(&Arc<str>, u64)) {
+        for (_, name) in &self.lines {
+            take(name, 1);
+        }
+        for (name, events) in &self.forgotten {
+            take(name, *events);
+        }
+    }
+}
+
 /// An accepted event.
 #[derive(Debug)]
 struct Pending {
@@ -130,6 +164,10 @@ struct State {
     pending: BTreeMap<Seq, Pending>,
     /// What ended before it was known on which line it stands.
     early: HashMap<Seq, Vec<(Arc<str>, End)>>,
+    /// The last event whose line was known once.
+    told: Seq,
+    /// How many events are not settled of those whose lines are forgotten.
+    forgotten: BTreeMap<Arc<str>, u64>,
 }
 
 impl State {
@@ -170,6 +208,11 @@ impl Ledger {
         self.state().totals.clone()
     }
 
+    /// How many lines were read.
+    pub(crate) fn read(&self) -> u64 {
+        self.state().totals.read
+    }
+
     /// A line was not valid.
     pub(crate) fn invalid(&self, line: u64, bytes: u64, violations: &[Violation]) {
         {
@@ -207,10 +250,15 @@ impl Ledger {
                 state.tally(&name).count(&end);
                 problems.extend(end.problem(|| Place::Line(line), &name));
             }
-            if let Some(seq) = receipt.seq
-                && !lanes.is_empty()
-            {
-                state.pending.insert(seq, Pending { line, lanes });
+            if let Some(seq) = receipt.seq {
+                state.told = state.told.max(seq);
+                if state.pending.len() >= MAX_LINES {
+                    for lane in lanes {
+                        *state.forgotten.entry(lane).or_default() += 1;
+                    }
+                } else if !lanes.is_empty() {
+                    state.pending.insert(seq, Pending { line, lanes });
+                }
             }
         }
         for problem in problems {
@@ -229,7 +277,13 @@ impl Ledger {
                 totals,
                 pending,
                 early,
+                told,
+                forgotten,
             } = &mut *self.state();
+            let event = || {
+                let (kind, id) = (settled.input.kind(), settled.input.message_id());
+                format!("{kind} {id}")
+            };
             if seq <= self.begin {
                 let tally = totals.integrations.entry(name.into()).or_default();
                 match end {
@@ -237,8 +291,7 @@ impl Ledger {
                     End::Failed(_) => tally.earlier.failed += 1,
                     End::Erased => tally.earlier.erased += 1,
                 }
-                let (kind, id) = (settled.input.kind(), settled.input.message_id());
-                end.problem(|| Place::Earlier(format!("{kind} {id}")), name)
+                end.problem(|| Place::Earlier(event()), name)
             } else if let Some(event) = pending.get_mut(&seq) {
                 let Some(place) = event.lanes.iter().position(|lane| **lane == *name) else {
                     return;
@@ -249,6 +302,17 @@ impl Ledger {
                 }
                 totals.integrations.entry(lane).or_default().count(&end);
                 end.problem(|| Place::Line(line), name)
+            } else if seq <= *told {
+                let Some(left) = forgotten.get_mut(name) else {
+                    return;
+                };
+                *left = left.saturating_sub(1);
+                totals
+                    .integrations
+                    .entry(name.into())
+                    .or_default()
+                    .count(&end);
+                end.problem(|| Place::Forgotten(event()), name)
             } else {
                 early.entry(seq).or_default().push((name.into(), end));
                 None
@@ -259,17 +323,18 @@ impl Ledger {
         }
     }
 
-    /// Closes the books: the lines that are not settled, with the integrations
-    /// that did not get them.
-    pub(crate) fn close(&self) -> Vec<(u64, Arc<str>)> {
-        let pending = std::mem::take(&mut self.state().pending);
-        let events = pending.into_values();
-        events
-            .flat_map(|event| {
-                let lanes = event.lanes.into_iter();
-                lanes.map(move |name| (event.line, name))
-            })
-            .collect()
+    /// Closes the books.
+    pub(crate) fn close(&self) -> Unsettled {
+        let mut state = self.state();
+        let pending = std::mem::take(&mut state.pending).into_values();
+        let lines = pending.flat_map(|event| {
+            let lanes = event.lanes.into_iter();
+            lanes.map(move |name| (event.line, name))
+        });
+        Unsettled {
+            lines: lines.collect(),
+            forgotten: std::mem::take(&mut state.forgotten),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

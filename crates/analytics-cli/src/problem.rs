@@ -11,13 +11,15 @@ pub(crate) enum Place {
     Line(u64),
     /// One that was accepted by an earlier run: its kind and message id.
     Earlier(String),
+    /// One whose line is no longer known: its kind and message id.
+    Forgotten(String),
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Line(line) => write!(f, "{line}"),
-            Self::Earlier(event) => write!(f, "{event}"),
+            Self::Earlier(event) | Self::Forgotten(event) => write!(f, "{event}"),
         }
     }
 }

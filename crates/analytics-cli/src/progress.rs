@@ -61,12 +61,11 @@ fn describe(totals: &Totals, elapsed: Duration) -> String {
     let rate = (delivered * 1000)
         .checked_div(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
         .unwrap_or_default();
-    let mut line = format!(
-        "{} read, {} delivered ({}/s)",
-        grouped(totals.read),
-        grouped(delivered),
-        grouped(rate)
-    );
+    let mut line = format!("{} delivered ({}/s)", grouped(delivered), grouped(rate));
+    // Nothing is, where only what is kept is delivered.
+    if totals.read > 0 {
+        line = format!("{} read, {line}", grouped(totals.read));
+    }
     let failed = failed + totals.invalid;
     if failed > 0 {
         line += &format!(", {} failed", grouped(failed));

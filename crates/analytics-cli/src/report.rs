@@ -19,6 +19,7 @@ pub(crate) fn say(console: &Console, file: &str, problem: &Problem) {
     let place = match &problem.place {
         Place::Line(line) => format!("{file}:{line}"),
         Place::Earlier(event) => format!("earlier: {event}"),
+        Place::Forgotten(event) => format!("{file}: {event}"),
     };
     let integration = match &problem.integration {
         Some(integration) => format!("{integration}: "),
@@ -54,8 +55,12 @@ pub(crate) fn say_end(summary: &Summary, file: &str, globals: &Globals) {
         "not sent"
     };
     if globals.verbose {
-        for (line, integration) in &summary.unsettled {
+        for (line, integration) in &summary.unsettled.lines {
             console.note(format_args!("{file}:{line}: {integration}: {fate}"));
+        }
+        let more = summary.unsettled.forgotten();
+        if more > 0 {
+            console.note(format_args!("{file}: {} more: {fate}", grouped(more)));
         }
     } else if !summary.unsettled.is_empty() {
         let verb = if summary.is_durable { "is" } else { "was" };

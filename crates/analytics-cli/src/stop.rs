@@ -41,14 +41,15 @@ impl Stop {
     }
 
     /// Asks to stop when no vendor has answered for so long, while anything
-    /// waits for one.
+    /// waits for one, and the work has not come any further.
     pub(crate) async fn on_silence(
         &self,
         patience: Duration,
         engine: &Engine,
+        progress: impl Fn() -> u64,
         console: &Console,
     ) -> Infallible {
-        let mut heard = None;
+        let mut heard = (None, 0);
         let mut since = Instant::now();
         let mut health = None;
         while since.elapsed() < patience {
@@ -63,10 +64,11 @@ impl Stop {
                 .iter()
                 .filter_map(|one| one.answered_at)
                 .max();
-            if !waits || last != heard {
+            let now_heard = (last, progress());
+            if !waits || now_heard != heard {
                 since = Instant::now();
             }
-            heard = last;
+            heard = now_heard;
             health = Some(now);
         }
         console.note("giving up: no vendor has answered for too long (--give-up-after)");

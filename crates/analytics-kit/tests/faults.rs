@@ -59,6 +59,8 @@ async fn open(dir: &Path, toml: &str, ends: &Ends) -> Engine {
     Configuration::from_toml(toml)
         .unwrap()
         .engine()
+        .await
+        .unwrap()
         .store(Arc::new(store))
         .on_settled(move |settled: &Settled<'_>| {
             let id = settled.input.message_id().to_owned();
@@ -264,6 +266,8 @@ async fn a_full_store_says_so_and_keeps_what_it_has() {
     let engine = Configuration::from_toml(&segment(&vendor.base_url()))
         .unwrap()
         .engine()
+        .await
+        .unwrap()
         .store(Arc::new(store))
         .room_within(Duration::from_millis(100))
         .build()

@@ -68,7 +68,8 @@ pub(crate) struct Send {
     timeout: Option<Duration>,
 
     /// Stop when no vendor has answered for so long, a request to wait being an
-    /// answer: what is left is kept, or not sent
+    /// answer: what is left is kept, or not sent. With a directory, the file is
+    /// read to its end first
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10m")]
     give_up_after: Duration,
 }

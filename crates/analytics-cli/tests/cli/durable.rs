@@ -1,8 +1,9 @@
 //! Events that outlive the process.
 
 use std::{
+    io::Write as _,
     net::SocketAddr,
-    process::{Child, Command},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
@@ -361,6 +362,26 @@ async fn receipts_are_as_many_as_lines_and_in_their_order() {
     let first = run.stdout.lines().next().unwrap();
     assert_eq!(first, r#"{"line":1,"message_id":"m-1","seq":1}"#);
     assert_eq!(vendor.received().len(), 501);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_be_kept_is_read_though_no_vendor_answers() {
+    let (address, dir) = gone().await;
+    let args = ["send", "-", "--data-dir", "kept", "--give-up-after", "1s"];
+    let mut child = dir.command(&args).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    for n in 0..6 {
+        stdin.write_all(events(n..n + 1).as_bytes()).unwrap();
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+    drop(stdin);
+    let run = end(child);
+    run.ends_with(1)
+        .says("stdin: stopped; the file had been read");
+    assert!(run.stdout.contains("\n\n6 kept: "), "{run:#?}");
+    let vendor = back(address).await;
+    dir.run(&["drain", "--data-dir", "kept"]).ends_with(0);
+    assert_eq!(names(&vendor), [0, 1, 2, 3, 4, 5]);
 }
 
 /// What a receipt was written for is delivered, wherever the process is killed.
