@@ -690,7 +690,11 @@ impl Entry<'_> {
                 }
             }
         }
-        engine.wake();
+        if let Some(last) = receipts.iter().filter_map(|receipt| receipt.seq).max() {
+            for lane in &engine.lanes {
+                lane.signals.accepted(last);
+            }
+        }
         for (place, input) in refused {
             if let Some(receipt) = receipts.get(*place) {
                 engine.refuse(input, receipt);
