@@ -90,6 +90,7 @@ impl Running {
     }
 
     fn pull(&mut self) -> Option<Visit> {
+        self.is_full = false;
         if self.is_pulled() {
             return None;
         }
@@ -105,6 +106,7 @@ impl Running {
         }
         let room = window.saturating_sub(self.schedule.weight());
         if room == 0 {
+            self.is_full = true;
             return None;
         }
         // In memory, an event may take four times its JSON.

@@ -39,6 +39,11 @@ impl Disk {
         disk.is_durable.store(true, Ordering::SeqCst);
         Arc::new(disk)
     }
+
+    /// How often it was asked for events.
+    pub(crate) fn pulls(&self) -> usize {
+        self.pulls.load(Ordering::SeqCst)
+    }
 }
 
 fn next_fails(count: &AtomicUsize) -> bool {
