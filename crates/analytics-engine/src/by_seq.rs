@@ -57,7 +57,12 @@ impl<T> BySeq<T> {
 
     /// Puts a value at a place, and gives out what was there.
     pub(crate) fn insert(&mut self, seq: Seq, value: T) -> Option<T> {
-        if self.row.is_empty() && self.behind.last_key_value().is_none_or(|(last, _)| *last < seq) {
+        if self.row.is_empty()
+            && self
+                .behind
+                .last_key_value()
+                .is_none_or(|(last, _)| *last < seq)
+        {
             self.first = seq;
         }
         if seq < self.first {
@@ -200,7 +205,7 @@ mod tests {
         by_seq.insert(1, ());
         for seq in 2..100_000 {
             by_seq.insert(seq, ());
-            by_seq.remove(seq - (seq > 10).then_some(5).unwrap_or_default());
+            by_seq.remove(seq - if seq > 10 { 5 } else { 0 });
             assert!(by_seq.row.len() < 200);
         }
         assert!(by_seq.contains(1));
