@@ -610,7 +610,10 @@ impl Engine {
     async fn close_store(&self, kept: &mut u64) {
         if self.store.is_durable() {
             match self.store.status().await {
-                Ok(status) => *kept = status.iter().map(|lane| lane.pending).sum(),
+                Ok(status) => {
+                    let own = status.iter().filter(|lane| lane.is_attached);
+                    *kept = own.map(|lane| lane.pending).sum();
+                }
                 Err(error) => tracing::warn!(%error, "the store cannot say what it keeps"),
             }
         }

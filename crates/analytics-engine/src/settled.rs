@@ -65,8 +65,9 @@ pub struct Left {
     /// What is gone with the process: nobody will deliver it. Empty with a
     /// durable store.
     pub lost: Vec<Unsettled>,
-    /// How many deliveries wait in a durable store for the next engine. An
-    /// event that waits for two integrations counts twice.
+    /// How many deliveries to the engine's own integrations wait in a durable
+    /// store for the next engine. An event that waits for two of them counts
+    /// twice.
     pub kept: u64,
 }
 

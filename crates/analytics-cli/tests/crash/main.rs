@@ -71,7 +71,8 @@ fn receipts(stdout: ChildStdout) -> Vec<String> {
     while stdout.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
         if line.ends_with('\n') {
             let receipt: Value = serde_json::from_str(&line).unwrap();
-            accepted.push(receipt["message_id"].as_str().unwrap().to_owned());
+            let id = receipt.get("message_id").unwrap();
+            accepted.push(id.as_str().unwrap().to_owned());
         }
         line.clear();
     }
