@@ -239,7 +239,7 @@ impl Ledger {
             for (name, _) in &receipt.refused {
                 state.tally(name).failed += 1;
             }
-            let mut lanes = receipt.queued.clone();
+            let mut lanes = receipt.queued.to_vec();
             let early = receipt.seq.and_then(|seq| state.early.remove(&seq));
             for (name, end) in early.unwrap_or_default() {
                 // Those that refused it at once are not among them.
