@@ -22,8 +22,9 @@
 //! | [`mod@subjects`] | ours, and the others |
 //! | [`mod@sink`] | the server that takes everything |
 //! | [`mod@process`] | runs in processes of their own |
-//! | [`mod@compare`], [`mod@growth`], [`mod@latency`] | the commands |
+//! | [`mod@compare`], [`mod@growth`], [`mod@latency`], [`mod@backlog`] | the commands |
 
+pub mod backlog;
 pub mod compare;
 pub mod growth;
 pub mod latency;

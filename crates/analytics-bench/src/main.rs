@@ -3,7 +3,8 @@
 use std::{io::Read as _, process::ExitCode};
 
 use analytics_bench::{
-    Outcome, compare::Compare, growth::Growth, latency::Latency, sink::Sink, subjects::Subject,
+    Outcome, backlog::Backlog, compare::Compare, growth::Growth, latency::Latency, sink::Sink,
+    subjects::Subject,
 };
 use clap::{Parser, Subcommand};
 
@@ -22,6 +23,8 @@ enum Command {
     Growth(Growth),
     /// How long our `enqueue` takes at a fixed rate
     Latency(Latency),
+    /// What a vendor's outage costs, and its end
+    Backlog(Backlog),
     /// A server that takes everything, until it is stopped
     Sink {
         /// Where it listens; 0 is a free port
@@ -62,6 +65,7 @@ fn run(command: Command) -> Outcome<()> {
         Command::Compare(compare) => say(&compare.run(warn)?.to_string()),
         Command::Growth(growth) => say(&growth.run(warn)?.to_string()),
         Command::Latency(latency) => say(&latency.run()?),
+        Command::Backlog(backlog) => say(&backlog.run(warn)?),
         Command::Sink { port, while_stdin } => sink(port, while_stdin)?,
         Command::Run {
             subject,

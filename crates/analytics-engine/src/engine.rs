@@ -39,6 +39,8 @@ use crate::{
 pub struct Engine {
     worker: EmbeddedWorker,
     lanes: Vec<Way>,
+    /// Their names: nearly every event goes to all of them.
+    names: Arc<[Arc<str>]>,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     context: Context,
@@ -108,7 +110,7 @@ pub struct Receipt {
     /// one message id apart; none, if there was nothing to keep.
     pub seq: Option<Seq>,
     /// The integrations that it will be delivered to.
-    pub queued: Vec<Arc<str>>,
+    pub queued: Arc<[Arc<str>]>,
     /// The integrations that do not support its kind.
     pub unsupported: Vec<Arc<str>>,
     /// The integrations whose rules it breaks, each with what is wrong. It
@@ -156,6 +158,7 @@ impl Engine {
         aborts.push(gauge.abort_handle());
         Self {
             worker,
+            names: ways.iter().map(|way| Arc::clone(&way.name)).collect(),
             lanes: ways,
             store,
             clock,
@@ -233,7 +236,7 @@ impl Engine {
     /// on its way into the store, it may have been accepted all the same, and
     /// even been delivered: the error then says so, with the message id.
     pub async fn enqueue<E: Event>(&self, input: impl Into<Input<E>>) -> Result<Receipt, Error> {
-        self.enqueue_one(input.into().into_any(), self.patience)
+        self.enqueue_one(Arc::new(input.into().into_any()), self.patience)
             .await
     }
 
@@ -246,7 +249,7 @@ impl Engine {
         &self,
         input: impl Into<Input<E>>,
     ) -> Result<Receipt, Error> {
-        self.enqueue_one(input.into().into_any(), Duration::ZERO)
+        self.enqueue_one(Arc::new(input.into().into_any()), Duration::ZERO)
             .await
     }
 
@@ -261,11 +264,16 @@ impl Engine {
         &self,
         inputs: impl IntoIterator<Item = I>,
     ) -> Result<Vec<Receipt>, Error> {
-        let inputs = inputs.into_iter().map(|input| input.into().into_any());
+        let inputs = inputs.into_iter();
+        let inputs = inputs.map(|input| Arc::new(input.into().into_any()));
         self.enqueue_inputs(inputs.collect(), self.patience).await
     }
 
-    async fn enqueue_one(&self, input: AnyInput, patience: Duration) -> Result<Receipt, Error> {
+    async fn enqueue_one(
+        &self,
+        input: Arc<AnyInput>,
+        patience: Duration,
+    ) -> Result<Receipt, Error> {
         let mut receipts = self.enqueue_inputs(vec![input], patience).await?;
         receipts.pop().ok_or_else(|| {
             Error::new(
@@ -277,7 +285,7 @@ impl Engine {
 
     async fn enqueue_inputs(
         &self,
-        inputs: Vec<AnyInput>,
+        inputs: Vec<Arc<AnyInput>>,
         patience: Duration,
     ) -> Result<Vec<Receipt>, Error> {
         let sealed = self.gate.sealed();
@@ -286,50 +294,43 @@ impl Engine {
         let mut receipts = Vec::with_capacity(inputs.len());
         let mut accepted = Vec::with_capacity(inputs.len());
         let mut refused = Vec::new();
-        for (place, input) in inputs.into_iter().enumerate() {
-            let (input, receipt) = self
-                .accept(input)
+        for (place, mut input) in inputs.into_iter().enumerate() {
+            let mut receipt = self
+                .accept(Arc::make_mut(&mut input))
                 .map_err(|error| if is_alone { error } else { at(place, error) })?;
             if !receipt.refused.is_empty() {
-                refused.push((place, input.clone()));
+                refused.push((place, Arc::clone(&input)));
             }
             if self.is_kept(&input, &receipt) {
                 let reasons = receipt.refused.iter();
                 accepted.push(Accepted {
                     input,
-                    lanes: receipt.queued.clone(),
+                    lanes: Arc::clone(&receipt.queued),
                     refused: reasons
                         .map(|(name, e)| (Arc::clone(name), e.into()))
                         .collect(),
                 });
-                // Its place follows.
-                receipts.push((receipt, true));
-            } else {
-                receipts.push((receipt, false));
+                // Which place it has is known when the store has it.
+                receipt.seq = Some(0);
             }
+            receipts.push(receipt);
         }
-        let mut seq = 0;
         if !accepted.is_empty() {
             let kinds: SmallVec<[Kind; 1]> = accepted.iter().map(|one| one.input.kind()).collect();
-            let many = receipts.len();
-            seq = tokio::select! {
+            let mut seq = tokio::select! {
                 biased;
                 appended = self.store.append(accepted, patience) => appended?,
-                () = sealed => return Err(overtaken(receipts.first().map(|(first, _)| first), many)),
+                () = sealed => return Err(overtaken(receipts.first(), receipts.len())),
             };
             for kind in kinds {
                 self.metrics.count(kind);
             }
-        }
-        let mut told = Vec::with_capacity(receipts.len());
-        for (mut receipt, is_kept) in receipts {
-            if is_kept {
-                receipt.seq = Some(seq);
+            for place in receipts.iter_mut().filter_map(|one| one.seq.as_mut()) {
+                *place = seq;
                 seq += 1;
             }
-            told.push(receipt);
         }
-        entry.finish(&refused, told)
+        entry.finish(&refused, receipts)
     }
 
     fn enter(&self) -> Result<Entry<'_>, Error> {
@@ -351,35 +352,43 @@ impl Engine {
     }
 
     /// Completes, stamps and validates; who is to get the event.
-    fn accept(&self, mut input: AnyInput) -> Result<(AnyInput, Receipt), Error> {
+    fn accept(&self, input: &mut AnyInput) -> Result<Receipt, Error> {
         input.context.inherit(&self.context);
         input.stamp(self.clock.now());
         input.validate()?;
         let mut receipt = Receipt {
             message_id: input.message_id().to_owned(),
             seq: None,
-            queued: Vec::with_capacity(self.lanes.len()),
+            queued: Arc::clone(&self.names),
             unsupported: Vec::new(),
             refused: Vec::new(),
         };
         for lane in &self.lanes {
-            let name = Arc::clone(&lane.name);
+            let name = &lane.name;
             if !lane.handler.integration().supports().contains(input.kind()) {
-                receipt.unsupported.push(name);
+                receipt.unsupported.push(Arc::clone(name));
                 continue;
             }
-            let checked = match lane.handler.complete(&input) {
+            let checked = match lane.handler.complete(input) {
                 Cow::Borrowed(input) => lane.handler.validate_own(input),
                 Cow::Owned(input) => lane.handler.validate(&input),
             };
             match checked {
-                Ok(()) => receipt.queued.push(name),
+                Ok(()) => {}
                 // The engine ended meanwhile: it is not the event's fault.
                 Err(_) if self.gate.is_sealed() => return Err(closed()),
-                Err(error) => receipt.refused.push((name, error)),
+                Err(error) => receipt.refused.push((Arc::clone(name), error)),
             }
         }
-        Ok((input, receipt))
+        if !receipt.unsupported.is_empty() || !receipt.refused.is_empty() {
+            let is_left_out = |name: &Arc<str>| {
+                receipt.unsupported.contains(name)
+                    || receipt.refused.iter().any(|(refused, _)| refused == name)
+            };
+            let queued = self.names.iter().filter(|name| !is_left_out(name));
+            receipt.queued = queued.map(Arc::clone).collect();
+        }
+        Ok(receipt)
     }
 
     /// Tells everybody which integrations refused an accepted event.
@@ -670,7 +679,7 @@ impl Entry<'_> {
     /// ended.
     fn finish(
         self,
-        refused: &[(usize, AnyInput)],
+        refused: &[(usize, Arc<AnyInput>)],
         receipts: Vec<Receipt>,
     ) -> Result<Vec<Receipt>, Error> {
         let engine = self.0;
@@ -681,7 +690,11 @@ impl Entry<'_> {
                 }
             }
         }
-        engine.wake();
+        if let Some(last) = receipts.iter().filter_map(|receipt| receipt.seq).max() {
+            for lane in &engine.lanes {
+                lane.signals.accepted(last);
+            }
+        }
         for (place, input) in refused {
             if let Some(receipt) = receipts.get(*place) {
                 engine.refuse(input, receipt);

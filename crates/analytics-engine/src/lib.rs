@@ -59,6 +59,7 @@
 //!   [`try_enqueue`](Engine::try_enqueue) says [`Full`](analytics_spec::ErrorKind::Full).
 
 mod builder;
+mod by_seq;
 mod engine;
 mod gate;
 mod health;

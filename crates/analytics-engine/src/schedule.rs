@@ -16,16 +16,46 @@
 //!   be taken again, in its order.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    cmp::Reverse,
+    collections::{BTreeSet, BinaryHeap, HashMap, VecDeque},
+    hash::{BuildHasherDefault, Hasher},
     ops::{AddAssign, SubAssign},
 };
 
 use analytics_spec::{Retries, Timestamp};
 
-use crate::store::{Body, People, Seq, Stored};
+use crate::{
+    by_seq::BySeq,
+    store::{Body, People, Seq, Stored},
+};
 
 /// A person by hash: should two share one, they wait for each other, no more.
 type Person = u64;
+
+/// Hashes what is a hash already, but for those of nobody.
+#[derive(Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0 ^ number)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(32);
+    }
+}
+
+/// By person.
+type ByPerson<T> = HashMap<Person, T, BuildHasherDefault<Hashed>>;
 
 #[derive(Debug)]
 struct Entry {
@@ -37,6 +67,7 @@ struct Entry {
     retries: Retries,
     not_before: Option<Timestamp>,
     is_claimed: bool,
+    is_ready: bool,
 }
 
 /// A person's events. The first `claimed` are under way, in one batch.
@@ -118,9 +149,12 @@ pub(crate) struct Limits<F> {
 
 #[derive(Debug, Default)]
 pub(crate) struct Schedule {
-    entries: BTreeMap<Seq, Entry>,
-    lines: HashMap<Person, Line>,
-    ready: BTreeSet<Seq>,
+    entries: BySeq<Entry>,
+    lines: ByPerson<Line>,
+    /// Every ready event, and some that are so no more.
+    ready: BinaryHeap<Reverse<Seq>>,
+    /// How many are.
+    ready_now: usize,
     /// First in their lines, but for their pause.
     paused: BTreeSet<(Timestamp, Seq)>,
     batches: u64,
@@ -129,7 +163,7 @@ pub(crate) struct Schedule {
     weight: usize,
     /// What stands in open lines.
     open: Load,
-    away: HashMap<Person, Away>,
+    away: ByPerson<Away>,
     away_from: BTreeSet<(Seq, Person)>,
     away_until: BTreeSet<(Timestamp, Person)>,
     /// How many events and lines were looked at.
@@ -151,7 +185,7 @@ impl Schedule {
     /// Takes an event; they come by their order of acceptance. One that is
     /// here, or whose people are away, is left.
     pub(crate) fn push(&mut self, event: Stored) {
-        if self.entries.contains_key(&event.seq) {
+        if self.entries.contains(event.seq) {
             return;
         }
         let mut people = event.people;
@@ -174,6 +208,7 @@ impl Schedule {
             retries: event.retries,
             not_before: event.not_before,
             is_claimed: false,
+            is_ready: false,
         };
         self.bytes += entry.bytes;
         self.weight += entry.weight;
@@ -227,7 +262,7 @@ impl Schedule {
             let Some((until, seq)) = last.copied() else {
                 return;
             };
-            let Some(entry) = self.entries.get(&seq) else {
+            let Some(entry) = self.entries.get(seq) else {
                 return;
             };
             let mut from: Vec<_> = entry.people.iter().map(|person| (*person, seq)).collect();
@@ -278,20 +313,17 @@ impl Schedule {
         &mut self,
         is_erased: impl Fn(Seq, &[Person], &Body) -> bool,
     ) -> (Vec<Claimed>, Vec<Seq>) {
-        let of_user = |(seq, entry): (&Seq, &Entry)| {
-            is_erased(*seq, &entry.people, &entry.body).then_some(*seq)
-        };
+        let of_user =
+            |(seq, entry): (Seq, &Entry)| is_erased(seq, &entry.people, &entry.body).then_some(seq);
         let seqs: Vec<_> = self.entries.iter().filter_map(of_user).collect();
         let mut erased = Vec::new();
         let mut under_way = Vec::new();
         for seq in seqs {
-            if self.entries.get(&seq).is_some_and(|entry| entry.is_claimed) {
+            if self.entries.get(seq).is_some_and(|entry| entry.is_claimed) {
                 under_way.push(seq);
                 continue;
             }
-            if self.ready.contains(&seq) {
-                self.take_ready(seq);
-            }
+            self.take_ready(seq);
             if let Some(entry) = self.remove(seq) {
                 self.release(&entry.people);
                 erased.push(Claimed {
@@ -307,7 +339,7 @@ impl Schedule {
 
     /// Takes out an event that is neither ready nor under way.
     fn remove(&mut self, seq: Seq) -> Option<Entry> {
-        let entry = self.entries.remove(&seq)?;
+        let entry = self.entries.remove(seq)?;
         self.bytes -= entry.bytes;
         self.weight -= entry.weight;
         if let Some(until) = entry.not_before {
@@ -345,7 +377,7 @@ impl Schedule {
 
     /// The oldest event that is not settled.
     pub(crate) fn oldest(&self) -> Option<Seq> {
-        let here = self.entries.keys().next().copied();
+        let here = self.entries.first().map(|(seq, _)| seq);
         let away = self.away_from.first().map(|(from, _)| *from);
         here.into_iter().chain(away).min()
     }
@@ -381,7 +413,17 @@ impl Schedule {
 
     /// Whether something may be sent.
     pub(crate) fn is_ready(&self) -> bool {
-        !self.ready.is_empty()
+        self.ready_now > 0
+    }
+
+    fn first_ready(&mut self) -> Option<Seq> {
+        while let Some(Reverse(seq)) = self.ready.peek().copied() {
+            if self.entries.get(seq).is_some_and(|entry| entry.is_ready) {
+                return Some(seq);
+            }
+            self.ready.pop();
+        }
+        None
     }
 
     /// When the next pause is over.
@@ -401,15 +443,15 @@ impl Schedule {
         let mut max_items = limits.max_items;
         self.batches += 1;
         let batch = self.batches;
-        let mut followers = BTreeSet::new();
+        let mut followers = BinaryHeap::new();
         let mut taken = Vec::new();
         let mut bytes = 0_usize;
         while taken.len() < max_items {
-            let (ready, follower) = (self.ready.first(), followers.first());
-            let Some(seq) = ready.into_iter().chain(follower).min().copied() else {
+            let follower = followers.peek().map(|Reverse(seq)| *seq);
+            let Some(seq) = self.first_ready().into_iter().chain(follower).min() else {
                 break;
             };
-            let Some(entry) = self.entries.get_mut(&seq) else {
+            let Some(entry) = self.entries.get_mut(seq) else {
                 break;
             };
             let share = (limits.share)(&entry.retries).max(1);
@@ -428,8 +470,10 @@ impl Schedule {
             });
             let people = entry.people.clone();
             self.look(1 + people.len());
-            if !followers.remove(&seq) {
-                self.take_ready(seq);
+            self.take_ready(seq);
+            // An event of two people may follow in both of their lines.
+            while followers.peek() == Some(&Reverse(seq)) {
+                followers.pop();
             }
             for person in &people {
                 if let Some(line) = self.lines.get_mut(person) {
@@ -442,7 +486,8 @@ impl Schedule {
                     .lines
                     .get(person)
                     .and_then(|line| line.events.get(line.claimed).copied());
-                followers.extend(next.filter(|next| self.may_follow(*next, batch, now)));
+                let next = next.filter(|next| self.may_follow(*next, batch, now));
+                followers.extend(next.map(Reverse));
             }
         }
         taken
@@ -451,7 +496,7 @@ impl Schedule {
     /// Whether an event is the next in all of its lines, behind what this
     /// batch has taken.
     fn may_follow(&self, seq: Seq, batch: u64, now: Timestamp) -> bool {
-        self.entries.get(&seq).is_some_and(|entry| {
+        self.entries.get(seq).is_some_and(|entry| {
             !entry.is_claimed
                 && entry.not_before.is_none_or(|until| until <= now)
                 && entry.people.iter().all(|person| {
@@ -465,7 +510,7 @@ impl Schedule {
 
     /// An event under way has come to its end.
     pub(crate) fn settle(&mut self, seq: Seq) {
-        let Some(entry) = self.entries.remove(&seq) else {
+        let Some(entry) = self.entries.remove(seq) else {
             return;
         };
         self.bytes -= entry.bytes;
@@ -490,7 +535,7 @@ impl Schedule {
 
     /// An event under way is to be tried again.
     pub(crate) fn retry(&mut self, seq: Seq, not_before: Timestamp, retries: Retries) {
-        let Some(entry) = self.entries.get_mut(&seq) else {
+        let Some(entry) = self.entries.get_mut(seq) else {
             return;
         };
         entry.is_claimed = false;
@@ -526,11 +571,11 @@ impl Schedule {
     /// Puts an event among the ready or the paused ones, if it is the first in
     /// all of its lines.
     fn refresh(&mut self, seq: Seq) {
-        let Some(entry) = self.entries.get(&seq) else {
+        let Some(entry) = self.entries.get(seq) else {
             return;
         };
         self.look(1 + entry.people.len());
-        if self.ready.contains(&seq) {
+        if entry.is_ready {
             return;
         }
         let is_first = !entry.is_claimed
@@ -552,12 +597,12 @@ impl Schedule {
     /// Puts an event among the ready ones: its lines are open now.
     fn make_ready(&mut self, seq: Seq) {
         self.look(1);
-        if !self.ready.insert(seq) {
-            return;
-        }
-        let Some(entry) = self.entries.get(&seq) else {
+        let Some(entry) = self.entries.get_mut(seq).filter(|entry| !entry.is_ready) else {
             return;
         };
+        entry.is_ready = true;
+        self.ready_now += 1;
+        self.ready.push(Reverse(seq));
         for person in &entry.people {
             if let Some(line) = self.lines.get_mut(person) {
                 line.is_open = true;
@@ -566,13 +611,14 @@ impl Schedule {
         }
     }
 
-    /// Takes an event from among the ready ones: nobody else is ready in its
-    /// lines.
+    /// Takes an event from among the ready ones, if it is one: nobody else is
+    /// ready in its lines.
     fn take_ready(&mut self, seq: Seq) {
-        self.ready.remove(&seq);
-        let Some(entry) = self.entries.get(&seq) else {
+        let Some(entry) = self.entries.get_mut(seq).filter(|entry| entry.is_ready) else {
             return;
         };
+        entry.is_ready = false;
+        self.ready_now -= 1;
         for person in &entry.people {
             if let Some(line) = self.lines.get_mut(person) {
                 line.is_open = false;
@@ -586,7 +632,7 @@ impl Schedule {
     pub(crate) fn rest(&self) -> impl Iterator<Item = (Seq, &Body, u32, bool)> {
         self.entries
             .iter()
-            .map(|(seq, entry)| (*seq, &entry.body, entry.retries.made, entry.is_claimed))
+            .map(|(seq, entry)| (seq, &entry.body, entry.retries.made, entry.is_claimed))
     }
 }
 
@@ -879,7 +925,7 @@ mod tests {
         assert_eq!(schedule.is_empty(), model.events.is_empty());
         assert_eq!(schedule.oldest(), model.events.first().map(|e| e.seq));
         assert_eq!(schedule.next_wake(), model.next_wake().map(at));
-        let weight: usize = schedule.entries.values().map(|e| e.weight).sum();
+        let weight: usize = schedule.entries.iter().map(|(_, e)| e.weight).sum();
         assert_eq!(schedule.weight(), weight);
         if schedule.away() > 0 {
             return;
@@ -967,7 +1013,7 @@ mod tests {
             Step::Evict(events) => {
                 schedule.evict(events * 300, at(model.now));
                 let pauses = |e: &Known| e.not_before.is_some_and(|until| until > model.now);
-                let is_away = |e: &Known| !schedule.entries.contains_key(&e.seq);
+                let is_away = |e: &Known| !schedule.entries.contains(e.seq);
                 let first = |e: &&Known| !e.is_under_way && model.before(e).next().is_none();
                 for known in model.events.iter().filter(first).filter(|e| is_away(e)) {
                     assert!(pauses(known), "who is away pauses");

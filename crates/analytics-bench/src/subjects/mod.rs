@@ -103,7 +103,7 @@ impl FromStr for Subject {
 const BATCH: usize = 500;
 
 /// The runtime of every subject that has one: that of `#[tokio::main]`.
-fn runtime() -> Outcome<tokio::runtime::Runtime> {
+pub(crate) fn runtime() -> Outcome<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     Ok(builder.enable_all().build()?)
 }

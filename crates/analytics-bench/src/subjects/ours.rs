@@ -1,6 +1,6 @@
 //! Our engine, with Segment's integration.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use analytics_engine::{Engine, MemoryStore, Store, store::SqliteStore};
 use analytics_http::{BaseUrl, Client, HttpVendor, Limits, Reading, Sending, Step};
@@ -82,6 +82,7 @@ async fn store(keeping: Keeping) -> Outcome<(Arc<dyn Store>, Option<TempDir>)> {
 }
 
 /// An engine, and the directory of its events.
+#[derive(Debug)]
 pub struct Ours {
     /// The engine.
     pub engine: Engine,
@@ -96,6 +97,21 @@ pub struct Ours {
 /// It cannot begin.
 pub async fn engine(setting: Setting, sink: &str) -> Outcome<Ours> {
     let (store, dir) = store(setting.keeping).await?;
+    let engine = engine_on(store, setting, sink).await?;
+    Ok(Ours { engine, dir })
+}
+
+/// An engine that goes on with what a directory holds.
+///
+/// # Errors
+///
+/// It cannot begin.
+pub async fn engine_in(dir: &Path, setting: Setting, sink: &str) -> Outcome<Engine> {
+    let store = SqliteStore::options(dir).open().await?;
+    engine_on(Arc::new(store), setting, sink).await
+}
+
+async fn engine_on(store: Arc<dyn Store>, setting: Setting, sink: &str) -> Outcome<Engine> {
     let mut builder = Engine::builder().store(store);
     for number in 1..=setting.vendors {
         let config = Config::new("key").base_url(BaseUrl::new(sink)?);
@@ -107,8 +123,24 @@ pub async fn engine(setting: Setting, sink: &str) -> Outcome<Ours> {
         };
         builder = builder.integration(integration);
     }
-    let engine = builder.build().await?;
-    Ok(Ours { engine, dir })
+    Ok(builder.build().await?)
+}
+
+/// Accepts events, as many at a time as makes sense.
+///
+/// # Errors
+///
+/// One is refused.
+pub async fn accept(engine: &Engine, setting: Setting, events: u64) -> Outcome<()> {
+    let at_a_time = match setting.keeping {
+        Keeping::Memory => 1,
+        Keeping::Disk => UNDER_WAY,
+    };
+    let accepts = stream::iter(0..events)
+        .map(|number| engine.enqueue(Order::new(number).into_input()))
+        .buffered(at_a_time);
+    accepts.try_for_each(|_| async { Ok(()) }).await?;
+    Ok(())
 }
 
 /// How many events one task has under way: what is accepted durably waits for
@@ -119,14 +151,7 @@ pub(super) fn run(setting: Setting, sink: &str, events: u64) -> Outcome<Cost> {
     super::runtime()?.block_on(async {
         let Ours { engine, dir } = engine(setting, sink).await?;
         let stopwatch = Stopwatch::start()?;
-        let accepts = stream::iter(0..events)
-            .map(|number| engine.enqueue(Order::new(number).into_input()))
-            .buffered(if setting.keeping == Keeping::Memory {
-                1
-            } else {
-                UNDER_WAY
-            });
-        accepts.try_for_each(|_| async { Ok(()) }).await?;
+        accept(&engine, setting, events).await?;
         engine.flush(Duration::from_secs(600)).await?;
         let cost = stopwatch.stop()?;
         let left = engine.close(Duration::from_secs(10)).await;

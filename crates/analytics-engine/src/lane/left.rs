@@ -1,10 +1,13 @@
 //! What a lane has not settled when it ends, and nobody else will have.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use analytics_spec::{Error, ErrorKind};
 
-use super::Running;
+use super::{
+    Running,
+    outcome::{Attempted, Outcome},
+};
 use crate::{
     settled::Unsettled,
     store::{Body, Seq, Store},
@@ -31,6 +34,17 @@ impl Running {
                 unsettled(&self.name, seq, body, attempts, in_flight)
             })
             .collect();
+        // What could not be written may have arrived.
+        let unwritten = self.writing.iter().flat_map(|writing| writing.iter());
+        for outcome in unwritten.chain(&self.unwritten) {
+            if let Outcome::Attempted(Attempted {
+                event, next: None, ..
+            }) = outcome
+            {
+                let (body, made) = (Body::Input(Arc::clone(&event.input)), event.retries.made);
+                left.extend(unsettled(&self.name, event.seq, &body, made, true));
+            }
+        }
         // Some of what the store has is at hand: of those who are away, nothing
         // is.
         let at_hand: HashSet<_> = left.iter().map(|left| left.seq).collect();

@@ -7,10 +7,10 @@ mod outcome;
 mod visit;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering, fence},
     },
     time::Duration,
 };
@@ -33,16 +33,25 @@ use crate::{
     metrics::LaneMetrics,
     schedule::{Claimed, Limits, Schedule},
     settled::{Observer, Unsettled},
-    store::{Body, Erasure, Resumed, Seq, Settlement, Store},
+    store::{Body, Erasure, Resumed, Seq, Store},
 };
-use outcome::{Attempted, Held};
+use outcome::{Held, Outcome};
 use visit::Visit;
+
+/// So many outcomes may wait for the store; each would be found out again,
+/// should the process end.
+const UNWRITTEN_AT_MOST: usize = 10_000;
 
 /// What the engine tells a lane, and what it learns from it.
 #[derive(Debug)]
 pub(crate) struct Signals {
     /// There may be something to do.
     pub(crate) wake: Notify,
+    /// The event at which a lane that waits is to be woken: earlier ones can
+    /// wait as well. The lane says so before it waits, and then looks again
+    /// how far the store is; whoever brings events looks here afterwards. One
+    /// of them sees the other.
+    wanted: AtomicU64,
     /// How many flushes wait: batches do not wait to fill up.
     pub(crate) flushes: AtomicUsize,
     /// Nothing new is to be sent.
@@ -64,6 +73,9 @@ pub(crate) struct Signals {
     condition: Mutex<Condition>,
 }
 
+/// No event is awaited.
+const NOTHING: Seq = Seq::MAX;
+
 /// How far a lane has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reached {
@@ -77,6 +89,7 @@ impl Signals {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             wake: Notify::new(),
+            wanted: AtomicU64::new(NOTHING),
             flushes: AtomicUsize::new(0),
             halted: AtomicBool::new(false),
             closing: AtomicBool::new(false),
@@ -93,6 +106,28 @@ impl Signals {
     pub(crate) fn unsettled(&self) -> usize {
         let ahead = usize::try_from(self.ahead.load(Ordering::Acquire)).unwrap_or_default();
         self.at_hand.load(Ordering::Acquire).saturating_add(ahead)
+    }
+
+    /// The store has events up to this one.
+    pub(crate) fn accepted(&self, last: Seq) {
+        fence(Ordering::SeqCst);
+        let wanted = self.wanted.load(Ordering::SeqCst);
+        // One of those who bring events is enough to wake it.
+        let is_first = || {
+            self.wanted
+                .compare_exchange(wanted, NOTHING, Ordering::SeqCst, Ordering::SeqCst)
+                .is_ok()
+        };
+        if last >= wanted && is_first() {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Asks to be woken at an event; whether the store has it already.
+    fn want(&self, wanted: Seq, store: &dyn Store) -> bool {
+        self.wanted.store(wanted, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        wanted != NOTHING && store.last() >= wanted
     }
 
     /// The store has erased somebody.
@@ -178,14 +213,21 @@ struct Running {
     deliveries: JoinSet<Finished>,
     /// What each delivery carries, should it panic.
     under_way: HashMap<Id, UnderWay>,
-    /// What the store does not know yet. To the schedule it is under way.
-    unwritten: Vec<Attempted>,
-    /// As little as this: events that cannot be read.
-    unreadable: Vec<(Seq, Settlement)>,
+    /// What the store does not know yet.
+    unwritten: Vec<Outcome>,
+    /// What it is told.
+    writing: Option<Arc<[Outcome]>>,
+    /// The events among these that have come to their end.
+    ended: BTreeSet<Seq>,
     /// What the store is being asked.
     visit: Option<Visit>,
     /// The last thing that the store did was to write.
     has_written: bool,
+    /// How many more events would change what there is to do: none, if
+    /// something else has to happen first.
+    appetite: Option<u64>,
+    /// There is more in the store, and no room for it.
+    is_full: bool,
     /// Where the next pull goes on.
     cursor: Seq,
     /// How far any pull has come.
@@ -223,9 +265,12 @@ impl Lane {
             deliveries: JoinSet::new(),
             under_way: HashMap::new(),
             unwritten: Vec::new(),
-            unreadable: Vec::new(),
+            writing: None,
+            ended: BTreeSet::new(),
             visit: None,
             has_written: false,
+            appetite: None,
+            is_full: false,
             cursor: self.resumed.through,
             pulled_through: self.resumed.through,
             erasures: Vec::new(),
@@ -277,12 +322,15 @@ impl Running {
             if self.is_done() {
                 return;
             }
+            let is_there = signals.want(self.wanted(), &*self.lane.store);
             let now = self.now();
             // What is over and was not acted upon waits for the store.
             let next = next.filter(|until| *until > now || self.visit.is_none());
             let pause = OptionFuture::from(next.map(|until| clock.sleep(between(now, until))));
             tokio::select! {
                 () = signals.wake.notified() => {}
+                // Everything else gets its turn, however fast events come.
+                () = tokio::task::yield_now(), if is_there => {}
                 Some(()) = pause => {}
                 Some(visited) = OptionFuture::from(self.visit.as_mut()) => {
                     self.visit = None;
@@ -301,6 +349,16 @@ impl Running {
 
     fn now(&self) -> Timestamp {
         self.lane.clock.now()
+    }
+
+    /// At which event to go on, if nothing else happens before.
+    fn wanted(&self) -> Seq {
+        // What ends any of these wakes the lane by itself.
+        if self.visit.is_some() || self.is_full || self.store_paused_until.is_some() {
+            return NOTHING;
+        }
+        self.appetite
+            .map_or(NOTHING, |events| self.cursor.saturating_add(events))
     }
 
     fn publish(&mut self) {
@@ -332,13 +390,6 @@ impl Running {
 
     fn is_pulled(&self) -> bool {
         self.cursor >= self.lane.store.last()
-    }
-
-    fn settled_through(&self) -> Seq {
-        match self.schedule.oldest() {
-            Some(oldest) => self.cursor.min(oldest - 1),
-            None => self.cursor,
-        }
     }
 
     /// Lets go what was erased.
@@ -375,10 +426,12 @@ impl Running {
     fn start_deliveries(&mut self) -> Option<Timestamp> {
         let now = self.now();
         self.schedule.wake(now);
+        self.appetite = None;
         // While the store cannot write, every delivery would be made again
         // should the process end.
         let is_unwritable = self.store_failures_in_a_row > 0 && self.has_outcomes();
-        if self.lane.signals.halted.load(Ordering::Acquire) || is_unwritable {
+        let is_behind = self.ended.len() >= UNWRITTEN_AT_MOST;
+        if self.lane.signals.halted.load(Ordering::Acquire) || is_unwritable || is_behind {
             return None;
         }
         if self.schedule.is_ready() {
@@ -399,6 +452,7 @@ impl Running {
         };
         while self.schedule.is_ready() && self.deliveries.len() < max_in_flight {
             if let Some(until) = self.lingers_until(now) {
+                self.appetite = Some(self.missing());
                 return earliest(Some(until), self.schedule.next_wake());
             }
             self.lingering_since = None;
@@ -411,7 +465,24 @@ impl Running {
             let batch = self.schedule.claim(&limits, now);
             self.start(batch, is_down);
         }
+        if self.deliveries.len() < max_in_flight {
+            self.appetite = Some(1);
+        }
         self.schedule.next_wake()
+    }
+
+    /// About how many events a batch that waits to fill up has room for.
+    fn missing(&self) -> u64 {
+        let Batching {
+            max_items,
+            max_bytes,
+            ..
+        } = self.lane.batching;
+        let open = self.schedule.open();
+        let average = (open.bytes / open.items.max(1)).max(1);
+        let by_items = max_items.saturating_sub(open.items);
+        let by_bytes = max_bytes.saturating_sub(open.bytes) / average;
+        by_items.min(by_bytes).max(1) as u64
     }
 
     /// Until when a batch should wait to fill up, if at all.

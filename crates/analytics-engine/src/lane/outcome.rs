@@ -14,26 +14,53 @@ use crate::{
     store::{Reason, Seq, Settlement},
 };
 
+/// What came of an event.
+pub(super) enum Outcome {
+    /// It was tried.
+    Attempted(Attempted),
+    /// The store has it, and nobody can read it.
+    Unreadable(Seq, Settlement),
+}
+
 /// What came of an event in a batch, and what follows.
 pub(super) struct Attempted {
     pub(super) event: Carried,
-    pub(super) outcome: Result<Delivery, Error>,
+    pub(super) result: Result<Delivery, Error>,
     /// When to try again, if at all.
     pub(super) next: Option<(Timestamp, Retries)>,
 }
 
-impl Attempted {
-    /// `None`, if the store has forgotten the event.
-    pub(super) fn settlement(&self) -> Option<Settlement> {
-        match (&self.outcome, self.next) {
-            (Ok(_), _) => Some(Settlement::Delivered),
-            (Err(error), None) if error.kind() == ErrorKind::Erased => None,
-            (Err(error), None) => Some(Settlement::refused(
-                Reason::from(error),
-                self.event.retries.made.saturating_add(1),
-            )),
-            (Err(_), Some((not_before, retries))) => Some(Settlement::retry(not_before, retries)),
+impl Outcome {
+    pub(super) fn seq(&self) -> Seq {
+        match self {
+            Self::Attempted(attempted) => attempted.event.seq,
+            Self::Unreadable(seq, _) => *seq,
         }
+    }
+
+    /// Whether the event has come to its end.
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            Self::Attempted(attempted) => attempted.next.is_none(),
+            Self::Unreadable(..) => true,
+        }
+    }
+
+    /// For the store; `None`, if it has forgotten the event.
+    pub(super) fn settlement(&self) -> Option<(Seq, Settlement)> {
+        let settlement = match self {
+            Self::Unreadable(_, settlement) => settlement.clone(),
+            Self::Attempted(attempted) => match (&attempted.result, attempted.next) {
+                (Ok(_), _) => Settlement::Delivered,
+                (Err(error), None) if error.kind() == ErrorKind::Erased => return None,
+                (Err(error), None) => {
+                    let attempts = attempted.event.retries.made.saturating_add(1);
+                    Settlement::refused(Reason::from(error), attempts)
+                }
+                (Err(_), Some((not_before, retries))) => Settlement::retry(not_before, retries),
+            },
+        };
+        Some((self.seq(), settlement))
     }
 }
 
@@ -123,8 +150,25 @@ impl Running {
             self.is_patient && (was_down || is_down) && !seen.is_reached && seen.asked.is_zero();
         for (event, outcome) in batch.into_iter().zip(outcomes) {
             let attempted = self.decide(event, outcome, is_outage, now);
-            self.unwritten.push(attempted);
+            self.ended(Outcome::Attempted(attempted));
         }
+    }
+
+    /// Notes what came of an event. Its person's next one may go: should the
+    /// process end before this is written, both are sent again, in their order.
+    fn ended(&mut self, outcome: Outcome) {
+        let seq = outcome.seq();
+        match &outcome {
+            Outcome::Attempted(Attempted {
+                next: Some((not_before, retries)),
+                ..
+            }) => self.schedule.retry(seq, *not_before, *retries),
+            _ => {
+                self.schedule.settle(seq);
+                self.ended.insert(seq);
+            }
+        }
+        self.unwritten.push(outcome);
     }
 
     /// Whether an error stops everything, and not this event: credentials hold
@@ -175,22 +219,22 @@ impl Running {
     fn decide(
         &mut self,
         event: Carried,
-        mut outcome: Result<Delivery, Error>,
+        mut result: Result<Delivery, Error>,
         is_outage: bool,
         now: Timestamp,
     ) -> Attempted {
         let mut next = None;
         let is_erased = !self.erased.is_empty() && self.erased.remove(&event.seq);
-        if let Err(error) = &outcome {
+        if let Err(error) = &result {
             if is_erased && error.is_retryable() {
-                outcome = Err(erased(&self.name));
+                result = Err(erased(&self.name));
             } else {
                 next = self.next(&event, error, is_outage, now);
             }
         }
         Attempted {
             event,
-            outcome,
+            result,
             next,
         }
     }
@@ -240,7 +284,7 @@ impl Running {
         let error = Error::from(error).with_integration(&self.name);
         tracing::error!(seq = event.seq, %error, "an event in the store cannot be read");
         let settlement = Settlement::refused(Reason::from(&error), event.retries.made);
-        self.unreadable.push((event.seq, settlement));
+        self.ended(Outcome::Unreadable(event.seq, settlement));
     }
 
     /// An event has come to its end.

@@ -1,21 +1,19 @@
 //! What a lane asks of its store: one thing at a time, while deliveries go on.
 
+use std::sync::{Arc, atomic::Ordering};
+
 use analytics_spec::{Error, RequestPolicy};
 use futures::{FutureExt as _, future::BoxFuture};
 
-use super::{Running, after, outcome::Attempted};
-use crate::store::{Pulled, Seq, Settlement};
+use super::{Running, after, outcome::Outcome};
+use crate::store::{Pulled, Seq};
 
 /// A question to the store.
 pub(super) type Visit = BoxFuture<'static, Visited>;
 
 /// The store's answer.
 pub(super) enum Visited {
-    Wrote {
-        attempted: Vec<Attempted>,
-        unreadable: Vec<(Seq, Settlement)>,
-        result: Result<(), Error>,
-    },
+    Wrote(Result<(), Error>),
     Pulled(Result<Pulled, Error>),
 }
 
@@ -23,9 +21,19 @@ pub(super) enum Visited {
 const MAX_AWAY: usize = 1_000_000;
 
 impl Running {
-    /// Outcomes that the store does not know yet, beside those it is told of.
+    /// Whether there are outcomes that the store does not know yet.
     pub(super) fn has_outcomes(&self) -> bool {
-        !self.unwritten.is_empty() || !self.unreadable.is_empty()
+        !self.unwritten.is_empty() || self.writing.is_some()
+    }
+
+    /// Everything up to here is settled, and the store knows.
+    pub(super) fn settled_through(&self) -> Seq {
+        let here = self.schedule.oldest();
+        let unwritten = self.ended.first().copied();
+        match here.into_iter().chain(unwritten).min() {
+            Some(oldest) => self.cursor.min(oldest.saturating_sub(1)),
+            None => self.cursor,
+        }
     }
 
     /// Writes what came back, and takes what there is room for; after an error
@@ -61,30 +69,28 @@ impl Running {
     }
 
     fn write(&mut self) -> Option<Visit> {
-        if !self.has_outcomes() {
-            return None;
-        }
-        let attempted = std::mem::take(&mut self.unwritten);
-        let unreadable = std::mem::take(&mut self.unreadable);
-        let settlements: Vec<_> = attempted
-            .iter()
-            .filter_map(|attempted| Some((attempted.event.seq, attempted.settlement()?)))
-            .chain(unreadable.iter().cloned())
-            .collect();
-        let store = std::sync::Arc::clone(&self.lane.store);
-        let name = std::sync::Arc::clone(&self.name);
+        // What could not be written is written again, as it was.
+        let writing = match &self.writing {
+            Some(writing) => Arc::clone(writing),
+            None if self.unwritten.is_empty() => return None,
+            None => {
+                let writing: Arc<[Outcome]> = std::mem::take(&mut self.unwritten).into();
+                self.writing = Some(Arc::clone(&writing));
+                writing
+            }
+        };
+        let store = Arc::clone(&self.lane.store);
+        let name = Arc::clone(&self.name);
         let paused_until = self.condition.paused_until;
         Some(Box::pin(async move {
-            let result = store.settle(&name, &settlements, paused_until).await;
-            Visited::Wrote {
-                attempted,
-                unreadable,
-                result,
-            }
+            let settlements: Vec<_> = writing.iter().filter_map(Outcome::settlement).collect();
+            drop(writing);
+            Visited::Wrote(store.settle(&name, &settlements, paused_until).await)
         }))
     }
 
     fn pull(&mut self) -> Option<Visit> {
+        self.is_full = false;
         if self.is_pulled() {
             return None;
         }
@@ -100,12 +106,13 @@ impl Running {
         }
         let room = window.saturating_sub(self.schedule.weight());
         if room == 0 {
+            self.is_full = true;
             return None;
         }
         // In memory, an event may take four times its JSON.
         let max_bytes = (room / 4).max(1);
-        let store = std::sync::Arc::clone(&self.lane.store);
-        let name = std::sync::Arc::clone(&self.name);
+        let store = Arc::clone(&self.lane.store);
+        let name = Arc::clone(&self.name);
         let cursor = self.cursor;
         Some(Box::pin(async move {
             Visited::Pulled(store.pull(&name, cursor, max_bytes).await)
@@ -115,14 +122,10 @@ impl Running {
     /// Takes the store's answer.
     pub(super) fn visited(&mut self, visited: Visited) {
         let result = match visited {
-            Visited::Wrote {
-                attempted,
-                unreadable,
-                result,
-            } => {
+            Visited::Wrote(result) => {
                 // What failed is asked again before anything else.
                 self.has_written = result.is_ok();
-                self.wrote(attempted, unreadable, result)
+                result.map(|()| self.wrote())
             }
             Visited::Pulled(pulled) => {
                 self.has_written = false;
@@ -145,47 +148,33 @@ impl Running {
         }
     }
 
-    /// What came back is written: now it counts. If it is not, it is to be
-    /// written again.
-    fn wrote(
-        &mut self,
-        mut attempted: Vec<Attempted>,
-        mut unreadable: Vec<(Seq, Settlement)>,
-        result: Result<(), Error>,
-    ) -> Result<(), Error> {
-        if let Err(error) = result {
-            attempted.append(&mut self.unwritten);
-            self.unwritten = attempted;
-            unreadable.append(&mut self.unreadable);
-            self.unreadable = unreadable;
-            return Err(error);
-        }
-        for (seq, _) in unreadable {
-            self.schedule.settle(seq);
-        }
-        for Attempted {
-            event,
-            outcome,
-            next,
-        } in attempted
-        {
-            if let Some((not_before, retries)) = next {
-                self.lane.metrics.retried();
-                self.schedule.retry(event.seq, not_before, retries);
-            } else {
-                self.schedule.settle(event.seq);
-                self.report(&event, outcome.as_ref());
+    /// What came back is written: now it counts.
+    fn wrote(&mut self) {
+        let Some(written) = self.writing.take() else {
+            return;
+        };
+        for outcome in &*written {
+            if outcome.is_final() {
+                self.ended.remove(&outcome.seq());
+            }
+            if let Outcome::Attempted(attempted) = outcome {
+                match attempted.next {
+                    Some(_) => self.lane.metrics.retried(),
+                    None => self.report(&attempted.event, attempted.result.as_ref()),
+                }
             }
         }
         self.count_at_hand();
-        Ok(())
     }
 
     fn pulled(&mut self, pulled: Pulled) {
         let mut own = 0;
         for event in pulled.events {
             own += isize::from(event.seq > self.pulled_through.max(self.lane.begin));
-            self.schedule.push(event);
+            // The store may not know yet that it has come to its end.
+            if !self.ended.contains(&event.seq) {
+                self.schedule.push(event);
+            }
         }
         self.cursor = self.cursor.max(pulled.through);
         self.pulled_through = self.pulled_through.max(pulled.through);
@@ -193,17 +182,12 @@ impl Running {
             let erasures = std::mem::take(&mut self.erasures);
             self.erase(&erasures);
         }
-        self.lane
-            .signals
-            .ahead
-            .fetch_sub(own, std::sync::atomic::Ordering::AcqRel);
+        self.lane.signals.ahead.fetch_sub(own, Ordering::AcqRel);
         self.count_at_hand();
     }
 
     fn count_at_hand(&self) {
-        self.lane
-            .signals
-            .at_hand
-            .store(self.schedule.len(), std::sync::atomic::Ordering::Release);
+        let at_hand = self.schedule.len() + self.ended.len();
+        self.lane.signals.at_hand.store(at_hand, Ordering::Release);
     }
 }

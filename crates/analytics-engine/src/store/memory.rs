@@ -1,24 +1,23 @@
 //! Events in memory: as fast as can be, and gone with the process.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     hash::{BuildHasher as _, RandomState},
-    io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use analytics_spec::{AnyEvent, AnyInput, Error, ErrorKind, Retries, Timestamp, event::Person};
+use analytics_spec::{
+    AnyEvent, AnyInput, Error, ErrorKind, Retries, Timestamp, event::Person, json_len,
+};
 use async_trait::async_trait;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
 use super::{
     Accepted, Body, DeadLetters, Erased, Erasure, LaneStatus, OnErased, People, Pulled, Resumed,
     Seq, Settlement, Store, Stored, is_of, rate::Rate,
 };
-
-/// A permit stands for so many bytes: a semaphore counts to 32 bits.
-const BYTES_PER_PERMIT: usize = 64;
+use crate::by_seq::BySeq;
 
 /// Nobody waits longer, and no clock overflows by it.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -26,22 +25,28 @@ const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 /// Keeps events in memory, within bounds. Dead letters it does not keep.
 #[derive(Debug)]
 pub struct MemoryStore {
-    events: Arc<Semaphore>,
-    bytes: Arc<Semaphore>,
-    /// What is larger than the whole store would wait for ever.
     max_events: usize,
-    max_permits: usize,
+    max_bytes: usize,
     hasher: RandomState,
     state: Mutex<State>,
+    /// Those who wait for room stand in line, and the first is told when there
+    /// is some.
+    line: tokio::sync::Mutex<()>,
+    freed: Notify,
 }
 
 #[derive(Default)]
 struct State {
     last: Seq,
+    kept: BySeq<Kept>,
+    bytes: usize,
+    /// How many stand in line.
+    waiting: usize,
     lanes: HashMap<Arc<str>, Lane>,
     /// Users to erase, when every lane has settled the event that says so.
     deletes: BTreeMap<Seq, User>,
     on_erased: Option<OnErased>,
+    retired: Retired,
 }
 
 /// A user's id, and its hash.
@@ -49,45 +54,80 @@ type User = (Arc<str>, u64);
 
 #[derive(Debug, Default)]
 struct Lane {
-    pending: BTreeMap<Seq, Pending>,
+    pending: BySeq<Pending>,
     paused_until: Option<Timestamp>,
     in_retry: u64,
     delivered: Rate,
     is_attached: bool,
 }
 
-/// An event at one lane.
-#[derive(Clone, Debug)]
+/// How far an event is at one lane.
+#[derive(Clone, Copy, Debug)]
 struct Pending {
-    kept: Arc<Kept>,
     retries: Retries,
     not_before: Option<Timestamp>,
 }
 
-/// An event, kept by every lane that has not settled it. The last one to let
-/// it go gives its room back.
+/// An event that some lanes have not settled.
 #[derive(Debug)]
 struct Kept {
     input: Arc<AnyInput>,
     people: People,
     bytes: usize,
     accepted_at: Timestamp,
-    _room: [Option<OwnedSemaphorePermit>; 2],
+    /// How many lanes have not.
+    lanes: usize,
+}
+
+/// Events that are settled, for those who append to free: an allocator takes
+/// back memory best in the thread that it came from, where it is needed next.
+#[derive(Debug, Default)]
+struct Retired(VecDeque<Arc<AnyInput>>);
+
+/// At most so many events wait to be freed; half of them without a hurry, so
+/// that whoever settled them has let them go before.
+const MAX_RETIRED: usize = 1024;
+
+/// Larger events are not kept for it.
+const MAX_RETIRED_BYTES: usize = 4096;
+
+impl Retired {
+    fn push(&mut self, kept: Kept) -> Option<Kept> {
+        if self.0.len() >= MAX_RETIRED || kept.bytes > MAX_RETIRED_BYTES {
+            return Some(kept);
+        }
+        self.0.push_back(kept.input);
+        None
+    }
+
+    /// Up to two of them: so they go faster than they come.
+    fn take(&mut self) -> [Option<Arc<AnyInput>>; 2] {
+        if self.0.len() <= MAX_RETIRED / 2 {
+            return [None, None];
+        }
+        [self.0.pop_front(), self.0.pop_front()]
+    }
+}
+
+/// Events that wait for room.
+#[derive(Debug)]
+struct Arriving {
+    events: Vec<(Kept, Arc<[Arc<str>]>)>,
+    bytes: usize,
 }
 
 impl MemoryStore {
     /// A store of at most so many events, and so many bytes of their JSON.
+    /// What is more than the whole store is taken when it is empty.
     #[must_use]
     pub fn new(max_events: usize, max_bytes: usize) -> Self {
-        let max_events = max_events.clamp(1, u32::MAX as usize >> 1);
-        let max_permits = (max_bytes / BYTES_PER_PERMIT).clamp(1, u32::MAX as usize >> 1);
         Self {
-            events: Arc::new(Semaphore::new(max_events)),
-            bytes: Arc::new(Semaphore::new(max_permits)),
             max_events,
-            max_permits,
+            max_bytes,
             hasher: RandomState::new(),
             state: Mutex::default(),
+            line: tokio::sync::Mutex::default(),
+            freed: Notify::new(),
         }
     }
 
@@ -100,79 +140,165 @@ impl MemoryStore {
         (user_id.into(), self.hasher.hash_one(Person::User(user_id)))
     }
 
-    async fn room(&self, events: usize, bytes: usize, patience: Duration) -> Result<Rooms, Error> {
+    fn measure(&self, events: Vec<Accepted>) -> Result<Arriving, Error> {
+        let mut arriving = Arriving {
+            events: Vec::with_capacity(events.len()),
+            bytes: 0,
+        };
+        for event in events {
+            let bytes = json_len(&*event.input).map_err(|error| {
+                Error::new(ErrorKind::Internal, "the event cannot be written as JSON")
+                    .with_source(error)
+            })?;
+            arriving.bytes = arriving.bytes.saturating_add(bytes);
+            let people = event.input.event.people();
+            let kept = Kept {
+                people: people.map(|p| self.hasher.hash_one(p)).collect(),
+                input: event.input,
+                bytes,
+                accepted_at: Timestamp::UNIX_EPOCH,
+                lanes: event.lanes.len(),
+            };
+            arriving.events.push((kept, event.lanes));
+        }
+        Ok(arriving)
+    }
+
+    /// Keeps events if there is room, and nobody waits for it before them.
+    fn take(&self, arriving: &mut Arriving, is_first: bool) -> Option<Seq> {
+        let now = Timestamp::now();
+        let mut state = self.state();
+        let has_room = state.kept.is_empty()
+            || state.kept.len().saturating_add(arriving.events.len()) <= self.max_events
+                && state.bytes.saturating_add(arriving.bytes) <= self.max_bytes;
+        if !has_room || (state.waiting > 0 && !is_first) {
+            return None;
+        }
+        let first = state.last + 1;
+        let mut has_delete = false;
+        for (mut kept, lanes) in arriving.events.drain(..) {
+            kept.accepted_at = now;
+            if let AnyEvent::Delete(delete) = &kept.input.event {
+                has_delete = true;
+                let user = self.user(&delete.user_id);
+                let seq = state.last + 1;
+                state.deletes.insert(seq, user);
+            }
+            state.keep(kept, &lanes);
+        }
+        let erased = if has_delete {
+            let erasures = state.erase_deleted();
+            Some((state.on_erased.clone(), erasures))
+        } else {
+            None
+        };
+        let retired = state.retired.take();
+        drop(state);
+        drop(retired);
+        if let Some((on_erased, erasures)) = erased {
+            self.freed.notify_one();
+            tell(on_erased, &erasures);
+        }
+        Some(first)
+    }
+
+    async fn wait(&self, mut arriving: Arriving, patience: Duration) -> Result<Seq, Error> {
         let full = || {
             Error::new(
                 ErrorKind::Full,
                 "the queue is full: wait for room, or give the store more of it",
             )
         };
-        let events = permits(events, self.max_events);
-        let bytes = permits(bytes, self.max_permits);
-        let (of_events, of_bytes) = (Arc::clone(&self.events), Arc::clone(&self.bytes));
         if patience.is_zero() {
-            return Ok(Rooms {
-                events: of_events
-                    .try_acquire_many_owned(events)
-                    .map_err(|_| full())?,
-                bytes: of_bytes.try_acquire_many_owned(bytes).map_err(|_| full())?,
-            });
+            return Err(full());
         }
-        let rooms = async {
-            Some(Rooms {
-                events: of_events.acquire_many_owned(events).await.ok()?,
-                bytes: of_bytes.acquire_many_owned(bytes).await.ok()?,
-            })
+        let _waiting = Waiting::new(self);
+        let taken = async {
+            let _first = self.line.lock().await;
+            loop {
+                if let Some(seq) = self.take(&mut arriving, true) {
+                    return seq;
+                }
+                self.freed.notified().await;
+            }
         };
-        let rooms = tokio::time::timeout(patience.min(LONGEST), rooms).await;
-        rooms.ok().flatten().ok_or_else(full)
+        let taken = tokio::time::timeout(patience.min(LONGEST), taken).await;
+        taken.map_err(|_| full())
     }
 }
 
-/// Room for several events.
-struct Rooms {
-    events: OwnedSemaphorePermit,
-    bytes: OwnedSemaphorePermit,
-}
+/// Somebody in line.
+struct Waiting<'a>(&'a MemoryStore);
 
-impl Rooms {
-    /// One event's part. What was more than the whole store has less of it.
-    fn split(&mut self, permits: usize) -> [Option<OwnedSemaphorePermit>; 2] {
-        let permits = permits.min(self.bytes.num_permits());
-        [self.events.split(1), self.bytes.split(permits)]
+impl<'a> Waiting<'a> {
+    fn new(store: &'a MemoryStore) -> Self {
+        store.state().waiting += 1;
+        Self(store)
     }
 }
 
-fn permits(wanted: usize, most: usize) -> u32 {
-    u32::try_from(wanted.clamp(1, most)).unwrap_or(u32::MAX)
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.state().waiting -= 1;
+    }
 }
 
 impl State {
+    fn keep(&mut self, kept: Kept, lanes: &[Arc<str>]) {
+        self.last += 1;
+        let seq = self.last;
+        for name in lanes {
+            let pending = Pending {
+                retries: Retries::new(),
+                not_before: None,
+            };
+            let lane = match self.lanes.get_mut(name) {
+                Some(lane) => lane,
+                None => self.lanes.entry(Arc::clone(name)).or_default(),
+            };
+            lane.pending.insert(seq, pending);
+        }
+        if !lanes.is_empty() {
+            self.bytes += kept.bytes;
+            self.kept.insert(seq, kept);
+        }
+    }
+
+    /// Takes an event out, wherever it is.
+    fn forget(&mut self, seq: Seq) {
+        for lane in self.lanes.values_mut() {
+            lane.take(seq);
+        }
+        if let Some(kept) = self.kept.remove(seq) {
+            self.bytes -= kept.bytes;
+        }
+    }
+
     /// Forgets a user's events: how many.
     fn erase(&mut self, (user_id, person): &User, through: Seq) -> (u64, Erasure) {
-        let mut erased = std::collections::HashSet::new();
-        for lane in self.lanes.values_mut() {
-            let of_user = lane
-                .pending
-                .range(..=through)
-                .filter(|(_, pending)| is_of(&pending.kept.input, user_id))
-                .map(|(seq, _)| *seq);
-            for seq in of_user.collect::<Vec<_>>() {
-                lane.take(seq);
-                erased.insert(seq);
-            }
+        let of_user: Vec<_> = self
+            .kept
+            .iter()
+            .take_while(|(seq, _)| *seq <= through)
+            .filter(|(_, kept)| is_of(&kept.input, user_id))
+            .map(|(seq, _)| seq)
+            .collect();
+        for seq in &of_user {
+            self.forget(*seq);
         }
+        // Not yet freed is not yet forgotten.
+        self.retired.0.retain(|input| !is_of(input, user_id));
         let erasure = Erasure::new(Arc::clone(user_id), *person, through);
-        (erased.len() as u64, erasure)
+        (of_user.len() as u64, erasure)
     }
 
     /// Erases the users whose deletion is settled everywhere.
     fn erase_deleted(&mut self) -> Vec<Erasure> {
-        let lanes = &self.lanes;
+        let kept = &self.kept;
         let due: Vec<_> = self
             .deletes
             .iter()
-            .filter(|(seq, _)| !lanes.values().any(|lane| lane.pending.contains_key(*seq)))
+            .filter(|(seq, _)| !kept.contains(**seq))
             .map(|(seq, user)| (*seq, user.clone()))
             .collect();
         due.into_iter()
@@ -186,7 +312,7 @@ impl State {
 
 impl Lane {
     fn take(&mut self, seq: Seq) -> Option<Pending> {
-        let pending = self.pending.remove(&seq)?;
+        let pending = self.pending.remove(seq)?;
         self.in_retry -= u64::from(pending.not_before.is_some());
         Some(pending)
     }
@@ -219,68 +345,21 @@ impl Store for MemoryStore {
         let resumed = lanes.iter().map(|name| {
             let lane = state.lanes.entry(Arc::clone(name)).or_default();
             lane.is_attached = true;
-            let first = lane.pending.keys().next();
-            Resumed::new(first.map_or(last, |first| first - 1), lane.paused_until)
+            let first = lane.pending.first();
+            let through = first.map_or(last, |(first, _)| first - 1);
+            Resumed::new(through, lane.paused_until)
         });
         Ok(resumed.collect())
     }
 
     async fn append(&self, events: Vec<Accepted>, patience: Duration) -> Result<Seq, Error> {
-        let sizes = events.iter().map(|event| json_len(&event.input));
-        let sizes = sizes.collect::<Result<Vec<_>, _>>()?;
-        let bytes = sizes.iter().map(|bytes| bytes.div_ceil(BYTES_PER_PERMIT));
-        let mut rooms = self.room(events.len(), bytes.sum(), patience).await?;
-        let now = Timestamp::now();
-        let kept: Vec<_> = events
-            .into_iter()
-            .zip(sizes)
-            .map(|(event, bytes)| {
-                let people = event.input.event.people();
-                let kept = Kept {
-                    people: people.map(|p| self.hasher.hash_one(p)).collect(),
-                    input: Arc::new(event.input),
-                    bytes,
-                    accepted_at: now,
-                    _room: rooms.split(bytes.div_ceil(BYTES_PER_PERMIT)),
-                };
-                (Arc::new(kept), event.lanes)
-            })
-            .collect();
-        let (first, on_erased, erasures) = {
-            let mut state = self.state();
-            let first = state.last + 1;
-            let mut has_delete = false;
-            for (kept, lanes) in kept {
-                state.last += 1;
-                let seq = state.last;
-                if let AnyEvent::Delete(delete) = &kept.input.event {
-                    has_delete = true;
-                    let user = self.user(&delete.user_id);
-                    state.deletes.insert(seq, user);
-                }
-                for lane in lanes {
-                    let pending = Pending {
-                        kept: Arc::clone(&kept),
-                        retries: Retries::new(),
-                        not_before: None,
-                    };
-                    state
-                        .lanes
-                        .entry(lane)
-                        .or_default()
-                        .pending
-                        .insert(seq, pending);
-                }
-            }
-            let erasures = if has_delete {
-                state.erase_deleted()
-            } else {
-                Vec::new()
-            };
-            (first, state.on_erased.clone(), erasures)
-        };
-        tell(on_erased, &erasures);
-        Ok(first)
+        let mut arriving = self.measure(events)?;
+        match self.take(&mut arriving, false) {
+            Some(seq) => Ok(seq),
+            // In a box of its own: there is room nearly always, and every call
+            // would pay for what waiting takes.
+            None => Box::pin(self.wait(arriving, patience)).await,
+        }
     }
 
     async fn pull(&self, lane: &str, after: Seq, max_bytes: usize) -> Result<Pulled, Error> {
@@ -293,15 +372,17 @@ impl Store for MemoryStore {
             return Ok(pulled);
         };
         let mut bytes = 0_usize;
-        for (seq, pending) in lane.pending.range(after.saturating_add(1)..) {
+        for (seq, pending) in lane.pending.from(after.saturating_add(1)) {
             if bytes >= max_bytes {
                 pulled.through = seq - 1;
                 break;
             }
-            let kept = &pending.kept;
+            let Some(kept) = state.kept.get(seq) else {
+                continue;
+            };
             bytes = bytes.saturating_add(kept.bytes);
             pulled.events.push(Stored {
-                seq: *seq,
+                seq,
                 people: kept.people.clone(),
                 body: Body::Input(Arc::clone(&kept.input)),
                 bytes: kept.bytes,
@@ -319,11 +400,20 @@ impl Store for MemoryStore {
         settlements: &[(Seq, Settlement)],
         paused_until: Option<Timestamp>,
     ) -> Result<(), Error> {
-        let mut done = Vec::with_capacity(settlements.len());
+        let now = Timestamp::now();
+        // Freed outside the lock.
+        let mut done = Vec::new();
         let mut delivered = 0;
-        let (on_erased, erasures) = {
+        let (on_erased, erasures, is_awaited) = {
             let mut state = self.state();
-            let Some(lane) = state.lanes.get_mut(lane) else {
+            let State {
+                kept,
+                bytes,
+                lanes,
+                retired,
+                ..
+            } = &mut *state;
+            let Some(lane) = lanes.get_mut(lane) else {
                 return Ok(());
             };
             lane.paused_until = paused_until;
@@ -333,25 +423,36 @@ impl Store for MemoryStore {
                     retries,
                 } = settlement
                 {
-                    if let Some(pending) = lane.pending.get_mut(seq) {
+                    if let Some(pending) = lane.pending.get_mut(*seq) {
                         lane.in_retry += u64::from(pending.not_before.is_none());
                         pending.not_before = Some(*not_before);
                         pending.retries = *retries;
                     }
-                } else if let Some(pending) = lane.take(*seq) {
+                } else if lane.take(*seq).is_some() {
                     delivered += u64::from(*settlement == Settlement::Delivered);
-                    done.push(pending);
+                    let Some(event) = kept.get_mut(*seq) else {
+                        continue;
+                    };
+                    event.lanes -= 1;
+                    if event.lanes == 0
+                        && let Some(event) = kept.remove(*seq)
+                    {
+                        *bytes -= event.bytes;
+                        done.extend(retired.push(event));
+                    }
                 }
             }
-            lane.delivered.count(delivered, Timestamp::now());
+            lane.delivered.count(delivered, now);
             let erasures = if state.deletes.is_empty() {
                 Vec::new()
             } else {
                 state.erase_deleted()
             };
-            (state.on_erased.clone(), erasures)
+            (state.on_erased.clone(), erasures, state.waiting > 0)
         };
-        // Room is given back, and waiters woken, outside the lock.
+        if is_awaited {
+            self.freed.notify_one();
+        }
         drop(done);
         tell(on_erased, &erasures);
         Ok(())
@@ -364,6 +465,7 @@ impl Store for MemoryStore {
             let (events, erasure) = state.erase(&self.user(user_id), through);
             (events, erasure, state.on_erased.clone())
         };
+        self.freed.notify_one();
         tell(on_erased, &[erasure]);
         Ok(Erased::new(events, 0))
     }
@@ -375,7 +477,10 @@ impl Store for MemoryStore {
             integration: name.to_string(),
             is_attached: lane.is_attached,
             pending: lane.pending.len() as u64,
-            oldest: lane.pending.values().next().map(|p| p.kept.accepted_at),
+            oldest: lane.pending.first().and_then(|(first, _)| {
+                let kept = state.kept.get(first)?;
+                Some(kept.accepted_at)
+            }),
             in_retry: lane.in_retry,
             dead: 0,
             paused_until: lane.paused_until,
@@ -411,23 +516,4 @@ impl std::fmt::Debug for State {
             .field("lanes", &self.lanes)
             .finish_non_exhaustive()
     }
-}
-
-/// The size of an input's JSON, without making it.
-fn json_len(input: &AnyInput) -> Result<usize, Error> {
-    struct Count(usize);
-    impl io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
-    serde_json::to_writer(&mut count, input).map_err(|error| {
-        Error::new(ErrorKind::Internal, "the event cannot be written as JSON").with_source(error)
-    })?;
-    Ok(count.0)
 }

@@ -37,9 +37,9 @@ pub type People = SmallVec<[u64; 3]>;
 #[non_exhaustive]
 pub struct Accepted {
     /// The event with what is known around it; stamped.
-    pub input: AnyInput,
+    pub input: Arc<AnyInput>,
     /// The integrations that it is to be delivered to.
-    pub lanes: Vec<Arc<str>>,
+    pub lanes: Arc<[Arc<str>]>,
     /// The integrations that will never accept it.
     pub refused: Vec<(Arc<str>, Reason)>,
 }
@@ -47,10 +47,10 @@ pub struct Accepted {
 impl Accepted {
     /// An event for these integrations.
     #[must_use]
-    pub fn new(input: AnyInput, lanes: Vec<Arc<str>>) -> Self {
+    pub fn new(input: impl Into<Arc<AnyInput>>, lanes: impl Into<Arc<[Arc<str>]>>) -> Self {
         Self {
-            input,
-            lanes,
+            input: input.into(),
+            lanes: lanes.into(),
             refused: Vec::new(),
         }
     }

@@ -291,7 +291,7 @@ async fn a_receipt_says_who_gets_an_event_and_who_does_not() {
         .await
         .unwrap();
     let receipt = engine.enqueue(event("u1", "e")).await.unwrap();
-    assert_eq!(receipt.queued, ["all".into()]);
+    assert_eq!(*receipt.queued, ["all".into()]);
     assert_eq!(receipt.unsupported, ["pages".into()]);
     let (name, error) = &receipt.refused[0];
     assert_eq!((&**name, error.kind()), ("strict", ErrorKind::Validation));
@@ -349,7 +349,7 @@ async fn policies_of_an_input_win_where_they_may() {
         .retry_policy(analytics_spec::RetryPolicy::new().maximum_attempts(2));
     let input = Input::new(event("u1", "e")).policies(Policies::new().request(own));
     let receipt = engine.enqueue(input).await.unwrap();
-    assert_eq!(receipt.queued, ["lenient".into()]);
+    assert_eq!(*receipt.queued, ["lenient".into()]);
     let (name, error) = &receipt.refused[0];
     assert_eq!(&**name, "strict");
     assert!(

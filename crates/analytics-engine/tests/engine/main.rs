@@ -12,4 +12,5 @@ mod patience;
 mod scale;
 mod stores;
 mod support;
+mod waking;
 mod workflows;

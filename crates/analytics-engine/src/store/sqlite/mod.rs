@@ -41,7 +41,7 @@ use std::{
     time::Duration,
 };
 
-use analytics_spec::{Error, ErrorKind, Timestamp};
+use analytics_spec::{AnyInput, Error, ErrorKind, Timestamp};
 use async_trait::async_trait;
 
 use super::{
@@ -122,7 +122,7 @@ impl SqliteStore {
     }
 
     fn draft(&self, accepted: Accepted) -> Result<Draft, Error> {
-        let json = serde_json::to_vec(&accepted.input).map_err(|error| {
+        let json = to_json(&accepted.input).map_err(|error| {
             Error::new(ErrorKind::Internal, "the event cannot be written as JSON")
                 .with_source(error)
         })?;
@@ -139,7 +139,7 @@ impl SqliteStore {
         Ok(Draft {
             json,
             people: self.shared.hasher.people(&accepted.input),
-            input: Arc::new(accepted.input),
+            input: accepted.input,
             lanes: accepted.lanes,
             refused: accepted.refused,
         })
@@ -281,4 +281,11 @@ impl DeadLetters for SqliteStore {
         let purged = self.shared.queue.call(true, move |tx| tx.purge(&filter));
         self.told(purged.await)
     }
+}
+
+/// An event's JSON, in one piece of memory for most.
+fn to_json(input: &AnyInput) -> serde_json::Result<Vec<u8>> {
+    let mut json = Vec::with_capacity(512);
+    serde_json::to_writer(&mut json, input)?;
+    Ok(json)
 }

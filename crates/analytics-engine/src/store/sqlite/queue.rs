@@ -25,7 +25,7 @@ pub(super) struct Draft {
     pub(super) json: Vec<u8>,
     pub(super) input: Arc<AnyInput>,
     pub(super) people: People,
-    pub(super) lanes: Vec<Arc<str>>,
+    pub(super) lanes: Arc<[Arc<str>]>,
     pub(super) refused: Vec<(Arc<str>, Reason)>,
 }
 
