@@ -8,6 +8,7 @@ fn run(dir: &Dir) -> Run {
         .env("SEGMENT_REGION", "nowhere")
         .env("MIXPANEL_PROJECT_ID", "hunter2")
         .env("MAILCHIMP_DATACENTER_ID", "hunter2")
+        .env("TMPDIR", dir.path())
         .output()
         .unwrap();
     output.into()
@@ -25,6 +26,8 @@ fn the_demo_needs_nothing_and_says_the_same_every_time() {
     for _ in 0..3 {
         assert_eq!(run(&dir).stdout, first.stdout);
     }
+    let left = std::fs::read_dir(dir.path()).unwrap().count();
+    assert_eq!(left, 0, "the directory is removed");
     let in_memory = dir.run(&["demo", "--in-memory"]);
     assert_eq!(in_memory.ends_with(0).stdout, first.stdout);
 }

@@ -63,7 +63,9 @@ async fn no_output_shows_a_secret() {
             mailchimp = mailchimp.base_url(),
         ));
         dir.write("events.jsonl", EVENTS);
-        for extra in [&["--json"][..], &["-vv"], &["--dry-run"]] {
+        let kept = ["--data-dir", "kept"];
+        let durable = [&kept[..], &["--receipts", "-v", "--give-up-after", "1s"]].concat();
+        for extra in [&["--json"][..], &["-vv"], &["--dry-run"], &durable] {
             let args = [&["send", "events.jsonl"], extra].concat();
             let run: Run = dir
                 .command(&args)
@@ -80,6 +82,30 @@ async fn no_output_shows_a_secret() {
             }
             for payload in PAYLOAD {
                 assert!(!run.stderr.contains(payload), "{payload}: {all}");
+            }
+        }
+        for args in [
+            &["status"][..],
+            &["drain", "--timeout", "1s"],
+            &["dead-letters", "list"],
+            &["dead-letters", "show", "1", "2", "3"],
+            &["dead-letters", "list", "--json"],
+        ] {
+            let mut command = dir.command(&[args, &kept].concat());
+            let run = Run::from(command.env("RUST_LOG", "trace").output().unwrap());
+            assert_ne!(run.code, Some(2), "{run:#?}");
+            for secret in SECRETS.iter().chain(&ENCODED) {
+                assert!(!run.all().contains(secret), "{secret}: {run:#?}");
+            }
+            for payload in PAYLOAD {
+                assert!(!run.stderr.contains(payload), "{payload}: {run:#?}");
+            }
+        }
+        for entry in std::fs::read_dir(dir.path().join("kept")).unwrap() {
+            let content = std::fs::read(entry.unwrap().path()).unwrap();
+            let content = String::from_utf8_lossy(&content);
+            for secret in SECRETS.iter().chain(&ENCODED) {
+                assert!(!content.contains(secret), "{secret} is kept");
             }
         }
         assert!(!segment.requests().is_empty());

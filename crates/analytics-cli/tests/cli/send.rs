@@ -223,7 +223,7 @@ async fn a_vendor_that_is_gone_is_given_up() {
     let lines =
         (0..2000).map(|n| format!("{{\"page\":{{\"user_id\":\"u{n}\",\"name\":\"P\"}}}}\n"));
     dir.write("events.jsonl", lines.collect::<String>());
-    let args = ["--max-attempts", "0", "--give-up-after", "1s", "--json"];
+    let args = ["--max-attempts", "0", "--give-up-after", "3s", "--json"];
     let run = dir.run(&[&["send", "events.jsonl"], &args[..]].concat());
     run.ends_with(1)
         .says("giving up: no vendor has answered")

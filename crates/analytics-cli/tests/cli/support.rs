@@ -36,7 +36,6 @@ impl Dir {
         dir
     }
 
-    #[cfg(feature = "segment")]
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
