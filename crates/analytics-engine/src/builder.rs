@@ -83,6 +83,9 @@ impl Builder {
     /// event has come to its end there, and the store knows. It runs on the
     /// integration's lane: it should be quick.
     ///
+    /// Of events that are [erased](Engine::erase_user), it hears as far as a
+    /// lane had read them from the store.
+    ///
     /// For an integration whose rules the event breaks, that is when the event
     /// is accepted; it runs where that happens, before
     /// [`enqueue`](Engine::enqueue) returns.

@@ -27,14 +27,24 @@ pub(crate) struct Condition {
     /// What the store said, if it failed the last time.
     pub(crate) store_error: Option<String>,
     failures_in_a_row: u32,
+    /// After how many failures in a row it counts as down.
+    down_after: u32,
     recoveries: u64,
     changes: u64,
     published: (u64, usize),
 }
 
 impl Condition {
-    pub(super) fn resumed(resumed: &Resumed) -> Self {
+    /// Of a lane that goes on where the store says, and tries events so often
+    /// at most, 0 being without end: it finds out that the vendor is down
+    /// before that has used up any event's attempts.
+    pub(super) fn resumed(resumed: &Resumed, maximum_attempts: u32) -> Self {
+        let down_after = match maximum_attempts {
+            0 | 1 => DOWN_AFTER,
+            attempts => DOWN_AFTER.min(attempts - 1),
+        };
         Self {
+            down_after,
             paused_until: resumed.paused_until,
             ..Self::default()
         }
@@ -42,7 +52,7 @@ impl Condition {
 
     /// Whether the vendor is down.
     pub(crate) fn is_down(&self) -> bool {
-        self.failures_in_a_row >= DOWN_AFTER
+        self.down_since.is_some()
     }
 
     /// Until when nothing is sent, if at all.
@@ -90,11 +100,11 @@ impl Condition {
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
         if is_certain {
             // No need to find out.
-            self.failures_in_a_row = self.failures_in_a_row.max(DOWN_AFTER);
+            self.failures_in_a_row = self.failures_in_a_row.max(self.down_after);
         }
         let nth = self
             .failures_in_a_row
-            .checked_sub(DOWN_AFTER - 1)
+            .checked_sub(self.down_after.saturating_sub(1))
             .filter(|nth| *nth > 0)?;
         self.down_since.get_or_insert(now);
         Some(nth)

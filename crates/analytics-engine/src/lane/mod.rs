@@ -149,7 +149,7 @@ impl Signals {
             .condition
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        *condition = Condition::resumed(resumed);
+        *condition = Condition::resumed(resumed, 0);
     }
 
     /// How it goes.
@@ -257,10 +257,17 @@ impl Lane {
     /// will not have it either.
     pub(crate) async fn run(self) -> Vec<Unsettled> {
         let signals = Arc::clone(&self.signals);
+        let policy = self.handler.policies().resolve();
+        let is_patient = self.store.is_durable();
+        let maximum_attempts = if is_patient {
+            policy.maximum_attempts
+        } else {
+            0
+        };
         let mut running = Running {
             name: self.handler.name().into(),
-            policy: Arc::new(self.handler.policies().resolve()),
-            is_patient: self.store.is_durable(),
+            policy: Arc::new(policy),
+            is_patient,
             schedule: Schedule::default(),
             deliveries: JoinSet::new(),
             under_way: HashMap::new(),
@@ -276,7 +283,7 @@ impl Lane {
             erasures: Vec::new(),
             erased: HashSet::new(),
             held: HashMap::new(),
-            condition: Condition::resumed(&self.resumed),
+            condition: Condition::resumed(&self.resumed, maximum_attempts),
             store_paused_until: None,
             store_failures_in_a_row: 0,
             lingering_since: None,

@@ -203,13 +203,22 @@ impl Running {
             tracing::warn!(integration = %self.name, ?pause, "paused as the vendor asks");
         }
         if seen.is_reached {
+            if self.condition.is_down() {
+                tracing::info!(integration = %self.name, "is back");
+            }
             self.condition.recovered();
         } else if let Some(kind) = seen.down {
             let is_certain = kind == ErrorKind::Unauthorized;
+            let was_down = self.condition.is_down();
             if let Some(nth) = self.condition.failed(now, is_certain) {
                 let pause = self.policy.pause(nth, self.lane.clock.jitter());
                 self.condition.pause(now, pause);
-                tracing::warn!(integration = %self.name, error = %kind, ?pause, "seems to be down");
+                // Once for each outage: it may last.
+                if !was_down {
+                    tracing::warn!(integration = %self.name, error = %kind, "seems to be down");
+                } else {
+                    tracing::debug!(integration = %self.name, error = %kind, ?pause, "still down");
+                }
                 return true;
             }
         }

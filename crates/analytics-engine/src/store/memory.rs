@@ -44,9 +44,18 @@ struct State {
     waiting: usize,
     lanes: HashMap<Arc<str>, Lane>,
     /// Users to erase, when every lane has settled the event that says so.
-    deletes: BTreeMap<Seq, User>,
+    deletes: BTreeMap<Seq, Deleted>,
     on_erased: Option<OnErased>,
     retired: Retired,
+}
+
+/// Somebody to erase.
+#[derive(Clone, Debug)]
+struct Deleted {
+    user: User,
+    /// Whether the `delete` is for any lane. One that is not waits until every
+    /// lane has come past it, as it would if it were for all of them.
+    is_for_nobody: bool,
 }
 
 /// A user's id, and its hash.
@@ -180,9 +189,12 @@ impl MemoryStore {
             kept.accepted_at = now;
             if let AnyEvent::Delete(delete) = &kept.input.event {
                 has_delete = true;
-                let user = self.user(&delete.user_id);
+                let deleted = Deleted {
+                    user: self.user(&delete.user_id),
+                    is_for_nobody: lanes.is_empty(),
+                };
                 let seq = state.last + 1;
-                state.deletes.insert(seq, user);
+                state.deletes.insert(seq, deleted);
             }
             state.keep(kept, &lanes);
         }
@@ -294,12 +306,33 @@ impl State {
 
     /// Erases the users whose deletion is settled everywhere.
     fn erase_deleted(&mut self) -> Vec<Erasure> {
-        let kept = &self.kept;
+        let mut erasures = Vec::new();
+        // What is erased may have been what another one waited for.
+        loop {
+            let due = self.erase_due();
+            if due.is_empty() {
+                return erasures;
+            }
+            erasures.extend(due);
+        }
+    }
+
+    fn erase_due(&mut self) -> Vec<Erasure> {
+        let attached = self.lanes.values().filter(|lane| lane.is_attached);
+        let oldest = attached.filter_map(|lane| lane.pending.first().map(|(seq, _)| seq));
+        let oldest = oldest.min().unwrap_or(Seq::MAX);
+        let is_due = |seq: Seq, deleted: &Deleted| {
+            if deleted.is_for_nobody {
+                seq < oldest
+            } else {
+                !self.kept.contains(seq)
+            }
+        };
         let due: Vec<_> = self
             .deletes
             .iter()
-            .filter(|(seq, _)| !kept.contains(**seq))
-            .map(|(seq, user)| (*seq, user.clone()))
+            .filter(|(seq, deleted)| is_due(**seq, deleted))
+            .map(|(seq, deleted)| (*seq, deleted.user.clone()))
             .collect();
         due.into_iter()
             .map(|(seq, user)| {

@@ -20,11 +20,18 @@ use crate::{
 /// With a store that lasts, a vendor may be gone for days.
 #[tokio::test(start_paused = true)]
 async fn an_outage_uses_up_no_attempts() {
+    for maximum in [2, 3, 6, 0] {
+        sit_out(maximum).await;
+    }
+}
+
+#[expect(clippy::indexing_slicing, reason = "a test may stop")]
+async fn sit_out(maximum_attempts: u32) {
     let is_down = Arc::new(AtomicBool::new(true));
     let down = Arc::clone(&is_down);
     let vendor = Vendor::new("a")
         .batches(10, 2)
-        .policies(attempts(6))
+        .policies(attempts(maximum_attempts))
         .answers(move |_| match down.load(Ordering::SeqCst) {
             true => Err(unavailable()),
             false => Ok(()),

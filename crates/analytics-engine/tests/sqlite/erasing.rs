@@ -166,10 +166,23 @@ async fn an_erasure_is_owed_over_a_crash() {
     assert_eq!(ids(&store, "a").await, ["m2"]);
     store.purge_lane("b").await.unwrap();
     assert_eq!(ids(&store, "a").await, [] as [&str; 0]);
-    // For no lane at all.
     append(&store, track("w", "m3"), &["a"]).await;
+    // One for no lane at all waits until every lane has come past it.
     append(&store, input(Delete::new("w"), "d"), &[]).await;
-    assert_eq!(ids(&store, "a").await, [] as [&str; 0]);
+    let after = append(&store, track("w", "m4"), &["a"]).await;
+    assert_eq!(ids(&store, "a").await, ["m3", "m4"]);
+    let again = crash(crashed.path());
+    let store = open(again.path()).await;
+    attach(&store, &["a"]).await;
+    settle(&store, "a", &[(after - 2, refused())]).await;
+    assert_eq!(ids(&store, "a").await, ["m4"]);
+    let letters = store
+        .dead_letters()
+        .unwrap()
+        .list(&Filter::all(), 0, 9)
+        .await
+        .unwrap();
+    assert!(letters.is_empty(), "{letters:?}");
 }
 
 #[tokio::test]

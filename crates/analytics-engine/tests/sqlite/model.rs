@@ -130,7 +130,8 @@ struct Model {
     lanes: BTreeMap<String, Lane>,
     letters: BTreeMap<u64, Letter>,
     next_letter: u64,
-    owed: BTreeMap<u64, String>,
+    /// Whom, and whether the event that says so is for any lane.
+    owed: BTreeMap<u64, (String, bool)>,
     told: BTreeMap<String, u64>,
 }
 
@@ -156,7 +157,8 @@ impl Model {
             self.bury(lane, self.last, json);
         }
         if let AnyEvent::Delete(delete) = read(json).event {
-            self.owed.insert(self.last, delete.user_id);
+            self.owed
+                .insert(self.last, (delete.user_id, !lanes.is_empty()));
         }
     }
 
@@ -171,20 +173,29 @@ impl Model {
     }
 
     fn due(&mut self) {
-        let due = self.owed.iter().filter(|(seq, _)| {
-            !self
-                .lanes
-                .values()
-                .any(|lane| lane.pending.contains_key(seq))
-        });
-        let due: Vec<_> = due
-            .into_iter()
-            .map(|(seq, user)| (*seq, user.clone()))
-            .collect();
-        for (seq, user) in due {
-            self.letters
-                .retain(|_, letter| letter.seq >= seq || !is_of(&letter.json, &user));
-            self.erase(&user, seq);
+        loop {
+            let attached = self.lanes.values().filter(|lane| lane.is_attached);
+            let oldest = attached.filter_map(|lane| lane.pending.keys().next()).min();
+            let oldest = oldest.copied().unwrap_or(u64::MAX);
+            let is_pending = |seq: &u64| self.lanes.values().any(|l| l.pending.contains_key(seq));
+            let is_due = |seq: &u64, is_for_any| match is_for_any {
+                true => !is_pending(seq),
+                false => *seq < oldest,
+            };
+            let due: Vec<_> = self
+                .owed
+                .iter()
+                .filter(|(seq, (_, is_for_any))| is_due(seq, *is_for_any))
+                .map(|(seq, (user, _))| (*seq, user.clone()))
+                .collect();
+            if due.is_empty() {
+                return;
+            }
+            for (seq, user) in due {
+                self.letters
+                    .retain(|_, letter| letter.seq >= seq || !is_of(&letter.json, &user));
+                self.erase(&user, seq);
+            }
         }
     }
 
@@ -199,7 +210,8 @@ impl Model {
                 !is_gone
             });
         }
-        self.owed.retain(|seq, of| *seq > through || of != user);
+        self.owed
+            .retain(|seq, (of, _)| *seq > through || of != user);
         let told = self.told.entry(user.into()).or_default();
         *told = through.max(*told);
         gone.len()
@@ -278,6 +290,7 @@ impl Test {
             );
             assert_eq!(resumed.paused_until, lane.paused);
         }
+        self.model.due();
         self.attached = lanes;
     }
 

@@ -36,6 +36,17 @@ impl Tx<'_> {
 
     /// Erases those whose `delete` is settled everywhere.
     pub(super) fn erase_due(&mut self) -> Outcome<()> {
+        // What is erased may have been what another one waited for.
+        loop {
+            self.find_nobodys();
+            if self.maybe_due.is_empty() {
+                return Ok(());
+            }
+            self.erase_if_due()?;
+        }
+    }
+
+    fn erase_if_due(&mut self) -> Outcome<()> {
         let mut due = Vec::new();
         for seq in std::mem::take(&mut self.maybe_due) {
             if self.state.owed == 0 || !self.state.is_settled(seq) {
@@ -63,9 +74,23 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// A `delete` that is for nobody waits until every lane has come past it,
+    /// as it would if it were for all of them.
+    fn find_nobodys(&mut self) {
+        if self.state.nobodys.is_empty() {
+            return;
+        }
+        let behind = self.state.attached_floor() + 1;
+        let nobodys = Arc::make_mut(&mut self.state.nobodys);
+        let left = nobodys.split_off(&behind);
+        self.maybe_due.extend(std::mem::replace(nobodys, left));
+    }
+
     /// Looks at every erasure that is owed.
     pub(super) fn find_due(&mut self) -> Outcome<()> {
-        let mut statement = self.conn.prepare_cached("SELECT seq FROM erasures")?;
+        let mut statement = self
+            .conn
+            .prepare_cached("SELECT seq FROM erasures WHERE NOT is_for_nobody")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let seq = unsigned(row.get(0)?)?;

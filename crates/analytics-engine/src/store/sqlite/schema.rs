@@ -58,7 +58,9 @@ CREATE TABLE retries(
     PRIMARY KEY(lane, seq)
 ) WITHOUT ROWID;
 
-CREATE TABLE erasures(seq INTEGER PRIMARY KEY, user_id TEXT NOT NULL);
+CREATE TABLE erasures(
+    seq INTEGER PRIMARY KEY, user_id TEXT NOT NULL, is_for_nobody INTEGER NOT NULL
+);
 CREATE INDEX erasures_by_user ON erasures(user_id);
 
 CREATE TABLE dead_letters(

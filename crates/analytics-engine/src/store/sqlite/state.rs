@@ -1,7 +1,7 @@
 //! What is known of the store without reading it: as of the last commit.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -39,6 +39,8 @@ pub(super) struct State {
     pub(super) stored: u64,
     /// Erasures that wait for their `delete`.
     pub(super) owed: u64,
+    /// Those of them whose `delete` is for no lane.
+    pub(super) nobodys: Arc<BTreeSet<Seq>>,
     pub(super) dead: BTreeMap<Arc<str>, u64>,
     pub(super) dead_bytes: u64,
     /// Something was erased that may still stand in unused parts of the file.
@@ -55,6 +57,14 @@ impl State {
     /// Everything up to here is settled everywhere.
     pub(super) fn floor(&self) -> Seq {
         let pinned = self.lanes.values().filter(|lane| lane.marks.pending() > 0);
+        let floor = pinned.map(|lane| lane.marks.watermark()).min();
+        floor.unwrap_or(self.last)
+    }
+
+    /// Everything up to here is settled at every lane that is attached.
+    pub(super) fn attached_floor(&self) -> Seq {
+        let attached = self.lanes.values().filter(|lane| lane.is_attached);
+        let pinned = attached.filter(|lane| lane.marks.pending() > 0);
         let floor = pinned.map(|lane| lane.marks.watermark()).min();
         floor.unwrap_or(self.last)
     }
@@ -100,6 +110,7 @@ impl State {
             last,
             stored: meta(conn, "stored")?,
             owed: count(conn, "SELECT count(*) FROM erasures")?,
+            nobodys: Arc::new(nobodys(conn)?),
             dead: BTreeMap::new(),
             dead_bytes: 0,
             must_scrub: meta(conn, "scrub")? != 0,
@@ -166,6 +177,16 @@ fn lanes(conn: &Connection, last: Seq) -> Outcome<BTreeMap<LaneId, Arc<Lane>>> {
         lanes.insert(id, Arc::new(lane));
     }
     Ok(lanes)
+}
+
+fn nobodys(conn: &Connection) -> Outcome<BTreeSet<Seq>> {
+    let mut statement = conn.prepare("SELECT seq FROM erasures WHERE is_for_nobody")?;
+    let mut rows = statement.query([])?;
+    let mut nobodys = BTreeSet::new();
+    while let Some(row) = rows.next()? {
+        nobodys.insert(unsigned(row.get(0)?)?);
+    }
+    Ok(nobodys)
 }
 
 /// The key of the hashes of people.

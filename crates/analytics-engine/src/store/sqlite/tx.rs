@@ -184,12 +184,13 @@ impl<'a> Tx<'a> {
             }
             encoder.add(seq, item.json, item.people);
             if let Some(user_id) = item.deletes {
-                let sql = "INSERT INTO erasures(seq, user_id) VALUES(?1, ?2)";
+                let is_for_nobody = item.lanes.is_empty();
+                let sql = "INSERT INTO erasures(seq, user_id, is_for_nobody) VALUES(?1, ?2, ?3)";
                 let mut statement = self.conn.prepare_cached(sql)?;
-                statement.execute(params![signed(seq), user_id])?;
+                statement.execute(params![signed(seq), user_id, is_for_nobody])?;
                 self.state.owed += 1;
-                if item.lanes.is_empty() {
-                    self.maybe_due.push(seq);
+                if is_for_nobody {
+                    Arc::make_mut(&mut self.state.nobodys).insert(seq);
                 }
             }
         }
