@@ -88,6 +88,9 @@ struct Retired(VecDeque<Arc<AnyInput>>);
 /// that whoever settled them has let them go before.
 const MAX_RETIRED: usize = 1024;
 
+/// Room is made for so many events at once.
+const RESERVED: usize = 512;
+
 /// Larger events are not kept for it.
 const MAX_RETIRED_BYTES: usize = 4096;
 
@@ -371,6 +374,7 @@ impl Store for MemoryStore {
         let Some(lane) = state.lanes.get(lane) else {
             return Ok(pulled);
         };
+        pulled.events.reserve(lane.pending.len().min(RESERVED));
         let mut bytes = 0_usize;
         for (seq, pending) in lane.pending.from(after.saturating_add(1)) {
             if bytes >= max_bytes {
