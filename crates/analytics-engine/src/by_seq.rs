@@ -57,7 +57,12 @@ impl<T> BySeq<T> {
 
     /// Puts a value at a place, and gives out what was there.
     pub(crate) fn insert(&mut self, seq: Seq, value: T) -> Option<T> {
-        if self.row.is_empty() && self.behind.last_key_value().is_none_or(|(last, _)| *last < seq) {
+        if self.row.is_empty()
+            && self
+                .behind
+                .last_key_value()
+                .is_none_or(|(last, _)| *last < seq)
+        {
             self.first = seq;
         }
         if seq < self.first {

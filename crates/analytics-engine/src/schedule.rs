@@ -48,7 +48,9 @@ impl Hasher for Hashed {
     }
 
     fn write_u64(&mut self, number: u64) {
-        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
+        self.0 = (self.0 ^ number)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(32);
     }
 }
 
@@ -311,9 +313,8 @@ impl Schedule {
         &mut self,
         is_erased: impl Fn(Seq, &[Person], &Body) -> bool,
     ) -> (Vec<Claimed>, Vec<Seq>) {
-        let of_user = |(seq, entry): (Seq, &Entry)| {
-            is_erased(seq, &entry.people, &entry.body).then_some(seq)
-        };
+        let of_user =
+            |(seq, entry): (Seq, &Entry)| is_erased(seq, &entry.people, &entry.body).then_some(seq);
         let seqs: Vec<_> = self.entries.iter().filter_map(of_user).collect();
         let mut erased = Vec::new();
         let mut under_way = Vec::new();

@@ -83,7 +83,7 @@ pub use nearest::nearest;
 pub use policies::{ActivityPolicy, Policies, RequestPolicy, Retries, RetryPolicy};
 pub use response::HttpResponse;
 pub use secret::Secret;
-pub use size::json_len;
 /// A free dictionary: traits, properties, and whatever else is JSON.
 pub use serde_json::{Map, Value};
+pub use size::json_len;
 pub use validation::{Code, ValidationError, Violation};

@@ -405,7 +405,7 @@ impl Running {
         for event in erased {
             if let Ok(input) = event.body.read() {
                 self.report(
-                    &Carried::new(event, input),
+                    &Carried::new(&event, input),
                     Err(&outcome::erased(&self.name)),
                 );
             }
@@ -502,7 +502,7 @@ impl Running {
         for event in claimed {
             is_checked &= matches!(event.body, Body::Input(_));
             match event.body.read() {
-                Ok(input) => batch.push(Carried::new(event, input)),
+                Ok(input) => batch.push(Carried::new(&event, input)),
                 Err(error) => self.unreadable(&event, error),
             }
         }
@@ -557,7 +557,7 @@ impl Running {
 }
 
 impl Carried {
-    fn new(event: Claimed, input: Arc<AnyInput>) -> Self {
+    fn new(event: &Claimed, input: Arc<AnyInput>) -> Self {
         Self {
             seq: event.seq,
             input,
