@@ -205,7 +205,9 @@ mod tests {
         by_seq.insert(1, ());
         for seq in 2..100_000 {
             by_seq.insert(seq, ());
-            by_seq.remove(seq - if seq > 10 { 5 } else { 0 });
+            if seq > 10 {
+                by_seq.remove(seq - 5);
+            }
             assert!(by_seq.row.len() < 200);
         }
         assert!(by_seq.contains(1));

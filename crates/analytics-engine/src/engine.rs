@@ -271,16 +271,27 @@ impl Engine {
 
     async fn enqueue_one(
         &self,
-        input: Arc<AnyInput>,
+        mut input: Arc<AnyInput>,
         patience: Duration,
     ) -> Result<Receipt, Error> {
-        let mut receipts = self.enqueue_inputs(vec![input], patience).await?;
-        receipts.pop().ok_or_else(|| {
-            Error::new(
-                ErrorKind::Internal,
-                "an event was accepted without a receipt",
-            )
-        })
+        let sealed = self.gate.sealed();
+        let entry = self.enter()?;
+        let mut receipt = self.accept(Arc::make_mut(&mut input))?;
+        let refused = (!receipt.refused.is_empty()).then(|| Arc::clone(&input));
+        if self.is_kept(&input, &receipt) {
+            let kind = input.kind();
+            let accepted = vec![accepted(input, &receipt)];
+            let seq = tokio::select! {
+                biased;
+                appended = self.store.append(accepted, patience) => appended?,
+                () = sealed => return Err(overtaken(Some(&receipt), 1)),
+            };
+            self.metrics.count(kind);
+            receipt.seq = Some(seq);
+        }
+        let refused: SmallVec<[_; 1]> = refused.into_iter().map(|input| (0, input)).collect();
+        entry.finish(&refused, std::slice::from_ref(&receipt))?;
+        Ok(receipt)
     }
 
     async fn enqueue_inputs(
@@ -292,7 +303,7 @@ impl Engine {
         let entry = self.enter()?;
         let is_alone = inputs.len() == 1;
         let mut receipts = Vec::with_capacity(inputs.len());
-        let mut accepted = Vec::with_capacity(inputs.len());
+        let mut kept = Vec::with_capacity(inputs.len());
         let mut refused = Vec::new();
         for (place, mut input) in inputs.into_iter().enumerate() {
             let mut receipt = self
@@ -302,24 +313,17 @@ impl Engine {
                 refused.push((place, Arc::clone(&input)));
             }
             if self.is_kept(&input, &receipt) {
-                let reasons = receipt.refused.iter();
-                accepted.push(Accepted {
-                    input,
-                    lanes: Arc::clone(&receipt.queued),
-                    refused: reasons
-                        .map(|(name, e)| (Arc::clone(name), e.into()))
-                        .collect(),
-                });
+                kept.push(accepted(input, &receipt));
                 // Which place it has is known when the store has it.
                 receipt.seq = Some(0);
             }
             receipts.push(receipt);
         }
-        if !accepted.is_empty() {
-            let kinds: SmallVec<[Kind; 1]> = accepted.iter().map(|one| one.input.kind()).collect();
+        if !kept.is_empty() {
+            let kinds: Vec<_> = kept.iter().map(|one| one.input.kind()).collect();
             let mut seq = tokio::select! {
                 biased;
-                appended = self.store.append(accepted, patience) => appended?,
+                appended = self.store.append(kept, patience) => appended?,
                 () = sealed => return Err(overtaken(receipts.first(), receipts.len())),
             };
             for kind in kinds {
@@ -330,7 +334,8 @@ impl Engine {
                 seq += 1;
             }
         }
-        entry.finish(&refused, receipts)
+        entry.finish(&refused, &receipts)?;
+        Ok(receipts)
     }
 
     fn enter(&self) -> Result<Entry<'_>, Error> {
@@ -623,6 +628,18 @@ impl Engine {
     }
 }
 
+/// An event as the store takes it.
+fn accepted(input: Arc<AnyInput>, receipt: &Receipt) -> Accepted {
+    let reasons = receipt.refused.iter();
+    Accepted {
+        input,
+        lanes: Arc::clone(&receipt.queued),
+        refused: reasons
+            .map(|(name, error)| (Arc::clone(name), error.into()))
+            .collect(),
+    }
+}
+
 fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the engine is closed")
 }
@@ -680,13 +697,9 @@ struct Entry<'a>(&'a Engine);
 impl Entry<'_> {
     /// The events are in the store: the lanes will find them, unless they have
     /// ended.
-    fn finish(
-        self,
-        refused: &[(usize, Arc<AnyInput>)],
-        receipts: Vec<Receipt>,
-    ) -> Result<Vec<Receipt>, Error> {
+    fn finish(self, refused: &[(usize, Arc<AnyInput>)], receipts: &[Receipt]) -> Result<(), Error> {
         let engine = self.0;
-        for receipt in &receipts {
+        for receipt in receipts {
             for lane in &engine.lanes {
                 if receipt.queued.contains(&lane.name) {
                     lane.signals.ahead.fetch_add(1, Ordering::AcqRel);
@@ -708,7 +721,7 @@ impl Entry<'_> {
         if is_kept && engine.gate.is_sealed() && !engine.store.is_durable() {
             return Err(overtaken(receipts.first(), receipts.len()));
         }
-        Ok(receipts)
+        Ok(())
     }
 }
 

@@ -89,7 +89,12 @@ macro_rules! objects {
 
         impl Check for $Name {
             fn check(&self, reader: &mut Reader) {
-                $( reader.at(key!($field $($key)?), |r| self.$field.check(r)); )*
+                $( if let Some(value) = &self.$field {
+                    reader.at(key!($field $($key)?), |r| value.check(r));
+                } )*
+                if self.extra.is_empty() {
+                    return;
+                }
                 self.extra.check(reader);
                 for key in [$(key!($field $($key)?)),*] {
                     if self.extra.contains_key(key) {
@@ -459,14 +464,6 @@ impl Check for f64 {
 impl Check for Map<String, Value> {
     fn check(&self, reader: &mut Reader) {
         check_nesting(self, reader);
-    }
-}
-
-impl<T: Check> Check for Option<T> {
-    fn check(&self, reader: &mut Reader) {
-        if let Some(value) = self {
-            value.check(reader);
-        }
     }
 }
 

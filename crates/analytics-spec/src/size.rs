@@ -33,6 +33,7 @@ struct Count {
 
 impl Count {
     /// A text between quotation marks.
+    #[inline]
     fn text(&mut self, text: &str) {
         self.bytes += 2 + escaped(text);
     }
@@ -74,20 +75,46 @@ impl Count {
 }
 
 /// The bytes of a text in JSON, without the quotation marks.
+#[inline]
 fn escaped(text: &str) -> usize {
-    let is_special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
-    // Almost no text has any of them, and this much runs over many bytes at
-    // once.
-    let special = text.bytes().filter(is_special).count();
-    if special == 0 {
-        return text.len();
+    // Almost no text has anything to escape.
+    if has_special(text.as_bytes()) {
+        text.len() + text.bytes().map(more).sum::<usize>()
+    } else {
+        text.len()
     }
-    let more = text.bytes().map(|byte| match byte {
+}
+
+/// By how much escaping makes a byte longer.
+fn more(byte: u8) -> usize {
+    match byte {
         b'"' | b'\\' | 0x08 | b'\t' | b'\n' | 0x0c | b'\r' => 1,
         0..0x20 => 5,
         _ => 0,
-    });
-    text.len() + more.sum::<usize>()
+    }
+}
+
+/// Whether a text has anything to escape: eight bytes at a time.
+#[inline]
+fn has_special(bytes: &[u8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHEST: u64 = 0x80 * ONES;
+    // The highest bit of a byte is set, if the byte is less than `least`, or
+    // stands behind one that is.
+    let less = |word: u64, least: u64| word.wrapping_sub(least * ONES) & !word;
+    let is_special = |word: &[u8; 8]| {
+        let word = u64::from_le_bytes(*word);
+        let quotation_mark = less(word ^ (0x22 * ONES), 1);
+        let backslash = less(word ^ (0x5c * ONES), 1);
+        (less(word, 0x20) | quotation_mark | backslash) & HIGHEST != 0
+    };
+    let (words, rest) = bytes.as_chunks();
+    words.iter().any(is_special)
+        || match bytes.last_chunk() {
+            // Some of it once more, and nothing byte by byte.
+            Some(last) => is_special(last),
+            None => rest.iter().any(|byte| more(*byte) > 0),
+        }
 }
 
 fn digits(number: u128) -> usize {
@@ -182,6 +209,7 @@ impl<'a> Serializer for &'a mut Count {
         self.serialize_str(value.encode_utf8(&mut [0; 4]))
     }
 
+    #[inline]
     fn serialize_str(self, text: &str) -> Result<(), Error> {
         self.text(text);
         Ok(())
@@ -366,6 +394,7 @@ impl SerializeMap for Inner<'_> {
     type Ok = ();
     type Error = Error;
 
+    #[inline]
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Error> {
         self.comma();
         self.count.is_key = true;
@@ -374,6 +403,7 @@ impl SerializeMap for Inner<'_> {
         Ok(())
     }
 
+    #[inline]
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
         self.count.bytes += 1;
         value.serialize(&mut *self.count)

@@ -173,7 +173,7 @@ struct Carried {
 
 /// What came of a batch.
 struct Finished {
-    batch: Vec<Carried>,
+    batch: Arc<Vec<Carried>>,
     /// The vendor was down when it was sent.
     was_down: bool,
     outcomes: Vec<Result<Delivery, Error>>,
@@ -248,7 +248,7 @@ struct Running {
 
 /// A delivery under way.
 struct UnderWay {
-    batch: Vec<Carried>,
+    batch: Arc<Vec<Carried>>,
     was_down: bool,
 }
 
@@ -529,7 +529,8 @@ impl Running {
         self.lane.metrics.batch(batch.len());
         let handler = self.lane.handler.clone();
         let policy = Arc::clone(&self.policy);
-        let carried = batch.clone();
+        let batch = Arc::new(batch);
+        let carried = Arc::clone(&batch);
         let handle = self.deliveries.spawn(async move {
             let outcomes = deliver(&handler, &policy, &batch, is_checked).await;
             Finished {

@@ -148,6 +148,7 @@ impl Running {
         // What is down for everybody says nothing about an event.
         let is_outage =
             self.is_patient && (was_down || is_down) && !seen.is_reached && seen.asked.is_zero();
+        let batch = Arc::unwrap_or_clone(batch);
         for (event, outcome) in batch.into_iter().zip(outcomes) {
             let attempted = self.decide(event, outcome, is_outage, now);
             self.ended(Outcome::Attempted(attempted));

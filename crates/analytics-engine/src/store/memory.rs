@@ -3,7 +3,10 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     hash::{BuildHasher as _, RandomState},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -28,6 +31,8 @@ pub struct MemoryStore {
     max_events: usize,
     max_bytes: usize,
     hasher: RandomState,
+    /// `State::last`, to be read without waiting.
+    last: AtomicU64,
     state: Mutex<State>,
     /// Those who wait for room stand in line, and the first is told when there
     /// is some.
@@ -97,6 +102,10 @@ struct Retired(VecDeque<Arc<AnyInput>>);
 /// that whoever settled them has let them go before.
 const MAX_RETIRED: usize = 1024;
 
+/// So many events are pulled or settled under one lock: whoever appends waits
+/// for it, and goes to sleep if that takes long.
+const AT_ONCE: usize = 32;
+
 /// Larger events are not kept for it.
 const MAX_RETIRED_BYTES: usize = 4096;
 
@@ -134,6 +143,7 @@ impl MemoryStore {
             max_events,
             max_bytes,
             hasher: RandomState::new(),
+            last: AtomicU64::new(0),
             state: Mutex::default(),
             line: tokio::sync::Mutex::default(),
             freed: Notify::new(),
@@ -198,6 +208,7 @@ impl MemoryStore {
             }
             state.keep(kept, &lanes);
         }
+        self.last.store(state.last, Ordering::Release);
         let erased = if has_delete {
             let erasures = state.erase_deleted();
             Some((state.on_erased.clone(), erasures))
@@ -274,6 +285,47 @@ impl State {
             self.bytes += kept.bytes;
             self.kept.insert(seq, kept);
         }
+    }
+
+    /// Keeps how attempts ended: what is to be freed.
+    fn settle(
+        &mut self,
+        lane: &str,
+        settlements: &[(Seq, Settlement)],
+        now: Timestamp,
+    ) -> Vec<Kept> {
+        let mut done = Vec::new();
+        let Some(lane) = self.lanes.get_mut(lane) else {
+            return done;
+        };
+        let mut delivered = 0;
+        for (seq, settlement) in settlements {
+            if let Settlement::Retry {
+                not_before,
+                retries,
+            } = settlement
+            {
+                if let Some(pending) = lane.pending.get_mut(*seq) {
+                    lane.in_retry += u64::from(pending.not_before.is_none());
+                    pending.not_before = Some(*not_before);
+                    pending.retries = *retries;
+                }
+            } else if lane.take(*seq).is_some() {
+                delivered += u64::from(*settlement == Settlement::Delivered);
+                let Some(event) = self.kept.get_mut(*seq) else {
+                    continue;
+                };
+                event.lanes -= 1;
+                if event.lanes == 0
+                    && let Some(event) = self.kept.remove(*seq)
+                {
+                    self.bytes -= event.bytes;
+                    done.extend(self.retired.push(event));
+                }
+            }
+        }
+        lane.delivered.count(delivered, now);
+        done
     }
 
     /// Takes an event out, wherever it is.
@@ -396,35 +448,37 @@ impl Store for MemoryStore {
     }
 
     async fn pull(&self, lane: &str, after: Seq, max_bytes: usize) -> Result<Pulled, Error> {
-        let state = self.state();
-        let mut pulled = Pulled {
-            through: state.last,
-            ..Pulled::default()
-        };
-        let Some(lane) = state.lanes.get(lane) else {
-            return Ok(pulled);
-        };
+        let mut pulled = Pulled::new(Vec::new(), after);
         let mut bytes = 0_usize;
-        for (seq, pending) in lane.pending.from(after.saturating_add(1)) {
-            if bytes >= max_bytes {
-                pulled.through = seq - 1;
-                break;
+        loop {
+            let state = self.state();
+            let lane = state.lanes.get(lane);
+            let from = pulled.through.saturating_add(1);
+            let mut pending = lane.into_iter().flat_map(|lane| lane.pending.from(from));
+            for (seq, pending) in pending.by_ref().take(AT_ONCE) {
+                if bytes >= max_bytes && !pulled.events.is_empty() {
+                    return Ok(pulled);
+                }
+                pulled.through = seq;
+                let Some(kept) = state.kept.get(seq) else {
+                    continue;
+                };
+                bytes = bytes.saturating_add(kept.bytes);
+                pulled.events.push(Stored {
+                    seq,
+                    people: kept.people.clone(),
+                    body: Body::Input(Arc::clone(&kept.input)),
+                    bytes: kept.bytes,
+                    accepted_at: kept.accepted_at,
+                    retries: pending.retries,
+                    not_before: pending.not_before,
+                });
             }
-            let Some(kept) = state.kept.get(seq) else {
-                continue;
-            };
-            bytes = bytes.saturating_add(kept.bytes);
-            pulled.events.push(Stored {
-                seq,
-                people: kept.people.clone(),
-                body: Body::Input(Arc::clone(&kept.input)),
-                bytes: kept.bytes,
-                accepted_at: kept.accepted_at,
-                retries: pending.retries,
-                not_before: pending.not_before,
-            });
+            if pending.next().is_none() {
+                pulled.through = state.last.max(after);
+                return Ok(pulled);
+            }
         }
-        Ok(pulled)
     }
 
     async fn settle(
@@ -434,48 +488,15 @@ impl Store for MemoryStore {
         paused_until: Option<Timestamp>,
     ) -> Result<(), Error> {
         let now = Timestamp::now();
-        // Freed outside the lock.
-        let mut done = Vec::new();
-        let mut delivered = 0;
+        for settlements in settlements.chunks(AT_ONCE) {
+            // Freed outside the lock.
+            let _done = self.state().settle(lane, settlements, now);
+        }
         let (on_erased, erasures, is_awaited) = {
             let mut state = self.state();
-            let State {
-                kept,
-                bytes,
-                lanes,
-                retired,
-                ..
-            } = &mut *state;
-            let Some(lane) = lanes.get_mut(lane) else {
-                return Ok(());
-            };
-            lane.paused_until = paused_until;
-            for (seq, settlement) in settlements {
-                if let Settlement::Retry {
-                    not_before,
-                    retries,
-                } = settlement
-                {
-                    if let Some(pending) = lane.pending.get_mut(*seq) {
-                        lane.in_retry += u64::from(pending.not_before.is_none());
-                        pending.not_before = Some(*not_before);
-                        pending.retries = *retries;
-                    }
-                } else if lane.take(*seq).is_some() {
-                    delivered += u64::from(*settlement == Settlement::Delivered);
-                    let Some(event) = kept.get_mut(*seq) else {
-                        continue;
-                    };
-                    event.lanes -= 1;
-                    if event.lanes == 0
-                        && let Some(event) = kept.remove(*seq)
-                    {
-                        *bytes -= event.bytes;
-                        done.extend(retired.push(event));
-                    }
-                }
+            if let Some(lane) = state.lanes.get_mut(lane) {
+                lane.paused_until = paused_until;
             }
-            lane.delivered.count(delivered, now);
             let erasures = if state.deletes.is_empty() {
                 Vec::new()
             } else {
@@ -486,7 +507,6 @@ impl Store for MemoryStore {
         if is_awaited {
             self.freed.notify_one();
         }
-        drop(done);
         tell(on_erased, &erasures);
         Ok(())
     }
@@ -530,7 +550,7 @@ impl Store for MemoryStore {
     }
 
     fn last(&self) -> Seq {
-        self.state().last
+        self.last.load(Ordering::Acquire)
     }
 
     fn is_durable(&self) -> bool {
