@@ -10,11 +10,7 @@
 //! `ANALYTICS_CRASH_SEED` repeats a run, as far as time can be repeated.
 
 #![cfg(all(unix, feature = "segment"))]
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test may stop"
-)]
+#![expect(clippy::unwrap_used, reason = "a test may stop")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
