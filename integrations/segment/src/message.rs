@@ -157,9 +157,11 @@ mod tests {
     #[test]
     fn digits_are_those_of_the_calendar() {
         let day = 86_400_000;
-        let last = Timestamp::MAX.as_millisecond();
-        // Every day, at another time of it; and before 1970.
-        let times = (0..=last / day).map(|n| (n * day + n * 7_919 % day).min(last));
+        let last = Timestamp::MAX.as_second() * 1000;
+        // Every day of two eras, each at another time of it, and some of all;
+        // and before 1970.
+        let days = (0..=2 * 146_097).chain((0..last / day).step_by(97));
+        let times = days.map(|n| n * day + n * 7_919 % day);
         for millis in times.chain([0, 1, day - 1, day, last, -1, -day]) {
             let at = Timestamp::from_millisecond(millis).unwrap();
             let written = serde_json::to_string(&Iso8601(at)).unwrap();
