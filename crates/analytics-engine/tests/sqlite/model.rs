@@ -440,6 +440,7 @@ impl Test {
                 // What is settled may still be on disk.
                 let gone = self.model.erase(user, self.model.last);
                 assert!(erased.events >= gone as u64, "{erased:?} {gone}");
+                self.model.due();
                 let left = format!("\"user_id\":\"{user}\"");
                 assert_eq!(holding(self.dir.path(), &left), [] as [&str; 0]);
             }

@@ -1,10 +1,12 @@
 //! Stores in directories that go with the test.
 
-use std::time::Duration;
-
 use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs::DirEntry,
     path::Path,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use analytics_engine::{
@@ -130,12 +132,27 @@ pub(crate) fn temporary() -> tempfile::TempDir {
 
 /// The directory as it would be found if the process ended now.
 pub(crate) fn crash(dir: &Path) -> tempfile::TempDir {
+    // The store may tidy up meanwhile: what is copied is one moment's.
+    let mut files = contents(dir);
+    loop {
+        let again = contents(dir);
+        if again == files {
+            break;
+        }
+        files = again;
+    }
     let copy = temporary();
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    for (name, bytes) in files {
+        std::fs::write(copy.path().join(name), bytes).unwrap();
     }
     copy
+}
+
+/// The files of a directory.
+fn contents(dir: &Path) -> BTreeMap<OsString, Vec<u8>> {
+    let read = |entry: DirEntry| Some((entry.file_name(), std::fs::read(entry.path()).ok()?));
+    let entries = std::fs::read_dir(dir).unwrap();
+    entries.filter_map(|entry| read(entry.unwrap())).collect()
 }
 
 /// The files of a directory in which some bytes are found.

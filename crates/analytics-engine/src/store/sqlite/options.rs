@@ -171,6 +171,7 @@ impl SqliteOptions {
         let state = State::load(&conn)?;
         let shared = Arc::new(Shared {
             queue: Queue::new(self.settings.max_bytes, self.settings.group_bytes),
+            committing: Mutex::default(),
             published: Mutex::new(Published::new(state)),
             on_erased: Mutex::default(),
             hasher: state::hasher(&conn)?,

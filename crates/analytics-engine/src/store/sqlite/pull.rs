@@ -193,7 +193,7 @@ impl File<'_> {
         let mut next = self.lane.marks.next_pending(from - 1);
         while let Some(seq) = next.filter(|seq| *seq <= through) {
             if taken.next_if_eq(&seq).is_none() {
-                let now = self.shared.state();
+                let now = self.shared.settled_state();
                 let now = now.lanes.get(&self.id);
                 if now.is_some_and(|lane| !lane.marks.has(seq)) {
                     return Err(missing(seq));

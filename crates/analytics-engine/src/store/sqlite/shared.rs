@@ -16,6 +16,9 @@ use super::{
 pub(super) struct Shared {
     pub(super) queue: Queue,
     pub(super) published: Mutex<Published>,
+    /// Held from a commit until everybody is shown it: whoever finds the file
+    /// ahead of what is published waits here.
+    pub(super) committing: Mutex<()>,
     pub(super) on_erased: Mutex<Option<OnErased>>,
     pub(super) hasher: Hasher,
     pub(super) readers: Readers,
@@ -23,6 +26,12 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// The store as it is in the file, once what is being committed is known.
+    pub(super) fn settled_state(&self) -> Arc<State> {
+        drop(lock(&self.committing));
+        self.state()
+    }
+
     /// The store as it was committed last.
     pub(super) fn state(&self) -> Arc<State> {
         Arc::clone(&lock(&self.published).state)

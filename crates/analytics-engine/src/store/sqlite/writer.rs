@@ -3,7 +3,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc,
+        Arc, MutexGuard,
         atomic::{AtomicI64, Ordering},
     },
     time::{Duration, Instant},
@@ -261,6 +261,8 @@ impl Writer {
             steps,
             drafts,
         );
+        let shared = Arc::clone(&self.shared);
+        let committing = lock(&shared.committing);
         let done = done.and_then(|done| {
             self.conn.execute_batch("COMMIT")?;
             Ok(done)
@@ -283,12 +285,12 @@ impl Writer {
         };
         self.has_more_to_trim = done.has_more_to_trim;
         let first = done.first;
-        self.publish(done);
+        self.publish(done, committing);
         Ok(first)
     }
 
     /// Shows everybody what was committed.
-    fn publish(&mut self, done: Done) {
+    fn publish(&mut self, done: Done, committing: MutexGuard<'_, ()>) {
         {
             let mut published = lock(&self.shared.published);
             published.state = Arc::new(done.state);
@@ -303,6 +305,7 @@ impl Writer {
                 published.erasures += 1;
             }
         }
+        drop(committing);
         if !done.erasures.is_empty() {
             let on_erased = lock(&self.shared.on_erased).clone();
             for erasure in &done.erasures {
