@@ -193,7 +193,18 @@ struct Carrier<'a> {
     on_accepted: OnAccepted<'a>,
 }
 
+/// An event may need so many requests, each with a time-out of its own.
+const REQUESTS_AT_MOST: u32 = 8;
+
 impl Carrier<'_> {
+    /// How long what is in flight may take.
+    fn longest_delivery(&self) -> Duration {
+        let timeouts = (self.engine.handlers())
+            .map(|handler| handler.policies().resolve().single_attempt_timeout);
+        let longest = timeouts.max().unwrap_or_default();
+        longest.saturating_mul(REQUESTS_AT_MOST)
+    }
+
     async fn carry(mut self, source: Option<Source>) -> Result<Summary, Failure> {
         let accepted = match source {
             Some(source) => self.accept(source).await,
@@ -218,8 +229,9 @@ impl Carrier<'_> {
             }
         }
         // What is in flight ends by its time-out; nothing else is left to wait
-        // for. The ledger knows what is left, and on which lines it stands.
-        let _ = self.engine.halt(Duration::MAX).await;
+        // for, unless the store cannot be written. The ledger knows what is
+        // left, and on which lines it stands.
+        let _ = self.engine.halt(self.longest_delivery() + LAST_WORDS).await;
         let mut unsettled = self.ledger.close();
         let mut totals = self.ledger.totals();
         if is_done {

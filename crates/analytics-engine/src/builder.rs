@@ -159,6 +159,12 @@ impl Builder {
                 return Err(error);
             }
         };
+        let told = signals.clone();
+        self.store.on_appended(Arc::new(move |last| {
+            for signals in &told {
+                signals.accepted(last);
+            }
+        }));
         metrics::describe();
         let gate = Arc::new(Gate::default());
         let lanes = handlers.into_iter().zip(signals).zip(resumed);

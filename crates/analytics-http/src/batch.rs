@@ -17,7 +17,8 @@
 use std::{collections::HashSet, sync::Arc};
 
 use analytics_spec::{
-    Attempt, Delivery, Error, HttpResponse, Progress, event::Person, integration::deferred,
+    Attempt, Delivery, Error, ErrorKind, HttpResponse, Progress, event::Person,
+    integration::deferred,
 };
 use bytes::Bytes;
 
@@ -57,8 +58,11 @@ impl<'a, R> Item<'a, R> {
         self.steps.get(self.taken)
     }
 
+    /// Whether it may yet be delivered. Credentials may be put right.
     fn may_pass(&self) -> bool {
-        self.failure.as_ref().is_some_and(Error::is_retryable)
+        self.failure
+            .as_ref()
+            .is_some_and(|error| error.is_retryable() || error.kind() == ErrorKind::Unauthorized)
     }
 }
 
@@ -265,7 +269,7 @@ fn progress(taken: usize) -> Progress {
 /// this one arrived is not known, so it is sent again.
 fn unread() -> Verdict {
     Err(Refusal::transient(
-        analytics_spec::ErrorKind::Unavailable,
+        ErrorKind::Unavailable,
         "the vendor's answer says nothing about this event",
     ))
 }

@@ -307,3 +307,23 @@ async fn one_directory_has_one_engine() {
     drop(first);
     SqliteStore::options(dir.path()).open().await.unwrap();
 }
+
+/// Whoever stops waiting for `enqueue` may have accepted the event: then it is
+/// delivered, though nothing else happens.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_enqueue_that_nobody_waits_for_is_delivered_or_not_accepted() {
+    let (dir, ends) = (tempfile::tempdir().unwrap(), Ends::default());
+    let vendor = start_segment(None).await;
+    let engine = open(dir.path(), &segment(&vendor.base_url()), &ends).await;
+    accept(&engine, 0..1).await;
+    engine.flush(SOON).await.unwrap();
+    {
+        let mut enqueue = Box::pin(engine.enqueue(order(1)));
+        let once = std::future::poll_fn(|context| {
+            std::task::Poll::Ready(enqueue.as_mut().poll(context).is_pending())
+        });
+        assert!(once.await, "it is on its way to the disk");
+    }
+    assert!(vendor.wait_until(SOON, |counts| counts.received == 2).await);
+    assert!(engine.close(SOON).await.is_empty());
+}

@@ -140,8 +140,8 @@ pub trait Integration: Debug + Send + Sync + 'static {
     /// - Gives one outcome per attempt, in their order.
     /// - One event's failure is not another's.
     /// - Events that share a [`Person`](crate::event::Person) arrive in their
-    ///   order: after a failure that may pass, the later ones are
-    ///   [`Deferred`](ErrorKind::Deferred).
+    ///   order: after a failure that may pass, or for want of the right
+    ///   credentials, the later ones are [`Deferred`](ErrorKind::Deferred).
     async fn deliver_batch(&self, attempts: &[Attempt<'_>]) -> Vec<Result<Delivery, Error>> {
         let mut waiting = HashSet::new();
         let mut outcomes = Vec::with_capacity(attempts.len());
@@ -152,7 +152,11 @@ pub trait Integration: Debug + Send + Sync + 'static {
             } else {
                 self.deliver(attempt).await
             };
-            if outcome.as_ref().is_err_and(Error::is_retryable) {
+            let may_pass = |error: &Error| {
+                // Credentials may be put right.
+                error.is_retryable() || error.kind() == ErrorKind::Unauthorized
+            };
+            if outcome.as_ref().is_err_and(may_pass) {
                 waiting.extend(event.people());
             }
             outcomes.push(outcome);

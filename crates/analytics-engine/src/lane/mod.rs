@@ -437,7 +437,7 @@ impl Running {
         // While the store cannot write, every delivery would be made again
         // should the process end.
         let is_unwritable = self.store_failures_in_a_row > 0 && self.has_outcomes();
-        let is_behind = self.ended.len() >= UNWRITTEN_AT_MOST;
+        let is_behind = self.ended.len().max(self.unwritten.len()) >= UNWRITTEN_AT_MOST;
         if self.lane.signals.halted.load(Ordering::Acquire) || is_unwritable || is_behind {
             return None;
         }

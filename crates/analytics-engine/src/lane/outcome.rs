@@ -111,6 +111,7 @@ impl Running {
         let mut seen = Seen::default();
         let mut has_failed = false;
         let mut failed = None;
+        let mut held = Vec::new();
         for (event, outcome) in batch.iter().zip(&mut outcomes) {
             match outcome {
                 Ok(_) => seen.is_reached = true,
@@ -124,10 +125,11 @@ impl Running {
                     }
                 }
                 Err(error) => {
-                    if self.is_held(event.seq, error) {
-                        self.hold(event.seq);
+                    // What came after it was not sent.
+                    has_failed |= error.kind() == ErrorKind::Unauthorized;
+                    if self.is_held(event, error) {
+                        held.push(event.seq);
                         seen.down = Some(error.kind());
-                        has_failed = true;
                     } else if error.is_retryable() {
                         has_failed = true;
                         let delay = error.retry_after().unwrap_or_default();
@@ -144,6 +146,9 @@ impl Running {
             }
         }
         self.condition.says(failed);
+        for seq in held {
+            self.hold(seq, seen.is_reached);
+        }
         let is_down = self.judge(&seen, now);
         // What is down for everybody says nothing about an event.
         let is_outage =
@@ -173,21 +178,28 @@ impl Running {
     }
 
     /// Whether an error stops everything, and not this event: credentials hold
-    /// for all. Unless the vendor takes others in between, again and again.
-    fn is_held(&self, seq: Seq, error: &Error) -> bool {
-        self.is_patient
-            && error.kind() == ErrorKind::Unauthorized
-            && (self.held.get(&seq)).is_none_or(|held| held.times <= HELD_AT_MOST)
+    /// for all. Unless the vendor takes others meanwhile, again and again, or
+    /// the policy wants no other attempt.
+    fn is_held(&self, event: &Carried, error: &Error) -> bool {
+        if !self.is_patient || error.kind() != ErrorKind::Unauthorized {
+            return false;
+        }
+        let policy = self.policy(&event.input);
+        let excluded = &policy.non_retryable_error_types;
+        policy.maximum_attempts != 1
+            && excluded.iter().all(|kind| kind != error.kind().as_str())
+            && (self.held.get(&event.seq)).is_none_or(|held| held.times <= HELD_AT_MOST)
     }
 
-    /// Remembers that an event is held back.
-    fn hold(&mut self, seq: Seq) {
+    /// Remembers that an event is held back; while others are taken, that
+    /// counts.
+    fn hold(&mut self, seq: Seq, is_reached: bool) {
         let recoveries = self.condition.recoveries();
         let held = self.held.entry(seq).or_insert(Held {
-            times: 1,
+            times: 0,
             recoveries,
         });
-        if held.recoveries != recoveries {
+        if held.times == 0 || is_reached || held.recoveries != recoveries {
             held.times += 1;
             held.recoveries = recoveries;
         }
@@ -236,10 +248,10 @@ impl Running {
         let mut next = None;
         let is_erased = !self.erased.is_empty() && self.erased.remove(&event.seq);
         if let Err(error) = &result {
-            if is_erased && error.is_retryable() {
+            next = self.next(&event, error, is_outage, now);
+            if is_erased && next.is_some() {
+                next = None;
                 result = Err(erased(&self.name));
-            } else {
-                next = self.next(&event, error, is_outage, now);
             }
         }
         Attempted {
@@ -260,10 +272,12 @@ impl Running {
         let mut retries = event.retries;
         let policy = self.policy(&event.input);
         let jitter = self.lane.clock.jitter();
-        if self.is_held(event.seq, error) {
+        if self.is_held(event, error) {
             retries.made = retries.made.saturating_add(1);
             retries.outage = retries.outage.saturating_add(1);
-            return Some((self.behind_the_others(now), retries));
+            let times = self.held.get(&event.seq).map_or(1, |held| held.times);
+            let not_before = after(now, policy.pause(times, jitter));
+            return Some((not_before.max(self.behind_the_others(now)), retries));
         }
         if is_outage && error.kind() != ErrorKind::Deferred {
             let pause = retries.postponed(error, &policy, jitter)?;

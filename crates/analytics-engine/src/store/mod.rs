@@ -238,6 +238,10 @@ pub(crate) fn is_of(input: &AnyInput, user_id: &str) -> bool {
 /// Told of every erasure, before those who wait for it.
 pub type OnErased = Arc<dyn Fn(&Erasure) + Send + Sync>;
 
+/// Told of the last event that was accepted, whoever asked for it, and whether
+/// or not they still wait.
+pub type OnAppended = Arc<dyn Fn(Seq) + Send + Sync>;
+
 /// What was erased.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -308,6 +312,13 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// - Lanes that are not named keep their events until they come back.
     /// - `on_erased` replaces the one that was given before.
     async fn attach(&self, lanes: &[Arc<str>], on_erased: OnErased) -> Result<Vec<Resumed>, Error>;
+
+    /// Says who is told when events have been accepted; replaces the one that
+    /// was given before. A store in which an [`append`](Self::append) that
+    /// nobody waits for any more cannot go on need not tell.
+    fn on_appended(&self, told: OnAppended) {
+        drop(told);
+    }
 
     /// Keeps events: all of them or, with an error, none. The place of the
     /// first; the others follow without a gap.

@@ -92,31 +92,37 @@ async fn a_delete_for_nobody_takes_nothing_away() {
     assert!(ends.all().iter().all(|end| end.error.is_none()));
 }
 
-/// What is under way when its user is erased is not tried again.
+/// What is under way when its user is erased is not tried again, whatever the
+/// reason.
 #[tokio::test(start_paused = true)]
 async fn erasing_ends_retries() {
-    let vendor = Vendor::new("a").hold().answers(|_| Err(unavailable()));
-    let vendor = Arc::new(vendor);
-    let ends = Ends::default();
-    let engine = engine()
-        .integration(vendor.clone())
-        .on_settled(ends.observer())
-        .build()
-        .await
-        .unwrap();
-    engine.enqueue(event("gone", "1")).await.unwrap();
-    engine.enqueue(event("gone", "2")).await.unwrap();
-    tokio::time::sleep(ms(10)).await;
-    let erased = engine.erase_user("gone").await.unwrap();
-    assert_eq!(erased.events, 2);
-    vendor.release();
-    engine.flush(secs(1)).await.unwrap();
-    assert_eq!(vendor.names(), ["1"]);
-    let ends: Vec<_> = ends
-        .all()
-        .into_iter()
-        .map(|end| (end.name, end.error))
-        .collect();
-    let erased = Some(ErrorKind::Erased);
-    assert_eq!(ends, [("2".to_owned(), erased), ("1".to_owned(), erased)]);
+    for kind in [ErrorKind::Unavailable, ErrorKind::Unauthorized] {
+        let vendor = Vendor::new("a")
+            .hold()
+            .answers(move |_| Err(analytics_spec::Error::new(kind, "no")));
+        let vendor = Arc::new(vendor);
+        let ends = Ends::default();
+        let engine = engine()
+            .integration(vendor.clone())
+            .on_settled(ends.observer())
+            .store(crate::stores::Disk::durable())
+            .build()
+            .await
+            .unwrap();
+        engine.enqueue(event("gone", "1")).await.unwrap();
+        engine.enqueue(event("gone", "2")).await.unwrap();
+        tokio::time::sleep(ms(10)).await;
+        let erased = engine.erase_user("gone").await.unwrap();
+        assert_eq!(erased.events, 2);
+        vendor.release();
+        engine.flush(secs(1)).await.unwrap();
+        assert_eq!(vendor.names(), ["1"]);
+        let ends: Vec<_> = ends
+            .all()
+            .into_iter()
+            .map(|end| (end.name, end.error))
+            .collect();
+        let erased = Some(ErrorKind::Erased);
+        assert_eq!(ends, [("2".to_owned(), erased), ("1".to_owned(), erased)]);
+    }
 }

@@ -118,10 +118,49 @@ async fn wrong_credentials_hold_everything_back() {
 /// Unless it is an event that is wrong: then it does not hold the others.
 #[tokio::test(start_paused = true)]
 async fn one_unauthorized_event_is_refused_in_the_end() {
-    let vendor = Vendor::new("a").answers(|attempt| match attempt.input.event.user_id() {
-        Some("u3") => Err(Error::new(ErrorKind::Unauthorized, "403")),
-        _ => Ok(()),
-    });
+    for max_items in [1, 10] {
+        let vendor = Vendor::new("a").batches(max_items, 2).answers(|attempt| {
+            match attempt.input.event.user_id() {
+                Some("u3") => Err(Error::new(ErrorKind::Unauthorized, "403")),
+                _ => Ok(()),
+            }
+        });
+        let ends = Ends::default();
+        let engine = engine()
+            .integration(Arc::new(vendor))
+            .on_settled(ends.observer())
+            .store(Disk::durable())
+            .build()
+            .await
+            .unwrap();
+        for n in 0..100 {
+            let user = format!("u{}", n % 20);
+            engine.enqueue(event(&user, "e")).await.unwrap();
+            tokio::time::sleep(ms(500)).await;
+        }
+        let more = async {
+            loop {
+                engine.enqueue(event("other", "e")).await.unwrap();
+                tokio::time::sleep(ms(500)).await;
+            }
+        };
+        tokio::select! {
+            () = more => {}
+            () = tokio::time::sleep(secs(600)) => {}
+        }
+        engine.flush(secs(60)).await.unwrap();
+        let refused = ends.all().into_iter().filter(|end| end.error.is_some());
+        let refused: Vec<_> = refused.map(|end| (end.error, end.attempts)).collect();
+        assert_eq!(refused, [(Some(ErrorKind::Unauthorized), 4); 5]);
+    }
+}
+
+/// A policy may want no second attempt.
+#[tokio::test(start_paused = true)]
+async fn a_maximum_of_one_attempt_holds_nothing_back() {
+    let vendor = Vendor::new("a")
+        .policies(attempts(1))
+        .answers(|_| Err(Error::new(ErrorKind::Unauthorized, "401")));
     let ends = Ends::default();
     let engine = engine()
         .integration(Arc::new(vendor))
@@ -130,24 +169,9 @@ async fn one_unauthorized_event_is_refused_in_the_end() {
         .build()
         .await
         .unwrap();
-    for n in 0..40 {
-        let user = format!("u{}", n % 20);
-        engine.enqueue(event(&user, "e")).await.unwrap();
-        tokio::time::sleep(secs(1)).await;
-    }
-    engine.flush(secs(3600)).await.unwrap();
-    let refused: Vec<_> = ends
-        .all()
-        .into_iter()
-        .filter(|end| end.error.is_some())
-        .collect();
-    assert_eq!(refused.len(), 2);
-    assert!(
-        refused
-            .iter()
-            .all(|end| end.error == Some(ErrorKind::Unauthorized))
-    );
-    assert_eq!(ends.count(), 40);
+    engine.enqueue(event("u", "e")).await.unwrap();
+    engine.flush(secs(1)).await.unwrap();
+    assert_eq!(ends.count(), 1);
 }
 
 /// An event at which the vendor fails, with whatever travels beside it, is

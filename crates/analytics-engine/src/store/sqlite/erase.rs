@@ -77,10 +77,15 @@ impl Tx<'_> {
     /// A `delete` that is for nobody waits until every lane has come past it,
     /// as it would if it were for all of them.
     fn find_nobodys(&mut self) {
-        if self.state.nobodys.is_empty() {
+        let behind = self.state.attached_floor() + 1;
+        if self
+            .state
+            .nobodys
+            .first()
+            .is_none_or(|first| *first >= behind)
+        {
             return;
         }
-        let behind = self.state.attached_floor() + 1;
         let nobodys = Arc::make_mut(&mut self.state.nobodys);
         let left = nobodys.split_off(&behind);
         self.maybe_due.extend(std::mem::replace(nobodys, left));

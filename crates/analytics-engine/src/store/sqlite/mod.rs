@@ -45,8 +45,8 @@ use analytics_spec::{AnyInput, Error, ErrorKind, Timestamp};
 use async_trait::async_trait;
 
 use super::{
-    Accepted, DeadLetter, DeadLetterId, DeadLetters, Erased, Filter, LaneStatus, OnErased, Pulled,
-    Resumed, Seq, Settlement, Store,
+    Accepted, DeadLetter, DeadLetterId, DeadLetters, Erased, Filter, LaneStatus, OnAppended,
+    OnErased, Pulled, Resumed, Seq, Settlement, Store,
 };
 pub use inspect::Inspection;
 pub use options::SqliteOptions;
@@ -184,6 +184,10 @@ impl Store for SqliteStore {
         let lanes = lanes.to_vec();
         let attached = self.shared.queue.call(true, move |tx| tx.attach(&lanes));
         self.told(attached.await)
+    }
+
+    fn on_appended(&self, told: OnAppended) {
+        *state::lock(&self.shared.on_appended) = Some(told);
     }
 
     async fn append(&self, events: Vec<Accepted>, patience: Duration) -> Result<Seq, Error> {

@@ -174,6 +174,7 @@ impl SqliteOptions {
             committing: Mutex::default(),
             published: Mutex::new(Published::new(state)),
             on_erased: Mutex::default(),
+            on_appended: Mutex::default(),
             hasher: state::hasher(&conn)?,
             readers: Readers::new(path),
             dir: self.dir.clone(),

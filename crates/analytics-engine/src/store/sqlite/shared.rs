@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    super::OnErased,
+    super::{OnAppended, OnErased},
     hash::Hasher,
     queue::Queue,
     reader::Readers,
@@ -20,6 +20,7 @@ pub(super) struct Shared {
     /// ahead of what is published waits here.
     pub(super) committing: Mutex<()>,
     pub(super) on_erased: Mutex<Option<OnErased>>,
+    pub(super) on_appended: Mutex<Option<OnAppended>>,
     pub(super) hasher: Hasher,
     pub(super) readers: Readers,
     pub(super) dir: PathBuf,

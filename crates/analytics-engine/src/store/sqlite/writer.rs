@@ -291,8 +291,10 @@ impl Writer {
 
     /// Shows everybody what was committed.
     fn publish(&mut self, done: Done, committing: MutexGuard<'_, ()>) {
-        {
+        let last = done.state.last;
+        let has_appended = {
             let mut published = lock(&self.shared.published);
+            let has_appended = published.state.last < last;
             published.state = Arc::new(done.state);
             if done.forgets_recent {
                 published.forget_recent();
@@ -304,8 +306,15 @@ impl Writer {
             if !done.erasures.is_empty() {
                 published.erasures += 1;
             }
-        }
+            has_appended
+        };
         drop(committing);
+        if has_appended {
+            let on_appended = lock(&self.shared.on_appended).clone();
+            if let Some(on_appended) = on_appended {
+                on_appended(last);
+            }
+        }
         if !done.erasures.is_empty() {
             let on_erased = lock(&self.shared.on_erased).clone();
             for erasure in &done.erasures {
