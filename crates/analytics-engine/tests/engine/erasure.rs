@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use analytics_spec::{Delete, ErrorKind, Kind, KindSet};
 
-use crate::support::{Ends, Vendor, engine, event, ms, secs, unavailable};
+use crate::support::{Ends, Vendor, engine, event, ms, secs};
 
 /// Everything but deletes.
 fn undeleting(name: &'static str) -> Vendor {
