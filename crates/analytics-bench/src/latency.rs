@@ -69,7 +69,7 @@ impl Latency {
         }
         Ok(format!(
             "{}\nthe program itself was at most {:.0} µs late\n",
-            table(&found),
+            table(if self.durable { "durable" } else { "memory" }, &found),
             found.latest
         ))
     }
@@ -139,7 +139,7 @@ fn micros(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
 }
 
-fn table(found: &Found) -> Table {
+fn table(subject: &str, found: &Found) -> Table {
     let mut table = empty(&[
         "subject",
         "events",
@@ -149,7 +149,7 @@ fn table(found: &Found) -> Table {
         "max µs",
     ]);
     table.add_row([
-        "memory".to_owned(),
+        subject.to_owned(),
         found.events.to_string(),
         format!("{:.1}", found.p50),
         format!("{:.1}", found.p99),

@@ -118,9 +118,6 @@ pub struct Receipt {
     pub refused: Vec<(Arc<str>, Error)>,
 }
 
-/// Nobody waits longer, and no clock overflows by it.
-const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
-
 impl Engine {
     /// What an engine is made of.
     pub fn builder() -> Builder {
@@ -527,7 +524,7 @@ impl Engine {
     }
 
     async fn end(&self, within: Duration, at_once: bool) -> Left {
-        let deadline = Instant::now() + within.min(LONGEST);
+        let deadline = Instant::now() + within.min(crate::LONGEST);
         if at_once {
             // Nothing makes room any more for those who wait for it.
             self.gate.seal();

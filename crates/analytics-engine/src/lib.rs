@@ -78,3 +78,7 @@ pub use letters::Letters;
 pub use settled::{Left, Settled, Unsettled};
 pub use store::{MemoryStore, Store};
 pub use worker::EmbeddedWorker;
+
+/// Nobody waits longer, and no clock overflows by it.
+pub(crate) const LONGEST: std::time::Duration =
+    std::time::Duration::from_secs(10 * 365 * 24 * 60 * 60);

@@ -22,9 +22,6 @@ use super::{
 };
 use crate::by_seq::BySeq;
 
-/// Nobody waits longer, and no clock overflows by it.
-const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
-
 /// Keeps events in memory, within bounds. Dead letters it does not keep.
 #[derive(Debug)]
 pub struct MemoryStore {
@@ -245,7 +242,7 @@ impl MemoryStore {
                 self.freed.notified().await;
             }
         };
-        let taken = tokio::time::timeout(patience.min(LONGEST), taken).await;
+        let taken = tokio::time::timeout(patience.min(crate::LONGEST), taken).await;
         taken.map_err(|_| full())
     }
 }

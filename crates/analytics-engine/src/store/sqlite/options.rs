@@ -104,7 +104,7 @@ impl SqliteOptions {
     }
 
     /// Whether the file is checked for damage when it is opened: yes. It reads
-    /// all of it, which takes about a second per gigabyte.
+    /// all of it, which takes its time where much is pending.
     pub fn check(mut self, checks: bool) -> Self {
         self.checks = checks;
         self

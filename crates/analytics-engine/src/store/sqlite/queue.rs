@@ -59,9 +59,6 @@ impl Group {
 /// A group that events were added to, and how many came before them.
 type Entered = (Arc<Group>, u64);
 
-/// Nobody waits longer, and no clock overflows by it.
-const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
-
 /// Something to do in a transaction.
 pub(super) trait Job: Send {
     /// May be asked again after the transaction failed.
@@ -213,7 +210,7 @@ impl Queue {
             let _first = self.line.lock().await;
             self.wait(drafts, bytes, true).await
         };
-        match tokio::time::timeout(patience.min(LONGEST), entered).await {
+        match tokio::time::timeout(patience.min(crate::LONGEST), entered).await {
             Ok(entered) => entered,
             // Says what there is no room in, unless there is some just now.
             Err(_) => match self.enter(drafts, bytes, false)? {
