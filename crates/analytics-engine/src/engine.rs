@@ -12,7 +12,7 @@ use std::{
 
 use analytics_spec::{
     AnyInput, Calls, Clock, Context, Error, ErrorKind, Event, Handler, Input, Kind, Output,
-    ValidationError, Value, Violation,
+    Prepared, ValidationError, Value, Violation,
 };
 use futures::future::join_all;
 use smallvec::SmallVec;
@@ -30,7 +30,7 @@ use crate::{
     letters::Letters,
     metrics::{self, Accepts, LaneMetrics},
     settled::{Left, Observer, Settled, Unsettled},
-    store::{Accepted, Erased, LaneStatus, Seq, Store},
+    store::{Accepted, Erased, LaneStatus, Loaded, Seq, Store},
     worker::EmbeddedWorker,
 };
 
@@ -49,6 +49,8 @@ pub struct Engine {
     /// How long events wait for room.
     patience: Duration,
     metrics: Accepts,
+    /// Somebody is told of events, and sees them.
+    is_observed: bool,
     ending: Mutex<Ending>,
     /// What was not settled was returned.
     is_told: AtomicBool,
@@ -99,6 +101,24 @@ struct Way {
     handler: Handler,
     signals: Arc<Signals>,
 }
+
+impl Way {
+    /// Checks the integration's own rules; what it will send, if it says so.
+    fn prepare(&self, input: &AnyInput) -> Result<Option<Prepared>, Error> {
+        match self.handler.complete(input) {
+            Cow::Borrowed(input) => self.handler.prepare(input),
+            // What was added may break the specification's rules.
+            Cow::Owned(input) => {
+                let valid = input.validate();
+                valid.map_err(|error| Error::from(error).with_integration(&self.name))?;
+                self.handler.prepare(&input)
+            }
+        }
+    }
+}
+
+/// What integrations will send of an event.
+type Ready = SmallVec<[(Arc<str>, Prepared); 1]>;
 
 /// What became of an event when it was accepted.
 #[derive(Debug)]
@@ -151,6 +171,7 @@ impl Engine {
             aborts.push(task.abort_handle());
             tasks.push_back((name, Some(task)));
         }
+        let has_hooks = ways.iter().any(|way| way.handler.has_hooks());
         let gauge = tokio::spawn(gauge(Arc::clone(&store), Arc::clone(&clock), gauges));
         aborts.push(gauge.abort_handle());
         Self {
@@ -160,6 +181,7 @@ impl Engine {
             store,
             clock,
             context,
+            is_observed: observer.is_there() || has_hooks,
             observer,
             gate,
             patience,
@@ -273,11 +295,11 @@ impl Engine {
     ) -> Result<Receipt, Error> {
         let sealed = self.gate.sealed();
         let entry = self.enter()?;
-        let mut receipt = self.accept(Arc::make_mut(&mut input))?;
+        let (mut receipt, prepared) = self.accept(Arc::make_mut(&mut input))?;
         let refused = (!receipt.refused.is_empty()).then(|| Arc::clone(&input));
         if self.is_kept(&input, &receipt) {
             let kind = input.kind();
-            let accepted = vec![accepted(input, &receipt)];
+            let accepted = vec![self.accepted(input, prepared, &receipt)];
             let seq = tokio::select! {
                 biased;
                 appended = self.store.append(accepted, patience) => appended?,
@@ -303,14 +325,14 @@ impl Engine {
         let mut kept = Vec::with_capacity(inputs.len());
         let mut refused = Vec::new();
         for (place, mut input) in inputs.into_iter().enumerate() {
-            let mut receipt = self
+            let (mut receipt, prepared) = self
                 .accept(Arc::make_mut(&mut input))
                 .map_err(|error| if is_alone { error } else { at(place, error) })?;
             if !receipt.refused.is_empty() {
                 refused.push((place, Arc::clone(&input)));
             }
             if self.is_kept(&input, &receipt) {
-                kept.push(accepted(input, &receipt));
+                kept.push(self.accepted(input, prepared, &receipt));
                 // Which place it has is known when the store has it.
                 receipt.seq = Some(0);
             }
@@ -353,8 +375,9 @@ impl Engine {
             || (self.store.is_durable() && !receipt.refused.is_empty())
     }
 
-    /// Completes, stamps and validates; who is to get the event.
-    fn accept(&self, input: &mut AnyInput) -> Result<Receipt, Error> {
+    /// Completes, stamps and validates; who is to get the event, and what they
+    /// will send of it.
+    fn accept(&self, input: &mut AnyInput) -> Result<(Receipt, Ready), Error> {
         input.context.inherit(&self.context);
         input.stamp(self.clock.now());
         input.validate()?;
@@ -365,18 +388,15 @@ impl Engine {
             unsupported: Vec::new(),
             refused: Vec::new(),
         };
+        let mut ready = Ready::new();
         for lane in &self.lanes {
             let name = &lane.name;
             if !lane.handler.integration().supports().contains(input.kind()) {
                 receipt.unsupported.push(Arc::clone(name));
                 continue;
             }
-            let checked = match lane.handler.complete(input) {
-                Cow::Borrowed(input) => lane.handler.validate_own(input),
-                Cow::Owned(input) => lane.handler.validate(&input),
-            };
-            match checked {
-                Ok(()) => {}
+            match lane.prepare(input) {
+                Ok(prepared) => ready.extend(prepared.map(|one| (Arc::clone(name), one))),
                 // The engine ended meanwhile: it is not the event's fault.
                 Err(_) if self.gate.is_sealed() => return Err(closed()),
                 Err(error) => receipt.refused.push((Arc::clone(name), error)),
@@ -390,7 +410,26 @@ impl Engine {
             let queued = self.names.iter().filter(|name| !is_left_out(name));
             receipt.queued = queued.map(Arc::clone).collect();
         }
-        Ok(receipt)
+        Ok((receipt, ready))
+    }
+
+    /// An event as the store takes it.
+    fn accepted(&self, input: Arc<AnyInput>, prepared: Ready, receipt: &Receipt) -> Accepted {
+        let is_shown = self.is_observed || input.policies.is_some();
+        let loaded = if is_shown || prepared.len() < receipt.queued.len() {
+            Loaded::new(Arc::clone(&input))
+        } else {
+            Loaded::without_input(&input)
+        };
+        let reasons = receipt.refused.iter();
+        Accepted {
+            input,
+            loaded: Arc::new(loaded.with_prepared(prepared)),
+            lanes: Arc::clone(&receipt.queued),
+            refused: reasons
+                .map(|(name, error)| (Arc::clone(name), error.into()))
+                .collect(),
+        }
     }
 
     /// Tells everybody which integrations refused an accepted event.
@@ -622,18 +661,6 @@ impl Engine {
         if let Err(error) = self.store.close().await {
             tracing::warn!(%error, "the store did not close well");
         }
-    }
-}
-
-/// An event as the store takes it.
-fn accepted(input: Arc<AnyInput>, receipt: &Receipt) -> Accepted {
-    let reasons = receipt.refused.iter();
-    Accepted {
-        input,
-        lanes: Arc::clone(&receipt.queued),
-        refused: reasons
-            .map(|(name, error)| (Arc::clone(name), error.into()))
-            .collect(),
     }
 }
 

@@ -82,14 +82,14 @@ struct Line {
     load: Load,
 }
 
-/// What an event takes in memory, about: its JSON, read into maps and texts,
-/// takes some four times as much.
+/// What an event takes in memory, about.
 fn weight(body: &Body, bytes: usize) -> usize {
     const ENTRY: usize = 256;
-    match body {
-        Body::Input(_) => bytes.saturating_mul(4).saturating_add(ENTRY),
-        Body::Json(_) => bytes.saturating_add(ENTRY),
-    }
+    let body = match body {
+        Body::Loaded(loaded) => loaded.weight(bytes),
+        Body::Json(_) => bytes,
+    };
+    body.saturating_add(ENTRY)
 }
 
 /// A number of events, and their size together.
@@ -127,6 +127,7 @@ impl SubAssign for Load {
 pub(crate) struct Claimed {
     pub(crate) seq: Seq,
     pub(crate) body: Body,
+    pub(crate) people: People,
     pub(crate) accepted_at: Timestamp,
     pub(crate) retries: Retries,
 }
@@ -329,6 +330,7 @@ impl Schedule {
                 erased.push(Claimed {
                     seq,
                     body: entry.body,
+                    people: entry.people,
                     accepted_at: entry.accepted_at,
                     retries: entry.retries,
                 });
@@ -465,6 +467,7 @@ impl Schedule {
             taken.push(Claimed {
                 seq,
                 body: entry.body.clone(),
+                people: entry.people.clone(),
                 accepted_at: entry.accepted_at,
                 retries: entry.retries,
             });
@@ -648,6 +651,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::store::Loaded;
 
     const NO_LIMIT: usize = usize::MAX;
 
@@ -667,7 +671,7 @@ mod tests {
         Stored::new(
             seq,
             people,
-            Body::Input(Arc::new(Input::new(event))),
+            Body::Loaded(Arc::new(Loaded::new(Input::new(event)))),
             10,
             at(0),
         )
@@ -1027,9 +1031,7 @@ mod tests {
                 if schedule.away() > 0 {
                     return;
                 }
-                let is_of = |_: Seq, _: &[Person], body: &Body| {
-                    crate::store::is_of(&body.read().unwrap(), user)
-                };
+                let is_of = |_: Seq, _: &[Person], body: &Body| body.load().unwrap().is_of(user);
                 let (erased, under_way) = schedule.erase(is_of);
                 let person = format!("{:?}", analytics_spec::event::Person::User(user));
                 let (mut of_user, mut carried) = (Vec::new(), Vec::new());

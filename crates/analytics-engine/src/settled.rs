@@ -90,6 +90,11 @@ impl Observer {
         Self(Some(Arc::new(observe)))
     }
 
+    /// Whether there is anybody.
+    pub(crate) fn is_there(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Tells everybody; a mistake in what they do with it stays theirs.
     pub(crate) fn report(&self, handler: &Handler, settled: &Settled<'_>) {
         let told = catch_unwind(AssertUnwindSafe(|| {

@@ -14,11 +14,10 @@
 //!   not make another's requests smaller.
 //! - Every event gets exactly one outcome.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use analytics_spec::{
-    Attempt, Delivery, Error, ErrorKind, HttpResponse, Progress, event::Person,
-    integration::deferred,
+    Delivery, Error, ErrorKind, HttpResponse, Kind, Progress, integration::deferred,
 };
 use bytes::Bytes;
 
@@ -37,18 +36,45 @@ pub(crate) struct Answer {
     pub(crate) response: Option<Arc<HttpResponse>>,
 }
 
+/// An event of a batch, and one attempt at it.
+#[derive(Clone, Copy)]
+pub(crate) struct Lead<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) message_id: &'a str,
+    /// Whose it is, each person by a number.
+    pub(crate) people: &'a [u64],
+    pub(crate) number: u32,
+    pub(crate) progress: Progress,
+    pub(crate) timeout: Duration,
+}
+
 /// An event on its way.
-struct Item<'a, R> {
-    attempt: &'a Attempt<'a>,
-    steps: Vec<Step<R>>,
+pub(crate) struct Item<'a, R> {
+    lead: Lead<'a>,
+    steps: &'a [Step<R>],
     taken: usize,
     response: Option<Arc<HttpResponse>>,
     failure: Option<Error>,
 }
 
 impl<'a, R> Item<'a, R> {
-    fn people(&self) -> impl Iterator<Item = Person<'a>> + use<'a, R> {
-        self.attempt.input.event.people()
+    /// An event with its steps, or why it has none.
+    pub(crate) fn new(lead: Lead<'a>, mapped: Result<&'a [Step<R>], Error>) -> Self {
+        let (steps, failure) = match mapped {
+            Ok(steps) => (steps, None),
+            Err(error) => (&[][..], Some(error.with_progress(lead.progress))),
+        };
+        Self {
+            lead,
+            steps,
+            taken: lead.progress.0 as usize,
+            response: None,
+            failure,
+        }
+    }
+
+    fn people(&self) -> impl Iterator<Item = u64> + use<'a, R> {
+        self.lead.people.iter().copied()
     }
 
     fn step(&self) -> Option<&Step<R>> {
@@ -81,7 +107,7 @@ pub(crate) struct Batch<'a, V: HttpVendor> {
     /// Every item before this one has its outcome.
     first: usize,
     /// Whose events have to wait: an item before `first` failed for now.
-    waiting: HashSet<Person<'a>>,
+    waiting: HashSet<u64>,
     caps: Vec<Cap<V::Route>>,
 }
 
@@ -94,23 +120,7 @@ pub(crate) struct Group<R> {
 }
 
 impl<'a, V: HttpVendor> Batch<'a, V> {
-    pub(crate) fn new(vendor: &'a V, attempts: &'a [Attempt<'a>]) -> Self {
-        let items = attempts
-            .iter()
-            .map(|attempt| {
-                let (steps, failure) = match vendor.steps(attempt.input) {
-                    Ok(steps) => (steps, None),
-                    Err(error) => (Vec::new(), Some(error.with_progress(attempt.progress))),
-                };
-                Item {
-                    attempt,
-                    steps,
-                    taken: attempt.progress.0 as usize,
-                    response: None,
-                    failure,
-                }
-            })
-            .collect();
+    pub(crate) fn new(vendor: &'a V, items: Vec<Item<'a, V::Route>>) -> Self {
         Self {
             vendor,
             items,
@@ -120,16 +130,10 @@ impl<'a, V: HttpVendor> Batch<'a, V> {
         }
     }
 
-    /// The attempts whose steps a group carries.
-    pub(crate) fn attempts(
-        &self,
-        group: &Group<V::Route>,
-    ) -> impl Iterator<Item = &'a Attempt<'a>> {
-        group
-            .members
-            .iter()
-            .filter_map(|member| self.items.get(*member))
-            .map(|item| item.attempt)
+    /// The events whose steps a group carries.
+    pub(crate) fn leads(&self, group: &Group<V::Route>) -> impl Iterator<Item = &Lead<'a>> {
+        let items = group.members.iter().filter_map(|at| self.items.get(*at));
+        items.map(|item| &item.lead)
     }
 
     /// The next request: the first step that may be sent, and every other one
@@ -146,7 +150,7 @@ impl<'a, V: HttpVendor> Batch<'a, V> {
             members: Vec::new(),
         };
         let mut bytes = limits.envelope_bytes;
-        let mut blocked: HashSet<Person<'a>> = HashSet::new();
+        let mut blocked: HashSet<u64> = HashSet::new();
         for (index, item) in self.items.iter().enumerate().skip(self.first) {
             let Some(step) = item.step() else {
                 if item.may_pass() {

@@ -1,13 +1,20 @@
 //! The integration made of a vendor's mapping and reading.
 
-use std::{collections::BTreeMap, io::Write as _, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    hash::{BuildHasher as _, RandomState},
+    io::Write as _,
+    sync::Arc,
+    time::Duration,
+};
 
 use analytics_spec::{
     AnyInput, Attempt, Calls, Clock, Delivery, Error, ErrorKind, Event, Input, Integration,
-    IntegrationExt as _, KindSet, Map, Output, Policies, Secret, Status, TokioClock,
-    ValidationError, Value,
+    IntegrationExt as _, KindSet, Map, Output, Policies, Prepare, Prepared, PreparedAttempt,
+    Secret, Status, TokioClock, ValidationError, Value,
     config::Instance,
     integration::{Batching, Preview},
+    prepared::not_its_own,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,12 +27,12 @@ use tokio::sync::Semaphore;
 use tracing::{Instrument as _, Span, field};
 
 use crate::{
-    batch::{Answer, Batch, Group},
+    batch::{Answer, Batch, Group, Item, Lead},
     classify::{Refusal, retry_after},
     redact::Redactor,
     response,
     transport::{self, Transport},
-    vendor::{HttpVendor, Reading, Sending},
+    vendor::{HttpVendor, Reading, Sending, Step},
 };
 
 /// Bodies of fewer bytes are not worth compressing.
@@ -90,7 +97,7 @@ impl<V: HttpVendor> Client<V> {
 
     /// Sends one group of steps and reads the answer.
     async fn exchange(&self, group: &Group<V::Route>, batch: &Batch<'_, V>) -> Answer {
-        let Some(first) = batch.attempts(group).next() else {
+        let Some(first) = batch.leads(group).next() else {
             let refusal = Refusal::permanent(ErrorKind::Internal, "a request without events");
             return Answer {
                 reading: Reading::All(Err(refusal)),
@@ -99,15 +106,16 @@ impl<V: HttpVendor> Client<V> {
         };
         // What is a retry for one of its events is one for the request, and
         // it takes no longer than any of them may.
-        let (number, timeout) = batch.attempts(group).fold(
-            (first.number, first.timeout),
-            |(number, timeout), attempt| (number.max(attempt.number), timeout.min(attempt.timeout)),
-        );
+        let (number, timeout) = batch
+            .leads(group)
+            .fold((first.number, first.timeout), |(number, timeout), lead| {
+                (number.max(lead.number), timeout.min(lead.timeout))
+            });
         let span = tracing::info_span!(
             "analytics.request",
             integration = self.instance.name,
-            kind = %first.input.kind(),
-            message_id = first.input.message_id(),
+            kind = %first.kind,
+            message_id = first.message_id,
             attempt = number,
             events = group.members.len(),
             status = field::Empty,
@@ -255,7 +263,13 @@ impl<V: HttpVendor> Integration for Client<V> {
     }
 
     fn validate(&self, input: &AnyInput) -> Result<(), ValidationError> {
-        self.vendor.validate(input)
+        let rules = self.vendor.validate(input);
+        // What cannot be mapped breaks a rule, or says so when it is sent.
+        let sizes = match self.vendor.steps(input) {
+            Ok(steps) => self.vendor.validate_steps(input, &steps),
+            Err(_) => Ok(()),
+        };
+        both(rules, sizes)
     }
 
     async fn deliver(&self, attempt: &Attempt<'_>) -> Result<Delivery, Error> {
@@ -269,17 +283,34 @@ impl<V: HttpVendor> Integration for Client<V> {
     }
 
     async fn deliver_batch(&self, attempts: &[Attempt<'_>]) -> Vec<Result<Delivery, Error>> {
-        let mut batch = Batch::new(&self.vendor, attempts);
-        while let Some(group) = batch.next() {
-            let answer = self.exchange(&group, &batch).await;
-            batch.answered(&group, &answer);
-        }
-        let named = |error: Error| error.with_integration(&self.instance.name);
-        batch
-            .finish()
-            .into_iter()
-            .map(|outcome| outcome.map_err(named))
-            .collect()
+        let hasher = RandomState::new();
+        let mapped: Vec<_> = attempts
+            .iter()
+            .map(|attempt| {
+                let people = attempt.input.event.people();
+                let people: Vec<_> = people.map(|person| hasher.hash_one(person)).collect();
+                (people, self.vendor.steps(attempt.input))
+            })
+            .collect();
+        let items = attempts
+            .iter()
+            .zip(&mapped)
+            .map(|(attempt, (people, steps))| {
+                let lead = Lead {
+                    kind: attempt.input.kind(),
+                    message_id: attempt.input.message_id(),
+                    people,
+                    number: attempt.number,
+                    progress: attempt.progress,
+                    timeout: attempt.timeout,
+                };
+                Item::new(lead, steps.as_deref().map_err(again))
+            });
+        self.carry(items.collect()).await
+    }
+
+    fn as_prepare(&self) -> Option<&dyn Prepare> {
+        Some(self)
     }
 
     fn batching(&self) -> Batching {
@@ -312,6 +343,81 @@ impl<V: HttpVendor> Integration for Client<V> {
             })
             .collect()
     }
+}
+
+/// An event's steps, mapped ahead of their delivery.
+struct Parcel<R>(Vec<Step<R>>);
+
+#[async_trait]
+impl<V: HttpVendor> Prepare for Client<V> {
+    fn prepare(&self, input: &AnyInput) -> Result<Prepared, Error> {
+        let rules = self.vendor.validate(input);
+        let steps = match self.vendor.steps(input) {
+            Ok(steps) => steps,
+            // What breaks a rule need not have steps.
+            Err(error) => return Err(rules.err().map_or(error, Error::from)),
+        };
+        both(rules, self.vendor.validate_steps(input, &steps))?;
+        let bytes = steps.iter().map(|step| step.body.len()).sum();
+        Ok(Prepared::new(Parcel(steps), bytes))
+    }
+
+    async fn deliver_prepared(
+        &self,
+        attempts: &[PreparedAttempt<'_>],
+    ) -> Vec<Result<Delivery, Error>> {
+        let items = attempts.iter().map(|attempt| {
+            let lead = Lead {
+                kind: attempt.kind,
+                message_id: attempt.message_id,
+                people: attempt.people,
+                number: attempt.number,
+                progress: attempt.progress,
+                timeout: attempt.timeout,
+            };
+            let parcel = attempt.prepared.parcel::<Parcel<V::Route>>();
+            let steps = parcel.map(|parcel| &*parcel.0);
+            Item::new(lead, steps.ok_or_else(not_its_own))
+        });
+        self.carry(items.collect()).await
+    }
+}
+
+impl<V: HttpVendor> Client<V> {
+    /// Takes a batch to its end.
+    async fn carry(&self, items: Vec<Item<'_, V::Route>>) -> Vec<Result<Delivery, Error>> {
+        let mut batch = Batch::new(&self.vendor, items);
+        while let Some(group) = batch.next() {
+            let answer = self.exchange(&group, &batch).await;
+            batch.answered(&group, &answer);
+        }
+        let named = |error: Error| error.with_integration(&self.instance.name);
+        batch
+            .finish()
+            .into_iter()
+            .map(|outcome| outcome.map_err(named))
+            .collect()
+    }
+}
+
+/// Everything that is wrong, whoever found it.
+fn both(
+    rules: Result<(), ValidationError>,
+    sizes: Result<(), ValidationError>,
+) -> Result<(), ValidationError> {
+    match (rules, sizes) {
+        (Err(rules), Err(sizes)) => {
+            let mut violations = rules.into_violations();
+            violations.extend(sizes.into_violations());
+            ValidationError::check(violations)
+        }
+        (rules, sizes) => rules.and(sizes),
+    }
+}
+
+/// The same error once more.
+fn again(error: &Error) -> Error {
+    Error::new(error.kind(), error.message()).with_retryable(error.is_retryable())
 }
 
 impl<V> Client<V> {

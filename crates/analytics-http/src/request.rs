@@ -204,15 +204,6 @@ pub fn to_json(value: &impl Serialize) -> Result<Bytes, Error> {
     Ok(json.into())
 }
 
-/// How many bytes a value has as JSON, without writing them anywhere.
-///
-/// # Errors
-///
-/// It cannot be serialised.
-pub fn json_len(value: &impl Serialize) -> Result<usize, Error> {
-    analytics_spec::json_len(value).map_err(unwritable)
-}
-
 fn unwritable(error: serde_json::Error) -> Error {
     Error::new(ErrorKind::Internal, "an event cannot be written as JSON").with_source(error)
 }

@@ -15,7 +15,7 @@ use crate::classify::Verdict;
 /// that all of them are tested without a network.
 pub trait HttpVendor: Debug + Send + Sync + 'static {
     /// Where a request goes. Steps on equal routes may share a request.
-    type Route: Clone + PartialEq + Debug + Send + Sync;
+    type Route: Clone + PartialEq + Debug + Send + Sync + 'static;
 
     /// The vendor's name, in lower case: `segment`.
     const VENDOR: &'static str;
@@ -23,13 +23,27 @@ pub trait HttpVendor: Debug + Send + Sync + 'static {
     /// The kinds that this configuration can deliver.
     fn supports(&self) -> KindSet;
 
-    /// The vendor's own rules; see
+    /// The vendor's own rules for what an event says; see
     /// [`Integration::validate`](analytics_spec::Integration::validate).
     ///
     /// # Errors
     ///
     /// Every violation.
     fn validate(&self, input: &AnyInput) -> Result<(), ValidationError>;
+
+    /// The vendor's rules for what is sent of it: how large that may be.
+    ///
+    /// # Errors
+    ///
+    /// Every violation.
+    fn validate_steps(
+        &self,
+        input: &AnyInput,
+        steps: &[Step<Self::Route>],
+    ) -> Result<(), ValidationError> {
+        let _ = (input, steps);
+        Ok(())
+    }
 
     /// The mapping: what an event says, as steps to be taken in their order.
     ///

@@ -13,8 +13,8 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     AnyEvent, AnyInput, AnyOutput, Attempt, Context, Delivery, Error, ErrorKind, Integration,
-    IntegrationExt, Kind, Output, Policies, RequestPolicy, Status, ValidationError, decode::Reader,
-    integration::policy_for,
+    IntegrationExt, Kind, Output, Policies, Prepared, PreparedAttempt, RequestPolicy, Status,
+    ValidationError, decode::Reader, integration::policy_for, prepared::not_its_own,
 };
 
 /// The name of an integration's workflow for a kind: `segment(analytics).Track`.
@@ -411,14 +411,15 @@ impl Handler {
     }
 
     /// The validation step for an input that satisfies the specification: the
-    /// integration's own part of it.
+    /// integration's own part of it. What the integration will send, if it maps
+    /// events ahead of their delivery.
     ///
     /// # Errors
     ///
-    /// What [`IntegrationExt::check_own`] finds; the handler is not ready.
-    pub fn validate_own(&self, input: &AnyInput) -> Result<(), Error> {
+    /// What [`IntegrationExt::prepare_own`] finds; the handler is not ready.
+    pub fn prepare(&self, input: &AnyInput) -> Result<Option<Prepared>, Error> {
         self.ready()
-            .and_then(|()| self.integration().check_own(input))
+            .and_then(|()| self.integration().prepare_own(input))
             .inspect_err(|error| self.activity_failed(input, Step::Validation, error))
     }
 
@@ -459,38 +460,78 @@ impl Handler {
     /// handler has [validated](Self::validate): they are not looked at again.
     pub async fn request_checked(&self, attempts: &[Attempt<'_>]) -> Vec<Result<Delivery, Error>> {
         if let Err(error) = self.ready() {
-            let kind = error.kind();
-            return (attempts.iter())
-                .map(|_| Err(Error::new(kind, error.message()).with_integration(self.name())))
-                .collect();
+            return attempts.iter().map(|_| Err(again(&error))).collect();
         }
         let outcomes = self.deliver_batch(attempts).await;
         self.tell_failures(attempts, &outcomes);
         outcomes
     }
 
+    /// One attempt of the request step for several events that this very
+    /// handler has [prepared](Self::prepare): one outcome each. Hooks are told
+    /// of those whose input is at hand.
+    pub async fn request_prepared(
+        &self,
+        attempts: &[PreparedAttempt<'_>],
+    ) -> Vec<Result<Delivery, Error>> {
+        let mapper = self.ready().and_then(|()| {
+            let mapper = self.integration().as_prepare();
+            mapper.ok_or_else(|| not_its_own().with_integration(self.name()))
+        });
+        let outcomes = match mapper {
+            Ok(_) if attempts.is_empty() => Vec::new(),
+            Ok(mapper) => self.counted(attempts.len(), mapper.deliver_prepared(attempts).await),
+            Err(error) => attempts.iter().map(|_| Err(again(&error))).collect(),
+        };
+        for (attempt, outcome) in attempts.iter().zip(&outcomes) {
+            if let (Some(input), Err(error)) = (attempt.input, outcome) {
+                self.attempt_failed(input, error);
+            }
+        }
+        outcomes
+    }
+
+    /// Whether hooks are told of failures, which see the event.
+    #[must_use]
+    pub fn has_hooks(&self) -> bool {
+        let config = &self.0.config;
+        config.on_workflow_error.is_some() || config.on_activity_error.is_some()
+    }
+
     fn tell_failures(&self, attempts: &[Attempt<'_>], outcomes: &[Result<Delivery, Error>]) {
         for (attempt, outcome) in attempts.iter().zip(outcomes) {
-            if let Err(error) = outcome
-                && error.kind() != ErrorKind::Deferred
-            {
-                self.activity_failed(attempt.input, Step::Request, error);
+            if let Err(error) = outcome {
+                self.attempt_failed(attempt.input, error);
             }
         }
     }
 
-    /// As many outcomes as attempts, even from an integration that cannot
-    /// count: nobody could tell whose they are.
+    fn attempt_failed(&self, input: &AnyInput, error: &Error) {
+        if error.kind() != ErrorKind::Deferred {
+            self.activity_failed(input, Step::Request, error);
+        }
+    }
+
     async fn deliver_batch(&self, attempts: &[Attempt<'_>]) -> Vec<Result<Delivery, Error>> {
         if attempts.is_empty() {
             return Vec::new();
         }
         let outcomes = self.integration().deliver_batch(attempts).await;
-        if outcomes.len() == attempts.len() {
+        self.counted(attempts.len(), outcomes)
+    }
+
+    /// As many outcomes as attempts, even from an integration that cannot
+    /// count: nobody could tell whose they are.
+    fn counted(
+        &self,
+        attempts: usize,
+        outcomes: Vec<Result<Delivery, Error>>,
+    ) -> Vec<Result<Delivery, Error>> {
+        if outcomes.len() == attempts {
             return outcomes;
         }
         let miscounted = || Err(miscounted().with_integration(self.name()));
-        attempts.iter().map(|_| miscounted()).collect()
+        (0..attempts).map(|_| miscounted()).collect()
     }
 
     /// Calls `on_workflow_error`: for engines, when an event failed for good.
@@ -542,6 +583,15 @@ impl Handler {
                 )
                 .with_integration(self.name())
             })
+    }
+}
+
+/// The same error for another event.
+fn again(error: &Error) -> Error {
+    let again = Error::new(error.kind(), error.message());
+    match error.integration() {
+        Some(name) => again.with_integration(name),
+        None => again,
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     Alias, AnyInput, Clock, Delete, Error, ErrorKind, Event, Group, HttpResponse, Identify, Input,
-    KindSet, Page, Policies, RequestPolicy, Screen, Track, ValidationError,
+    KindSet, Page, Policies, Prepare, Prepared, RequestPolicy, Screen, Track, ValidationError,
     policies::Retries,
     validation::{Code, Violation},
 };
@@ -164,6 +164,13 @@ pub trait Integration: Debug + Send + Sync + 'static {
         outcomes
     }
 
+    /// What it can do if it maps events ahead of their delivery. An engine then
+    /// has each event prepared when it is accepted, and delivers what was
+    /// prepared.
+    fn as_prepare(&self) -> Option<&dyn Prepare> {
+        None
+    }
+
     /// How many events to hand over at once: one, unless the vendor takes
     /// more.
     fn batching(&self) -> Batching {
@@ -241,25 +248,20 @@ pub trait IntegrationExt: Integration {
     ///
     /// See [`check`](Self::check).
     fn check_own(&self, input: &AnyInput) -> Result<(), Error> {
-        let check = || {
-            if !self.supports().contains(input.kind()) {
-                return Err(Error::unsupported(input.kind(), self.name()));
-            }
-            let mut violations = Vec::new();
-            if input.policies.is_some() && !self.allows_policies_override() {
-                violations.push(Violation::new(
-                    "policies",
-                    Code::NotAllowed,
-                    "this integration does not take policies from inputs: \
-                     leave them out, or set allow_policies_override in its configuration",
-                ));
-            }
-            if let Err(error) = self.validate(input) {
-                violations.extend(error.into_violations());
-            }
-            ValidationError::check(violations).map_err(Error::from)
-        };
-        check().map_err(|error: Error| error.with_integration(self.name()))
+        own(self, input, |input| Ok(self.validate(input)?))
+    }
+
+    /// Does the same, and has the event mapped, if the integration does so
+    /// ahead of its delivery.
+    ///
+    /// # Errors
+    ///
+    /// See [`check`](Self::check); the event cannot be mapped.
+    fn prepare_own(&self, input: &AnyInput) -> Result<Option<Prepared>, Error> {
+        own(self, input, |input| match self.as_prepare() {
+            Some(mapper) => mapper.prepare(input).map(Some),
+            None => Ok(self.validate(input).map(|()| None)?),
+        })
     }
 
     /// The policy for one input: its own where it may have one, then the
@@ -288,6 +290,38 @@ pub trait IntegrationExt: Integration {
 }
 
 impl<I: Integration + ?Sized> IntegrationExt for I {}
+
+/// What holds for every integration, and what `validate` says of this one's
+/// own rules.
+fn own<T>(
+    integration: &(impl Integration + ?Sized),
+    input: &AnyInput,
+    validate: impl FnOnce(&AnyInput) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let check = || {
+        if !integration.supports().contains(input.kind()) {
+            return Err(Error::unsupported(input.kind(), integration.name()));
+        }
+        let validated = validate(input);
+        if input.policies.is_none() || integration.allows_policies_override() {
+            return validated;
+        }
+        let mut violations = vec![Violation::new(
+            "policies",
+            Code::NotAllowed,
+            "this integration does not take policies from inputs: \
+             leave them out, or set allow_policies_override in its configuration",
+        )];
+        if let Err(error) = &validated
+            && let Some(own) = error.violations()
+        {
+            violations.extend_from_slice(own.violations());
+        }
+        ValidationError::check(violations)?;
+        validated
+    };
+    check().map_err(|error: Error| error.with_integration(integration.name()))
+}
 
 /// How long a call without an engine waits, in all, for delays that a vendor
 /// asks for. Somebody waits for the call.

@@ -41,6 +41,7 @@
 //! | [`mod@validation`] | [`ValidationError`]: all violations at once |
 //! | [`mod@error`] | [`Error`], from which engines decide |
 //! | [`mod@integration`] | [`Integration`], what a vendor implements |
+//! | [`mod@prepared`] | mapping an event before it is sent |
 //! | [`mod@handler`] | [`Handler`] and [`Worker`], what engines run |
 //! | [`mod@config`] | configuration by key, file and environment variable |
 //! | [`mod@clock`] | time and chance, injected |
@@ -58,9 +59,9 @@ mod json;
 mod kind;
 mod nearest;
 pub mod policies;
+pub mod prepared;
 mod response;
 mod secret;
-mod size;
 pub mod validation;
 
 pub use clock::Clock;
@@ -81,9 +82,9 @@ pub use jiff::Timestamp;
 pub use kind::{Kind, KindSet};
 pub use nearest::nearest;
 pub use policies::{ActivityPolicy, Policies, RequestPolicy, Retries, RetryPolicy};
+pub use prepared::{Prepare, Prepared, PreparedAttempt};
 pub use response::HttpResponse;
 pub use secret::Secret;
 /// A free dictionary: traits, properties, and whatever else is JSON.
 pub use serde_json::{Map, Value};
-pub use size::json_len;
 pub use validation::{Code, ValidationError, Violation};

@@ -428,7 +428,7 @@ async fn nothing_is_sent_before_init_or_after_close() {
         let attempts = [attempt(&input), attempt(&input)];
         let outcomes = handler.request_checked(&attempts).await;
         assert_eq!(kinds(&outcomes), [Err(ErrorKind::Closed); 2], "{when}");
-        let error = handler.validate_own(&input).unwrap_err();
+        let error = handler.prepare(&input).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Closed, "{when}");
     };
     refused("new").await;

@@ -203,35 +203,6 @@ impl MixpanelVendor {
             }
         }
     }
-
-    fn check_steps(&self, input: &AnyInput, violations: &mut Vec<Violation>) {
-        // What cannot be mapped has been found before.
-        let Ok(steps) = self.steps(input) else {
-            return;
-        };
-        if let Some(largest) = steps.iter().map(|step| step.body.len()).max()
-            && largest >= MAX_RECORD_BYTES
-        {
-            violations.push(Violation::new(
-                input.kind().as_str(),
-                Code::TooLarge,
-                format!(
-                    "is {largest} bytes as Mixpanel's record; Mixpanel takes fewer than \
-                     {MAX_RECORD_BYTES}"
-                ),
-            ));
-        }
-        let is_early = |at: analytics_spec::Timestamp| at.as_millisecond() < EARLIEST_MILLISECOND;
-        if input.context.timestamp.is_some_and(is_early)
-            && steps.iter().any(|step| step.route == Route::Import)
-        {
-            violations.push(Violation::new(
-                "context.timestamp",
-                Code::OutOfRange,
-                "Mixpanel takes no events from before 1971",
-            ));
-        }
-    }
 }
 
 /// What the event of a page or a screen is called.
@@ -269,7 +240,37 @@ impl HttpVendor for MixpanelVendor {
         }
         self.check_ids(&input.event, &mut violations);
         self.check_properties(input, &mut violations);
-        self.check_steps(input, &mut violations);
+        ValidationError::check(violations)
+    }
+
+    fn validate_steps(
+        &self,
+        input: &AnyInput,
+        steps: &[Step<Route>],
+    ) -> Result<(), ValidationError> {
+        let mut violations = Vec::new();
+        if let Some(largest) = steps.iter().map(|step| step.body.len()).max()
+            && largest >= MAX_RECORD_BYTES
+        {
+            violations.push(Violation::new(
+                input.kind().as_str(),
+                Code::TooLarge,
+                format!(
+                    "is {largest} bytes as Mixpanel's record; Mixpanel takes fewer than \
+                     {MAX_RECORD_BYTES}"
+                ),
+            ));
+        }
+        let is_early = |at: analytics_spec::Timestamp| at.as_millisecond() < EARLIEST_MILLISECOND;
+        if input.context.timestamp.is_some_and(is_early)
+            && steps.iter().any(|step| step.route == Route::Import)
+        {
+            violations.push(Violation::new(
+                "context.timestamp",
+                Code::OutOfRange,
+                "Mixpanel takes no events from before 1971",
+            ));
+        }
         ValidationError::check(violations)
     }
 

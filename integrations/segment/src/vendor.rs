@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use analytics_http::{
     BaseUrl, HttpVendor, Limits, Reading, Sending, Step,
-    request::{basic, bearer, encode, json, json_len, wrap},
+    request::{basic, bearer, encode, json, wrap},
 };
 use analytics_spec::{
     ActivityPolicy, AnyEvent, AnyInput, Code, Error, HttpResponse, Kind, KindSet, Map, Policies,
@@ -154,18 +154,27 @@ impl HttpVendor for SegmentVendor {
                 ));
             }
         }
-        // What cannot be counted cannot be written either: `steps` says so.
-        let bytes = json_len(&Body(input)).unwrap_or(0) + unstamped_bytes(input);
-        if bytes > MAX_MESSAGE_BYTES {
-            violations.push(Violation::new(
-                kind.as_str(),
-                Code::TooLarge,
-                format!(
-                    "is {bytes} bytes as Segment's message; Segment takes at most {MAX_MESSAGE_BYTES}"
-                ),
-            ));
-        }
         ValidationError::check(violations)
+    }
+
+    fn validate_steps(
+        &self,
+        input: &AnyInput,
+        steps: &[Step<Route>],
+    ) -> Result<(), ValidationError> {
+        let bodies = steps.iter().filter(|step| step.route == Route::Batch);
+        let bytes: usize = bodies.map(|step| step.body.len()).sum();
+        let bytes = bytes + unstamped_bytes(input);
+        if bytes <= MAX_MESSAGE_BYTES {
+            return Ok(());
+        }
+        ValidationError::check(vec![Violation::new(
+            input.kind().as_str(),
+            Code::TooLarge,
+            format!(
+                "is {bytes} bytes as Segment's message; Segment takes at most {MAX_MESSAGE_BYTES}"
+            ),
+        )])
     }
 
     fn steps(&self, input: &AnyInput) -> Result<Vec<Step<Route>>, Error> {

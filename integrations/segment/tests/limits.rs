@@ -4,7 +4,7 @@
 
 use analytics_http::{HttpVendor as _, Sending};
 use analytics_segment::{Config, Segment};
-use analytics_spec::{AnyInput, Code, Context, Delete, Identify, Input, Track};
+use analytics_spec::{AnyInput, Code, Context, Delete, Identify, Input, Integration as _, Track};
 use proptest::prelude::*;
 
 const LIMIT: usize = 32 * 1024;
@@ -36,10 +36,10 @@ fn a_message_is_at_most_32_kib() {
     let around = written(&stamped(padded(0)));
     let fits = stamped(padded(LIMIT - around));
     assert_eq!(written(&fits), LIMIT);
-    assert_eq!(segment().mapping().validate(&fits), Ok(()));
+    assert_eq!(segment().validate(&fits), Ok(()));
 
     let exceeds = stamped(padded(LIMIT - around + 1));
-    let error = segment().mapping().validate(&exceeds).unwrap_err();
+    let error = segment().validate(&exceeds).unwrap_err();
     let violations = error.violations();
     assert_eq!(violations.len(), 1);
     assert_eq!(
@@ -59,7 +59,7 @@ fn a_message_without_id_and_time_is_measured_with_both() {
     let first_refused = (0..)
         .find(|less| {
             let input = Input::new(padded(LIMIT - less)).into_any();
-            segment().mapping().validate(&input).is_ok()
+            segment().validate(&input).is_ok()
         })
         .unwrap();
     let mut input = Input::new(padded(LIMIT - first_refused)).into_any();
@@ -75,7 +75,7 @@ fn a_message_has_at_most_10_000_properties() {
         let traits = stamped(Track::new("e").user_id("u").traits(entries(count)));
         for (input, path) in [(properties, "track.properties"), (traits, "track.traits")] {
             // So many are more than 32 KiB as well.
-            let error = segment().mapping().validate(&input).unwrap_err();
+            let error = segment().validate(&input).unwrap_err();
             let found = error.violations();
             assert_eq!(found.len(), violations, "{count}");
             assert_eq!(found.iter().any(|v| v.path == path), violations == 2);
@@ -88,13 +88,13 @@ fn a_message_has_at_most_10_000_properties() {
 fn a_delete_is_not_measured_for_what_it_does_not_send() {
     let traits = (0..10_001).map(|i| (i.to_string(), 1));
     let input = Input::new(Delete::new("u").traits(traits)).into_any();
-    assert_eq!(segment().mapping().validate(&input), Ok(()));
+    assert_eq!(segment().validate(&input), Ok(()));
 }
 
 #[test]
 fn an_identify_needs_to_be_somebodys() {
     let nobody = Input::new(Identify::new().trait_("plan", "pro")).into_any();
-    let error = segment().mapping().validate(&nobody).unwrap_err();
+    let error = segment().validate(&nobody).unwrap_err();
     let violation = &error.violations()[0];
     assert_eq!(
         (violation.path.as_str(), violation.code),
@@ -105,7 +105,7 @@ fn an_identify_needs_to_be_somebodys() {
         Identify::new().anonymous_id("a"),
     ] {
         let input = Input::new(event).into_any();
-        assert_eq!(segment().mapping().validate(&input), Ok(()));
+        assert_eq!(segment().validate(&input), Ok(()));
     }
 }
 

@@ -132,14 +132,19 @@ async fn engine_on(store: Arc<dyn Store>, setting: Setting, sink: &str) -> Outco
 ///
 /// One is refused.
 pub async fn accept(engine: &Engine, setting: Setting, events: u64) -> Outcome<()> {
-    let at_a_time = match setting.keeping {
-        Keeping::Memory => 1,
-        Keeping::Disk => UNDER_WAY,
-    };
-    let accepts = stream::iter(0..events)
-        .map(|number| engine.enqueue(Order::new(number).into_input()))
-        .buffered(at_a_time);
-    accepts.try_for_each(|_| async { Ok(()) }).await?;
+    match setting.keeping {
+        Keeping::Memory => {
+            for number in 0..events {
+                engine.enqueue(Order::new(number).into_input()).await?;
+            }
+        }
+        Keeping::Disk => {
+            let accepts = stream::iter(0..events)
+                .map(|number| engine.enqueue(Order::new(number).into_input()))
+                .buffered(UNDER_WAY);
+            accepts.try_for_each(|_| async { Ok(()) }).await?;
+        }
+    }
     Ok(())
 }
 

@@ -41,7 +41,7 @@ impl Running {
                 event, next: None, ..
             }) = outcome
             {
-                let (body, made) = (Body::Input(Arc::clone(&event.input)), event.retries.made);
+                let (body, made) = (Body::Loaded(Arc::clone(&event.loaded)), event.retries.made);
                 left.extend(unsettled(&self.name, event.seq, &body, made, true));
             }
         }
@@ -64,12 +64,12 @@ fn unsettled(
     attempts: u32,
     in_flight: bool,
 ) -> Option<Unsettled> {
-    let input = body.read().ok()?;
+    let loaded = body.load().ok()?;
     Some(Unsettled {
         integration: name.to_owned(),
         seq,
-        message_id: input.message_id().to_owned(),
-        kind: input.kind(),
+        message_id: loaded.message_id().to_owned(),
+        kind: loaded.kind(),
         attempts,
         in_flight,
     })

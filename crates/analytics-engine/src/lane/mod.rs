@@ -1,6 +1,7 @@
 //! One integration's way out: pulls events from the store, sends what may be
 //! sent, and settles what comes back. One task owns all of its state.
 
+mod attempt;
 mod condition;
 mod left;
 mod outcome;
@@ -16,8 +17,7 @@ use std::{
 };
 
 use analytics_spec::{
-    AnyInput, Clock, Delivery, Error, Handler, RequestPolicy, Retries, Timestamp,
-    integration::Batching,
+    Clock, Delivery, Error, Handler, RequestPolicy, Retries, Timestamp, integration::Batching,
 };
 use futures::future::OptionFuture;
 use tokio::{
@@ -33,7 +33,7 @@ use crate::{
     metrics::LaneMetrics,
     schedule::{Claimed, Limits, Schedule},
     settled::{Observer, Unsettled},
-    store::{Body, Erasure, Resumed, Seq, Store},
+    store::{Body, Erasure, Loaded, People, Resumed, Seq, Store},
 };
 use outcome::{Held, Outcome};
 use visit::Visit;
@@ -166,7 +166,8 @@ impl Signals {
 #[derive(Clone)]
 struct Carried {
     seq: Seq,
-    input: Arc<AnyInput>,
+    loaded: Arc<Loaded>,
+    people: People,
     accepted_at: Timestamp,
     retries: Retries,
 }
@@ -419,9 +420,9 @@ impl Running {
         });
         self.erased.extend(under_way);
         for event in erased {
-            if let Ok(input) = event.body.read() {
+            if let Ok(loaded) = event.body.load() {
                 self.report(
-                    &Carried::new(&event, input),
+                    &Carried::new(event, loaded),
                     Err(&outcome::erased(&self.name)),
                 );
             }
@@ -517,9 +518,9 @@ impl Running {
         // What this engine accepted was checked then.
         let mut is_checked = true;
         for event in claimed {
-            is_checked &= matches!(event.body, Body::Input(_));
-            match event.body.read() {
-                Ok(input) => batch.push(Carried::new(&event, input)),
+            is_checked &= matches!(event.body, Body::Loaded(_));
+            match event.body.load() {
+                Ok(loaded) => batch.push(Carried::new(event, loaded)),
                 Err(error) => self.unreadable(&event, error),
             }
         }
@@ -532,7 +533,7 @@ impl Running {
         let batch = Arc::new(batch);
         let carried = Arc::clone(&batch);
         let handle = self.deliveries.spawn(async move {
-            let outcomes = deliver(&handler, &policy, &batch, is_checked).await;
+            let outcomes = attempt::deliver(&handler, &policy, &batch, is_checked).await;
             Finished {
                 batch,
                 was_down,
@@ -574,44 +575,14 @@ impl Running {
 }
 
 impl Carried {
-    fn new(event: &Claimed, input: Arc<AnyInput>) -> Self {
+    fn new(event: Claimed, loaded: Arc<Loaded>) -> Self {
         Self {
             seq: event.seq,
-            input,
+            loaded,
+            people: event.people,
             accepted_at: event.accepted_at,
             retries: event.retries,
         }
-    }
-}
-
-/// One attempt for each event of a batch.
-async fn deliver(
-    handler: &Handler,
-    default: &RequestPolicy,
-    batch: &[Carried],
-    is_checked: bool,
-) -> Vec<Result<Delivery, Error>> {
-    let inputs: Vec<_> = batch
-        .iter()
-        .map(|carried| handler.complete(&carried.input))
-        .collect();
-    let attempts: Vec<_> = batch
-        .iter()
-        .zip(&inputs)
-        .map(|(carried, input)| {
-            if input.policies.is_none() {
-                carried.retries.attempt(input, default)
-            } else {
-                carried
-                    .retries
-                    .attempt(input, &handler.request_policy(input))
-            }
-        })
-        .collect();
-    if is_checked {
-        handler.request_checked(&attempts).await
-    } else {
-        handler.request_batch(&attempts).await
     }
 }
 

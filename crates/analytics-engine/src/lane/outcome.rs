@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use analytics_spec::{
-    AnyInput, Delivery, Error, ErrorKind, RequestPolicy, Retries, Timestamp, ValidationError,
+    Delivery, Error, ErrorKind, RequestPolicy, Retries, Timestamp, ValidationError,
     policies::MAX_ASKED,
 };
 
@@ -184,7 +184,7 @@ impl Running {
         if !self.is_patient || error.kind() != ErrorKind::Unauthorized {
             return false;
         }
-        let policy = self.policy(&event.input);
+        let policy = self.policy(event);
         let excluded = &policy.non_retryable_error_types;
         policy.maximum_attempts != 1
             && excluded.iter().all(|kind| kind != error.kind().as_str())
@@ -270,7 +270,7 @@ impl Running {
         now: Timestamp,
     ) -> Option<(Timestamp, Retries)> {
         let mut retries = event.retries;
-        let policy = self.policy(&event.input);
+        let policy = self.policy(event);
         let jitter = self.lane.clock.jitter();
         if self.is_held(event, error) {
             retries.made = retries.made.saturating_add(1);
@@ -294,11 +294,12 @@ impl Running {
         after(self.condition.paused_until.unwrap_or(now), pause)
     }
 
-    fn policy(&self, input: &AnyInput) -> Arc<RequestPolicy> {
-        if input.policies.is_none() {
-            Arc::clone(&self.policy)
-        } else {
-            Arc::new(self.lane.handler.request_policy(input))
+    fn policy(&self, event: &Carried) -> Arc<RequestPolicy> {
+        match event.loaded.input() {
+            Some(input) if input.policies.is_some() => {
+                Arc::new(self.lane.handler.request_policy(input))
+            }
+            _ => Arc::clone(&self.policy),
         }
     }
 
@@ -317,10 +318,14 @@ impl Running {
         let latency = between(event.accepted_at, self.now());
         self.lane.metrics.settled(outcome, latency);
         let is_erased = matches!(outcome, Err(error) if error.kind() == ErrorKind::Erased);
+        // Without it, nobody is to be told.
+        let Some(input) = event.loaded.input() else {
+            return;
+        };
         let settled = Settled {
             integration: &self.name,
             seq: Some(event.seq),
-            input: &event.input,
+            input,
             attempts: event.retries.made.saturating_add(u32::from(!is_erased)),
             outcome,
         };

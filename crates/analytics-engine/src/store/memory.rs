@@ -1,7 +1,7 @@
 //! Events in memory: as fast as can be, and gone with the process.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap},
     hash::{BuildHasher as _, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -10,15 +10,13 @@ use std::{
     time::Duration,
 };
 
-use analytics_spec::{
-    AnyEvent, AnyInput, Error, ErrorKind, Retries, Timestamp, event::Person, json_len,
-};
+use analytics_spec::{AnyEvent, Error, ErrorKind, Prepared, Retries, Timestamp, event::Person};
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use super::{
-    Accepted, Body, DeadLetters, Erased, Erasure, LaneStatus, OnErased, People, Pulled, Resumed,
-    Seq, Settlement, Store, Stored, is_of, rate::Rate,
+    Accepted, Body, DeadLetters, Erased, Erasure, LaneStatus, Loaded, OnErased, People, Pulled,
+    Resumed, Seq, Settlement, Store, Stored, rate::Rate,
 };
 use crate::by_seq::BySeq;
 
@@ -28,8 +26,10 @@ pub struct MemoryStore {
     max_events: usize,
     max_bytes: usize,
     hasher: RandomState,
-    /// `State::last`, to be read without waiting.
+    /// `Inbox::last`, to be read without waiting.
     last: AtomicU64,
+    inbox: Mutex<Inbox>,
+    /// Locked before the inbox.
     state: Mutex<State>,
     /// Those who wait for room stand in line, and the first is told when there
     /// is some.
@@ -41,14 +41,27 @@ pub struct MemoryStore {
 struct State {
     last: Seq,
     kept: BySeq<Kept>,
-    bytes: usize,
-    /// How many stand in line.
-    waiting: usize,
+    /// What is gone, and still counted in the inbox.
+    freed: Freed,
     lanes: HashMap<Arc<str>, Lane>,
     /// Users to erase, when every lane has settled the event that says so.
     deletes: BTreeMap<Seq, Deleted>,
     on_erased: Option<OnErased>,
-    retired: Retired,
+    /// Empty: room for what the inbox has.
+    arrived: Vec<Arrived>,
+}
+
+#[derive(Debug, Default)]
+struct Freed {
+    events: usize,
+    bytes: usize,
+}
+
+impl Freed {
+    fn count(&mut self, kept: &Kept) {
+        self.events += 1;
+        self.bytes += kept.bytes;
+    }
 }
 
 /// Somebody to erase.
@@ -82,52 +95,44 @@ struct Pending {
 /// An event that some lanes have not settled.
 #[derive(Debug)]
 struct Kept {
-    input: Arc<AnyInput>,
+    loaded: Arc<Loaded>,
     people: People,
+    /// About how much it takes.
     bytes: usize,
     accepted_at: Timestamp,
     /// How many lanes have not.
     lanes: usize,
 }
 
-/// Events that are settled, for those who append to free: an allocator takes
-/// back memory best in the thread that it came from, where it is needed next.
+/// So many events are pulled or settled under one lock: other lanes wait for
+/// it.
+const AT_ONCE: usize = 256;
+
+/// What was accepted lately, and how much there is in all. Whoever appends
+/// touches nothing else, and so waits for nobody who pulls or settles.
 #[derive(Debug, Default)]
-struct Retired(VecDeque<Arc<AnyInput>>);
+struct Inbox {
+    last: Seq,
+    events: Vec<Arrived>,
+    /// How many events there are here and in the state, for any lane.
+    held: usize,
+    bytes: usize,
+    /// How many stand in line.
+    waiting: usize,
+}
 
-/// At most so many events wait to be freed; half of them without a hurry, so
-/// that whoever settled them has let them go before.
-const MAX_RETIRED: usize = 1024;
-
-/// So many events are pulled or settled under one lock: whoever appends waits
-/// for it, and goes to sleep if that takes long.
-const AT_ONCE: usize = 32;
-
-/// Larger events are not kept for it.
-const MAX_RETIRED_BYTES: usize = 4096;
-
-impl Retired {
-    fn push(&mut self, kept: Kept) -> Option<Kept> {
-        if self.0.len() >= MAX_RETIRED || kept.bytes > MAX_RETIRED_BYTES {
-            return Some(kept);
-        }
-        self.0.push_back(kept.input);
-        None
-    }
-
-    /// Up to two of them: so they go faster than they come.
-    fn take(&mut self) -> [Option<Arc<AnyInput>>; 2] {
-        if self.0.len() <= MAX_RETIRED / 2 {
-            return [None, None];
-        }
-        [self.0.pop_front(), self.0.pop_front()]
-    }
+/// An event that was accepted, with its lanes, and whom it deletes.
+#[derive(Debug)]
+struct Arrived {
+    kept: Kept,
+    lanes: Arc<[Arc<str>]>,
+    deletes: Option<User>,
 }
 
 /// Events that wait for room.
 #[derive(Debug)]
 struct Arriving {
-    events: Vec<(Kept, Arc<[Arc<str>]>)>,
+    events: Vec<Arrived>,
     bytes: usize,
 }
 
@@ -141,15 +146,45 @@ impl MemoryStore {
             max_bytes,
             hasher: RandomState::new(),
             last: AtomicU64::new(0),
+            inbox: Mutex::default(),
             state: Mutex::default(),
             line: tokio::sync::Mutex::default(),
             freed: Notify::new(),
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
         // Nothing in here panics half-way through a change.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything that was accepted up to now.
+    fn state(&self) -> MutexGuard<'_, State> {
+        let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = &mut *guard;
+        let last = {
+            let mut inbox = self.inbox();
+            std::mem::swap(&mut inbox.events, &mut state.arrived);
+            inbox.last
+        };
+        let mut seq = last - state.arrived.len() as u64;
+        let mut arrived = std::mem::take(&mut state.arrived);
+        for arrived in arrived.drain(..) {
+            seq += 1;
+            state.keep(seq, arrived);
+        }
+        state.arrived = arrived;
+        state.last = last;
+        guard
+    }
+
+    /// Gives the room back of what is gone; whether somebody waits for it.
+    fn release(&self, mut state: MutexGuard<'_, State>) -> bool {
+        let freed = std::mem::take(&mut state.freed);
+        let mut inbox = self.inbox();
+        inbox.held -= freed.events;
+        inbox.bytes -= freed.bytes;
+        inbox.waiting > 0
     }
 
     fn user(&self, user_id: &str) -> User {
@@ -162,20 +197,25 @@ impl MemoryStore {
             bytes: 0,
         };
         for event in events {
-            let bytes = json_len(&*event.input).map_err(|error| {
-                Error::new(ErrorKind::Internal, "the event cannot be written as JSON")
-                    .with_source(error)
-            })?;
+            let bytes = size(&event)?;
             arriving.bytes = arriving.bytes.saturating_add(bytes);
             let people = event.input.event.people();
+            let deletes = match &event.input.event {
+                AnyEvent::Delete(delete) => Some(self.user(&delete.user_id)),
+                _ => None,
+            };
             let kept = Kept {
                 people: people.map(|p| self.hasher.hash_one(p)).collect(),
-                input: event.input,
+                loaded: event.loaded,
                 bytes,
                 accepted_at: Timestamp::UNIX_EPOCH,
                 lanes: event.lanes.len(),
             };
-            arriving.events.push((kept, event.lanes));
+            arriving.events.push(Arrived {
+                kept,
+                lanes: event.lanes,
+                deletes,
+            });
         }
         Ok(arriving)
     }
@@ -183,39 +223,32 @@ impl MemoryStore {
     /// Keeps events if there is room, and nobody waits for it before them.
     fn take(&self, arriving: &mut Arriving, is_first: bool) -> Option<Seq> {
         let now = Timestamp::now();
-        let mut state = self.state();
-        let has_room = state.kept.is_empty()
-            || state.kept.len().saturating_add(arriving.events.len()) <= self.max_events
-                && state.bytes.saturating_add(arriving.bytes) <= self.max_bytes;
-        if !has_room || (state.waiting > 0 && !is_first) {
+        let mut inbox = self.inbox();
+        let has_room = inbox.held == 0
+            || inbox.held.saturating_add(arriving.events.len()) <= self.max_events
+                && inbox.bytes.saturating_add(arriving.bytes) <= self.max_bytes;
+        if !has_room || (inbox.waiting > 0 && !is_first) {
             return None;
         }
-        let first = state.last + 1;
+        let first = inbox.last + 1;
         let mut has_delete = false;
-        for (mut kept, lanes) in arriving.events.drain(..) {
-            kept.accepted_at = now;
-            if let AnyEvent::Delete(delete) = &kept.input.event {
-                has_delete = true;
-                let deleted = Deleted {
-                    user: self.user(&delete.user_id),
-                    is_for_nobody: lanes.is_empty(),
-                };
-                let seq = state.last + 1;
-                state.deletes.insert(seq, deleted);
+        for mut arrived in arriving.events.drain(..) {
+            arrived.kept.accepted_at = now;
+            has_delete |= arrived.deletes.is_some();
+            inbox.last += 1;
+            if !arrived.lanes.is_empty() {
+                inbox.held += 1;
+                inbox.bytes += arrived.kept.bytes;
             }
-            state.keep(kept, &lanes);
+            inbox.events.push(arrived);
         }
-        self.last.store(state.last, Ordering::Release);
-        let erased = if has_delete {
+        self.last.store(inbox.last, Ordering::Release);
+        drop(inbox);
+        if has_delete {
+            let mut state = self.state();
             let erasures = state.erase_deleted();
-            Some((state.on_erased.clone(), erasures))
-        } else {
-            None
-        };
-        let retired = state.retired.take();
-        drop(state);
-        drop(retired);
-        if let Some((on_erased, erasures)) = erased {
+            let on_erased = state.on_erased.clone();
+            self.release(state);
             self.freed.notify_one();
             tell(on_erased, &erasures);
         }
@@ -252,22 +285,33 @@ struct Waiting<'a>(&'a MemoryStore);
 
 impl<'a> Waiting<'a> {
     fn new(store: &'a MemoryStore) -> Self {
-        store.state().waiting += 1;
+        store.inbox().waiting += 1;
         Self(store)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.state().waiting -= 1;
+        self.0.inbox().waiting -= 1;
     }
 }
 
 impl State {
-    fn keep(&mut self, kept: Kept, lanes: &[Arc<str>]) {
-        self.last += 1;
-        let seq = self.last;
-        for name in lanes {
+    fn keep(&mut self, seq: Seq, arrived: Arrived) {
+        let Arrived {
+            kept,
+            lanes,
+            deletes,
+        } = arrived;
+        if let Some(user) = deletes {
+            let is_for_nobody = lanes.is_empty();
+            let deleted = Deleted {
+                user,
+                is_for_nobody,
+            };
+            self.deletes.insert(seq, deleted);
+        }
+        for name in &*lanes {
             let pending = Pending {
                 retries: Retries::new(),
                 not_before: None,
@@ -279,7 +323,6 @@ impl State {
             lane.pending.insert(seq, pending);
         }
         if !lanes.is_empty() {
-            self.bytes += kept.bytes;
             self.kept.insert(seq, kept);
         }
     }
@@ -316,8 +359,8 @@ impl State {
                 if event.lanes == 0
                     && let Some(event) = self.kept.remove(*seq)
                 {
-                    self.bytes -= event.bytes;
-                    done.extend(self.retired.push(event));
+                    self.freed.count(&event);
+                    done.push(event);
                 }
             }
         }
@@ -331,7 +374,7 @@ impl State {
             lane.take(seq);
         }
         if let Some(kept) = self.kept.remove(seq) {
-            self.bytes -= kept.bytes;
+            self.freed.count(&kept);
         }
     }
 
@@ -341,14 +384,12 @@ impl State {
             .kept
             .iter()
             .take_while(|(seq, _)| *seq <= through)
-            .filter(|(_, kept)| is_of(&kept.input, user_id))
+            .filter(|(_, kept)| kept.people.contains(person) && kept.loaded.is_of(user_id))
             .map(|(seq, _)| seq)
             .collect();
         for seq in &of_user {
             self.forget(*seq);
         }
-        // Not yet freed is not yet forgotten.
-        self.retired.0.retain(|input| !is_of(input, user_id));
         let erasure = Erasure::new(Arc::clone(user_id), *person, through);
         (of_user.len() as u64, erasure)
     }
@@ -390,6 +431,36 @@ impl State {
             })
             .collect()
     }
+}
+
+impl Kept {
+    /// How many bytes a lane has of it.
+    fn bytes_for(&self, lane: &str) -> usize {
+        let prepared = self.loaded.prepared(lane);
+        prepared.map_or(self.bytes, Prepared::bytes)
+    }
+}
+
+/// About how many bytes an event takes: what is sent of it, or its JSON.
+fn size(event: &Accepted) -> Result<usize, Error> {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    if let Some(bytes) = event.loaded.prepared_bytes() {
+        return Ok(bytes);
+    }
+    let mut json = Count(0);
+    serde_json::to_writer(&mut json, &*event.input).map_err(|error| {
+        Error::new(ErrorKind::Internal, "the event cannot be written as JSON").with_source(error)
+    })?;
+    Ok(json.0)
 }
 
 impl Lane {
@@ -444,12 +515,12 @@ impl Store for MemoryStore {
         }
     }
 
-    async fn pull(&self, lane: &str, after: Seq, max_bytes: usize) -> Result<Pulled, Error> {
+    async fn pull(&self, name: &str, after: Seq, max_bytes: usize) -> Result<Pulled, Error> {
         let mut pulled = Pulled::new(Vec::new(), after);
         let mut bytes = 0_usize;
         loop {
             let state = self.state();
-            let lane = state.lanes.get(lane);
+            let lane = state.lanes.get(name);
             let from = pulled.through.saturating_add(1);
             let mut pending = lane.into_iter().flat_map(|lane| lane.pending.from(from));
             for (seq, pending) in pending.by_ref().take(AT_ONCE) {
@@ -464,8 +535,8 @@ impl Store for MemoryStore {
                 pulled.events.push(Stored {
                     seq,
                     people: kept.people.clone(),
-                    body: Body::Input(Arc::clone(&kept.input)),
-                    bytes: kept.bytes,
+                    body: Body::Loaded(Arc::clone(&kept.loaded)),
+                    bytes: kept.bytes_for(name),
                     accepted_at: kept.accepted_at,
                     retries: pending.retries,
                     not_before: pending.not_before,
@@ -486,8 +557,11 @@ impl Store for MemoryStore {
     ) -> Result<(), Error> {
         let now = Timestamp::now();
         for settlements in settlements.chunks(AT_ONCE) {
+            let mut state = self.state();
+            let done = state.settle(lane, settlements, now);
+            self.release(state);
             // Freed outside the lock.
-            let _done = self.state().settle(lane, settlements, now);
+            drop(done);
         }
         let (on_erased, erasures, is_awaited) = {
             let mut state = self.state();
@@ -499,7 +573,8 @@ impl Store for MemoryStore {
             } else {
                 state.erase_deleted()
             };
-            (state.on_erased.clone(), erasures, state.waiting > 0)
+            let on_erased = state.on_erased.clone();
+            (on_erased, erasures, self.release(state))
         };
         if is_awaited {
             self.freed.notify_one();
@@ -513,7 +588,9 @@ impl Store for MemoryStore {
             let mut state = self.state();
             let through = state.last;
             let (events, erasure) = state.erase(&self.user(user_id), through);
-            (events, erasure, state.on_erased.clone())
+            let on_erased = state.on_erased.clone();
+            self.release(state);
+            (events, erasure, on_erased)
         };
         self.freed.notify_one();
         tell(on_erased, &[erasure]);

@@ -4,6 +4,7 @@
 //! integration's lane in the order in which they were accepted, and forgets
 //! what is settled. When to send what is the lane's business.
 
+mod body;
 mod dead_letters;
 mod memory;
 mod rate;
@@ -12,12 +13,12 @@ mod sqlite;
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
-use analytics_spec::{AnyInput, Error, Retries, Timestamp, ValidationError};
+use analytics_spec::{AnyInput, Error, Retries, Timestamp};
 use async_trait::async_trait;
-use bytes::Bytes;
 use serde::Serialize;
 use smallvec::SmallVec;
 
+pub use body::{Body, Loaded};
 pub use dead_letters::{DeadLetter, DeadLetterId, DeadLetters, Filter, Reason};
 pub use memory::MemoryStore;
 #[cfg(feature = "sqlite")]
@@ -38,6 +39,8 @@ pub type People = SmallVec<[u64; 3]>;
 pub struct Accepted {
     /// The event with what is known around it; stamped.
     pub input: Arc<AnyInput>,
+    /// What of it is to be handed out, as long as it is in memory.
+    pub loaded: Arc<Loaded>,
     /// The integrations that it is to be delivered to.
     pub lanes: Arc<[Arc<str>]>,
     /// The integrations that will never accept it.
@@ -48,33 +51,12 @@ impl Accepted {
     /// An event for these integrations.
     #[must_use]
     pub fn new(input: impl Into<Arc<AnyInput>>, lanes: impl Into<Arc<[Arc<str>]>>) -> Self {
+        let input = input.into();
         Self {
-            input: input.into(),
+            loaded: Arc::new(Loaded::new(Arc::clone(&input))),
+            input,
             lanes: lanes.into(),
             refused: Vec::new(),
-        }
-    }
-}
-
-/// An event as a store has it.
-#[derive(Clone, Debug)]
-pub enum Body {
-    /// Read already.
-    Input(Arc<AnyInput>),
-    /// Its JSON.
-    Json(Bytes),
-}
-
-impl Body {
-    /// The event.
-    ///
-    /// # Errors
-    ///
-    /// The JSON is not an event's: another version may have written it.
-    pub fn read(&self) -> Result<Arc<AnyInput>, ValidationError> {
-        match self {
-            Self::Input(input) => Ok(Arc::clone(input)),
-            Self::Json(json) => AnyInput::from_json(json).map(Arc::new),
         }
     }
 }
@@ -89,7 +71,7 @@ pub struct Stored {
     pub people: People,
     /// The event.
     pub body: Body,
-    /// The size of its JSON.
+    /// The size of its JSON, or of what is sent of it.
     pub bytes: usize,
     /// When it was accepted.
     pub accepted_at: Timestamp,
@@ -222,17 +204,8 @@ impl Erasure {
     pub(crate) fn covers(&self, seq: Seq, people: &[u64], body: &Body) -> bool {
         seq <= self.through
             && people.contains(&self.person)
-            && body.read().is_ok_and(|input| is_of(&input, &self.user_id))
+            && body.load().is_ok_and(|loaded| loaded.is_of(&self.user_id))
     }
-}
-
-/// Whether an event names a user.
-pub(crate) fn is_of(input: &AnyInput, user_id: &str) -> bool {
-    use analytics_spec::event::Person;
-    input
-        .event
-        .people()
-        .any(|person| person == Person::User(user_id))
 }
 
 /// Told of every erasure, before those who wait for it.

@@ -27,7 +27,7 @@ async fn what_is_appended_is_pulled_in_order_also_after_reopening() {
             open(dir.path()).await
         } else {
             let pulled = pull_all(&store, "a", usize::MAX).await;
-            assert!(matches!(pulled[0].body, Body::Input(_)));
+            assert!(matches!(pulled[0].body, Body::Loaded(_)));
             store.close().await.unwrap();
             continue;
         };
@@ -41,7 +41,7 @@ async fn what_is_appended_is_pulled_in_order_also_after_reopening() {
                 };
                 assert_eq!(*json, serde_json::to_vec(input).unwrap());
                 assert_eq!(event.bytes, json.len());
-                assert_eq!(*event.body.read().unwrap(), *input);
+                assert_eq!(**event.body.load().unwrap().input().unwrap(), *input);
                 assert_eq!((event.retries, event.not_before), (Retries::new(), None));
             }
         }
@@ -303,7 +303,7 @@ async fn backlogs_of_many_chunks_are_read_in_pages() {
         let pulled = pull_all(&store, "a", page).await;
         let ids: Vec<_> = pulled
             .iter()
-            .map(|e| e.body.read().unwrap().message_id().to_owned())
+            .map(|e| e.body.load().unwrap().message_id().to_owned())
             .collect();
         assert_eq!(ids, all);
     }

@@ -69,7 +69,7 @@ async fn nothing_of_a_user_is_left_on_the_disk() {
     let others = |all: Vec<analytics_engine::store::Stored>| {
         let all = all
             .into_iter()
-            .map(|e| e.body.read().unwrap().message_id().to_owned());
+            .map(|e| e.body.load().unwrap().message_id().to_owned());
         all.filter(|id| id.starts_with("public"))
             .collect::<Vec<_>>()
     };
@@ -254,8 +254,13 @@ async fn a_pull_and_an_erasure_at_once() {
             let pulled = store.pull("a", round, usize::MAX).await.unwrap();
             for event in pulled.events {
                 if event.seq <= told {
-                    let input = event.body.read().unwrap();
-                    assert_ne!(input.event.user_id(), Some("u"), "{} of {told}", event.seq);
+                    let input = event.body.load().unwrap();
+                    assert_ne!(
+                        input.input().unwrap().event.user_id(),
+                        Some("u"),
+                        "{} of {told}",
+                        event.seq
+                    );
                 }
             }
         }

@@ -539,7 +539,9 @@ impl Test {
                         analytics_engine::store::Body::Json(json) => {
                             String::from_utf8(json.to_vec()).unwrap()
                         }
-                        body => serde_json::to_string(&*body.read().unwrap()).unwrap(),
+                        body => {
+                            serde_json::to_string(&**body.load().unwrap().input().unwrap()).unwrap()
+                        }
                     };
                     assert_eq!(event.bytes, json.len());
                     (

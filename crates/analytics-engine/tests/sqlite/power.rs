@@ -76,7 +76,8 @@ async fn pending(dir: &Path) -> Pending {
     let mut found = Pending::default();
     for (lane, found) in LANES.iter().zip(&mut found) {
         for event in pull_all(&store, lane, usize::MAX).await {
-            let json = serde_json::to_string(&*event.body.read().unwrap()).unwrap();
+            let json =
+                serde_json::to_string(&**event.body.load().unwrap().input().unwrap()).unwrap();
             found.insert(event.seq, json);
         }
         assert_eq!(status(&store, lane).await.pending, found.len() as u64);

@@ -100,7 +100,7 @@ pub(crate) async fn pull_all(store: &SqliteStore, lane: &str, page: usize) -> Ve
 
 pub(crate) async fn ids(store: &SqliteStore, lane: &str) -> Vec<String> {
     let all = pull_all(store, lane, usize::MAX).await;
-    let ids = all.iter().map(|event| event.body.read().unwrap());
+    let ids = all.iter().map(|event| event.body.load().unwrap());
     ids.map(|input| input.message_id().to_owned()).collect()
 }
 

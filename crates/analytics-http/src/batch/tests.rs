@@ -2,12 +2,12 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    time::Duration,
+    hash::{BuildHasher as _, RandomState},
 };
 
 use analytics_spec::{
     Alias, AnyEvent, AnyInput, Context, ErrorKind, Identify, Input, KindSet, Map, Secret, Track,
-    ValidationError, Value, integration::Batching,
+    ValidationError, Value, event::Person, integration::Batching,
 };
 use http::Request;
 use proptest::{collection::vec, option, prelude::*};
@@ -128,17 +128,36 @@ impl World {
         }
     }
 
-    fn attempts(&self) -> Vec<Attempt<'_>> {
-        self.inputs
-            .iter()
-            .zip(&self.planned)
-            .map(|(input, item)| Attempt {
-                input,
+    /// Whose each event is, and its steps.
+    fn mapped(&self) -> Vec<(Vec<u64>, Result<Vec<Step<u8>>, Error>)> {
+        let hasher = RandomState::new();
+        let mapped = self.inputs.iter().map(|input| {
+            let people = input.event.people().map(|person| hasher.hash_one(person));
+            (people.collect(), self.fake.steps(input))
+        });
+        mapped.collect()
+    }
+
+    fn items<'a>(
+        &'a self,
+        mapped: &'a [(Vec<u64>, Result<Vec<Step<u8>>, Error>)],
+    ) -> Vec<Item<'a, u8>> {
+        let events = self.inputs.iter().zip(&self.planned).zip(mapped);
+        let items = events.map(|((input, item), (people, steps))| {
+            let lead = Lead {
+                kind: input.kind(),
+                message_id: input.message_id(),
+                people,
                 number: 1,
                 progress: Progress(item.progress),
                 timeout: Duration::from_secs(1),
-            })
-            .collect()
+            };
+            let failed = |error: &Error| {
+                Error::new(error.kind(), error.message()).with_retryable(error.is_retryable())
+            };
+            Item::new(lead, steps.as_deref().map_err(failed))
+        });
+        items.collect()
     }
 
     fn people(&self, index: usize) -> BTreeSet<Person<'_>> {
@@ -152,8 +171,8 @@ fn run(
     world: &World,
     mut answer: impl FnMut(&Group<u8>) -> Reading,
 ) -> (Vec<(u8, Vec<usize>)>, Outcomes) {
-    let attempts = world.attempts();
-    let mut batch = Batch::new(&world.fake, &attempts);
+    let mapped = world.mapped();
+    let mut batch = Batch::new(&world.fake, world.items(&mapped));
     let mut sent = Vec::new();
     while let Some(group) = batch.next() {
         sent.push((group.route, group.members.clone()));

@@ -41,7 +41,7 @@ use std::{
     time::Duration,
 };
 
-use analytics_spec::{AnyInput, Error, ErrorKind, Timestamp};
+use analytics_spec::{AnyEvent, AnyInput, Error, ErrorKind, Timestamp};
 use async_trait::async_trait;
 
 use super::{
@@ -139,7 +139,11 @@ impl SqliteStore {
         Ok(Draft {
             json,
             people: self.shared.hasher.people(&accepted.input),
-            input: accepted.input,
+            deletes: match &accepted.input.event {
+                AnyEvent::Delete(delete) => Some(delete.user_id.as_str().into()),
+                _ => None,
+            },
+            loaded: accepted.loaded,
             lanes: accepted.lanes,
             refused: accepted.refused,
         })

@@ -124,7 +124,7 @@ fn from_memory(
         }
         through = event.seq;
         bytes = bytes.saturating_add(event.bytes);
-        let body = Body::Input(Arc::clone(&event.input));
+        let body = Body::Loaded(Arc::clone(&event.loaded));
         let stored = Stored::new(
             event.seq,
             event.people.clone(),

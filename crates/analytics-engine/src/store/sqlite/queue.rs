@@ -9,11 +9,11 @@ use std::{
     time::Duration,
 };
 
-use analytics_spec::{AnyInput, ErrorKind};
+use analytics_spec::ErrorKind;
 use tokio::sync::{Notify, oneshot};
 
 use super::{
-    super::{People, Reason, Seq},
+    super::{Loaded, People, Reason, Seq},
     failure::{Failure, Outcome},
     state::lock,
     tx::Tx,
@@ -23,7 +23,9 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) json: Vec<u8>,
-    pub(super) input: Arc<AnyInput>,
+    pub(super) loaded: Arc<Loaded>,
+    /// The user to be erased after it.
+    pub(super) deletes: Option<Box<str>>,
     pub(super) people: People,
     pub(super) lanes: Arc<[Arc<str>]>,
     pub(super) refused: Vec<(Arc<str>, Reason)>,

@@ -5,11 +5,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use analytics_spec::{AnyInput, Timestamp};
+use analytics_spec::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::{
-    super::{LaneStatus, People, Seq, rate::Rate},
+    super::{LaneStatus, Loaded, People, Seq, rate::Rate},
     failure::{Failure, Outcome},
     hash::Hasher,
     marks::Marks,
@@ -233,7 +233,7 @@ pub(super) struct RecentEvent {
     pub(super) people: People,
     pub(super) bytes: usize,
     pub(super) accepted_at: Timestamp,
-    pub(super) input: Arc<AnyInput>,
+    pub(super) loaded: Arc<Loaded>,
 }
 
 /// What everybody may look at.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use analytics_spec::{AnyEvent, Timestamp};
+use analytics_spec::Timestamp;
 use rusqlite::{Connection, params};
 use smallvec::SmallVec;
 
@@ -124,10 +124,7 @@ impl<'a> Tx<'a> {
                 json: &draft.json,
                 people: &draft.people,
                 lanes: lanes.collect::<Outcome<_>>()?,
-                deletes: match &draft.input.event {
-                    AnyEvent::Delete(delete) => Some(&delete.user_id),
-                    _ => None,
-                },
+                deletes: draft.deletes.as_deref(),
             });
         }
         let first = self.place(&items)?;
@@ -140,13 +137,13 @@ impl<'a> Tx<'a> {
         let mut events = Vec::with_capacity(drafts.len());
         let mut bytes = 0;
         for (seq, draft) in (first..).zip(drafts) {
-            bytes += draft.json.len();
+            bytes += draft.loaded.weight(draft.json.len());
             events.push(RecentEvent {
                 seq,
                 people: draft.people.clone(),
                 bytes: draft.json.len(),
                 accepted_at: self.now,
-                input: Arc::clone(&draft.input),
+                loaded: Arc::clone(&draft.loaded),
             });
         }
         self.recent.push(Arc::new(Recent { events, bytes }));

@@ -1,0 +1,147 @@
+//! An event as a store hands it out.
+
+use std::{fmt, sync::Arc};
+
+use analytics_spec::{AnyInput, Kind, Prepared, ValidationError, event::Person};
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+/// An event as a store has it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Body {
+    /// In memory.
+    Loaded(Arc<Loaded>),
+    /// Its JSON.
+    Json(Bytes),
+}
+
+impl Body {
+    /// The event in memory.
+    ///
+    /// # Errors
+    ///
+    /// The JSON is not an event's: another version may have written it.
+    pub fn load(&self) -> Result<Arc<Loaded>, ValidationError> {
+        match self {
+            Self::Loaded(loaded) => Ok(Arc::clone(loaded)),
+            Self::Json(json) => AnyInput::from_json(json).map(|input| Loaded::new(input).into()),
+        }
+    }
+}
+
+/// An event in memory: what is needed of it to send it.
+///
+/// Its maps and texts take several times as much room as its JSON, and are
+/// slow to free for whoever did not make them. So they are kept only if
+/// somebody wants to see them.
+#[non_exhaustive]
+pub struct Loaded {
+    message_id: Box<str>,
+    kind: Kind,
+    input: Option<Arc<AnyInput>>,
+    /// What integrations will send of it.
+    prepared: SmallVec<[(Arc<str>, Prepared); 1]>,
+}
+
+impl Loaded {
+    /// An event, with everything that is known around it.
+    #[must_use]
+    pub fn new(input: impl Into<Arc<AnyInput>>) -> Self {
+        let input = input.into();
+        Self {
+            input: Some(Arc::clone(&input)),
+            ..Self::without_input(&input)
+        }
+    }
+
+    /// An event of which nothing is kept but what integrations prepare.
+    pub(crate) fn without_input(input: &AnyInput) -> Self {
+        Self {
+            message_id: input.message_id().into(),
+            kind: input.kind(),
+            input: None,
+            prepared: SmallVec::new(),
+        }
+    }
+
+    /// Adds what integrations will send.
+    pub(crate) fn with_prepared(self, prepared: SmallVec<[(Arc<str>, Prepared); 1]>) -> Self {
+        Self { prepared, ..self }
+    }
+
+    /// The event's message id.
+    #[must_use]
+    pub fn message_id(&self) -> &str {
+        &self.message_id
+    }
+
+    /// The event's kind.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The event with what is known around it, if it was kept. What has
+    /// policies of its own, or an integration that did not prepare it, always
+    /// is.
+    #[must_use]
+    pub fn input(&self) -> Option<&Arc<AnyInput>> {
+        self.input.as_ref()
+    }
+
+    /// What an integration will send of it, if it was prepared.
+    #[must_use]
+    pub fn prepared(&self, integration: &str) -> Option<&Prepared> {
+        let mut prepared = self.prepared.iter();
+        let (_, prepared) = prepared.find(|(name, _)| **name == *integration)?;
+        Some(prepared)
+    }
+
+    /// How many bytes integrations will send of it; `None`, if none of them
+    /// prepared it.
+    pub(crate) fn prepared_bytes(&self) -> Option<usize> {
+        let prepared = self.prepared.iter().map(|(_, prepared)| prepared.bytes());
+        (!self.prepared.is_empty()).then(|| prepared.sum())
+    }
+
+    /// About how many bytes it takes, if its JSON has so many.
+    pub(crate) fn weight(&self, json: usize) -> usize {
+        // Maps and texts take some four times as much as their JSON.
+        let input = self.input.as_ref().map_or(0, |_| json.saturating_mul(4));
+        let prepared = self.prepared.iter();
+        let prepared = prepared.map(|(_, prepared)| prepared.bytes() + PARCEL);
+        prepared
+            .fold(PARCEL, usize::saturating_add)
+            .saturating_add(input)
+    }
+
+    /// Whether it names a user, who is known to be among its people.
+    pub(crate) fn is_of(&self, user_id: &str) -> bool {
+        // Two people may share a hash, but only once in a very long time.
+        self.input
+            .as_ref()
+            .is_none_or(|input| is_of(input, user_id))
+    }
+}
+
+/// What an event, and each that is prepared of it, takes besides what is
+/// sent, about.
+const PARCEL: usize = 192;
+
+/// Whether an event names a user.
+fn is_of(input: &AnyInput, user_id: &str) -> bool {
+    input
+        .event
+        .people()
+        .any(|person| person == Person::User(user_id))
+}
+
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loaded")
+            .field("message_id", &self.message_id)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
