@@ -23,6 +23,7 @@ use http::{
     HeaderValue, Request,
     header::{CONTENT_ENCODING, USER_AGENT},
 };
+use smallvec::SmallVec;
 use tokio::sync::Semaphore;
 use tracing::{Instrument as _, Span, field};
 
@@ -345,8 +346,10 @@ impl<V: HttpVendor> Integration for Client<V> {
     }
 }
 
-/// An event's steps, mapped ahead of their delivery.
-struct Parcel<R>(Vec<Step<R>>);
+/// An event's steps, mapped ahead of their delivery. Nearly always one, which
+/// then lies in the parcel itself: what travels to another core is in few
+/// pieces, for each is slow to free there.
+struct Parcel<R>(SmallVec<[Step<R>; 1]>);
 
 #[async_trait]
 impl<V: HttpVendor> Prepare for Client<V> {
@@ -359,7 +362,7 @@ impl<V: HttpVendor> Prepare for Client<V> {
         };
         both(rules, self.vendor.validate_steps(input, &steps))?;
         let bytes = steps.iter().map(|step| step.body.len()).sum();
-        Ok(Prepared::new(Parcel(steps), bytes))
+        Ok(Prepared::new(Parcel(steps.into_iter().collect()), bytes))
     }
 
     async fn deliver_prepared(
@@ -376,7 +379,7 @@ impl<V: HttpVendor> Prepare for Client<V> {
                 timeout: attempt.timeout,
             };
             let parcel = attempt.prepared.parcel::<Parcel<V::Route>>();
-            let steps = parcel.map(|parcel| &*parcel.0);
+            let steps = parcel.map(|parcel| parcel.0.as_slice());
             Item::new(lead, steps.ok_or_else(not_its_own))
         });
         self.carry(items.collect()).await

@@ -1,6 +1,6 @@
 //! Building requests: base URLs, credentials, JSON.
 
-use std::{fmt, str::FromStr};
+use std::{cell::Cell, fmt, str::FromStr};
 
 use analytics_spec::{Error, ErrorKind};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -198,11 +198,23 @@ pub fn wrap(before: &str, bodies: &[Bytes], after: &str) -> Bytes {
 ///
 /// It cannot be serialised.
 pub fn to_json(value: &impl Serialize) -> Result<Bytes, Error> {
-    // Most bodies are between this and half as long.
-    let mut json = Vec::with_capacity(512);
-    serde_json::to_writer(&mut json, value).map_err(unwritable)?;
-    Ok(json.into())
+    thread_local! {
+        static DRAFT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    }
+    // Written where there is room already, and kept in as much as it needs.
+    let mut draft = DRAFT.take();
+    draft.clear();
+    let written = serde_json::to_writer(&mut draft, value);
+    let json = Bytes::copy_from_slice(&draft);
+    if draft.capacity() <= MAX_DRAFT {
+        DRAFT.set(draft);
+    }
+    written.map_err(unwritable)?;
+    Ok(json)
 }
+
+/// A larger draft is not kept for the next one.
+const MAX_DRAFT: usize = 64 * 1024;
 
 fn unwritable(error: serde_json::Error) -> Error {
     Error::new(ErrorKind::Internal, "an event cannot be written as JSON").with_source(error)

@@ -146,7 +146,7 @@ fn groups(record: Value) -> Sent {
 /// The requests that an input becomes, one for each step.
 fn sent(config: Config, input: &AnyInput) -> Vec<Sent> {
     let vendor = vendor(config);
-    vendor.validate(input).unwrap();
+    HttpVendor::validate(&vendor, input).unwrap();
     let at = "2030-01-01T00:00:00Z".parse().unwrap();
     let steps = vendor.steps(input).unwrap();
     assert_eq!(
@@ -183,7 +183,7 @@ fn merged(first: Value, second: Map<String, Value>) -> Value {
 }
 
 fn violations(config: Config, input: &AnyInput) -> Vec<(String, Code)> {
-    match vendor(config).validate(input) {
+    match config.build().unwrap().validate(input) {
         Ok(()) => Vec::new(),
         Err(error) => error
             .into_violations()
