@@ -1,6 +1,7 @@
 //! One integration's way out: pulls events from the store, sends what may be
 //! sent, and settles what comes back. One task owns all of its state.
 
+mod again;
 mod condition;
 mod left;
 mod outcome;
@@ -35,6 +36,7 @@ use crate::{
     settled::{Observer, Unsettled},
     store::{Body, Erasure, Resumed, Seq, Store},
 };
+use again::Again;
 use outcome::{Held, Outcome};
 use visit::Visit;
 
@@ -228,10 +230,16 @@ struct Running {
     appetite: Option<u64>,
     /// There is more in the store, and no room for it.
     is_full: bool,
-    /// Where the next pull goes on.
-    cursor: Seq,
+    /// Since when.
+    full_since: Option<Timestamp>,
+    /// As many people are away as may be.
+    is_crowded: bool,
     /// How far any pull has come.
     pulled_through: Seq,
+    /// What has to be pulled once more, before that.
+    again: Again,
+    /// How large events are, about: those that were pulled last.
+    event_bytes: usize,
     /// Whom the store erased while it was being asked for events.
     erasures: Vec<Erasure>,
     /// Events under way that were erased meanwhile.
@@ -278,8 +286,11 @@ impl Lane {
             has_written: false,
             appetite: None,
             is_full: false,
-            cursor: self.resumed.through,
+            full_since: None,
+            is_crowded: false,
             pulled_through: self.resumed.through,
+            again: Again::default(),
+            event_bytes: 1024,
             erasures: Vec::new(),
             erased: HashSet::new(),
             held: HashMap::new(),
@@ -365,7 +376,7 @@ impl Running {
             return NOTHING;
         }
         self.appetite
-            .map_or(NOTHING, |events| self.cursor.saturating_add(events))
+            .map_or(NOTHING, |events| self.pulled_through.saturating_add(events))
     }
 
     fn publish(&mut self) {
@@ -396,7 +407,7 @@ impl Running {
     }
 
     fn is_pulled(&self) -> bool {
-        self.cursor >= self.lane.store.last()
+        self.again.first().is_none() && self.pulled_through >= self.lane.store.last()
     }
 
     /// Lets go what was erased.

@@ -28,6 +28,7 @@ pub(crate) struct Disk {
     is_stuck: AtomicBool,
     is_unreadable: AtomicBool,
     pulls: AtomicUsize,
+    pulled: AtomicUsize,
     panics: AtomicBool,
     is_durable: AtomicBool,
 }
@@ -38,6 +39,11 @@ impl Disk {
         let disk = Self::default();
         disk.is_durable.store(true, Ordering::SeqCst);
         Arc::new(disk)
+    }
+
+    /// How many events it has given out.
+    pub(crate) fn pulled(&self) -> usize {
+        self.pulled.load(Ordering::SeqCst)
     }
 
     /// How often it was asked for events.
@@ -74,7 +80,9 @@ impl Store for Disk {
         if next_fails(&self.failing_pulls) {
             return Err(broken());
         }
-        self.memory.pull(lane, after, max_bytes).await
+        let pulled = self.memory.pull(lane, after, max_bytes).await?;
+        self.pulled.fetch_add(pulled.events.len(), Ordering::SeqCst);
+        Ok(pulled)
     }
 
     async fn settle(
