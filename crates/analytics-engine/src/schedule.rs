@@ -131,6 +131,9 @@ pub(crate) struct Claimed {
     pub(crate) retries: Retries,
 }
 
+/// Among so many people, those who are away with somebody are looked for.
+const RECALLED_BESIDE: usize = 1000;
+
 /// Somebody whose events are left to the store.
 #[derive(Clone, Copy, Debug)]
 struct Away {
@@ -310,6 +313,26 @@ impl Schedule {
         self.call_back(person)
     }
 
+    /// Events of somebody were erased, up to one: they are back before their
+    /// time, and so are those who went with them, for nothing may be left to
+    /// wait for. What has to be taken again, as by [`back`](Self::back).
+    pub(crate) fn recall(&mut self, person: Person, through: Seq) -> Vec<(Seq, Seq)> {
+        let first = self.away.get(&person).filter(|away| away.from <= through);
+        let Some(first) = first.copied() else {
+            return Vec::new();
+        };
+        let range = (first.from, 0)..=(first.through, Person::MAX);
+        // Most who went with them did so at the same event.
+        let beside = self.away_from.range(range).take(RECALLED_BESIDE);
+        let beside = beside.filter(|(_, person)| {
+            let away = self.away.get(person);
+            away.is_some_and(|away| away.until == first.until)
+        });
+        let beside: Vec<_> = beside.map(|(_, person)| *person).collect();
+        let back = [person].into_iter().chain(beside);
+        back.filter_map(|person| self.call_back(person)).collect()
+    }
+
     /// Somebody is back, as by [`back`](Self::back), before the time has come.
     fn call_back(&mut self, person: Person) -> Option<(Seq, Seq)> {
         self.look(1);
@@ -385,6 +408,17 @@ impl Schedule {
     /// Whether nothing is left, also not under way.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.away.is_empty()
+    }
+
+    /// Whether an event is here, also under way.
+    pub(crate) fn contains(&self, seq: Seq) -> bool {
+        self.entries.contains(seq)
+    }
+
+    /// Whose an event is that is here.
+    pub(crate) fn people(&self, seq: Seq) -> People {
+        let entry = self.entries.get(seq);
+        entry.map_or_else(People::new, |entry| entry.people.clone())
     }
 
     /// How many events are here, also those under way.
@@ -935,14 +969,7 @@ mod tests {
         while let Some(part) = schedule.back(at(model.now)) {
             parts.push(part);
         }
-        let is_back = |e: &&Known| {
-            parts
-                .iter()
-                .any(|(from, to)| (*from..=*to).contains(&e.seq))
-        };
-        for known in model.events.iter().filter(is_back) {
-            schedule.push(known.stored());
-        }
+        again(&parts, model, schedule);
         schedule.wake(at(model.now));
         let sendable = model.sendable(NO_LIMIT, NO_LIMIT);
         assert_eq!(schedule.is_ready(), !sendable.is_empty());
@@ -972,6 +999,18 @@ mod tests {
             && model.events.iter().all(|e| e.not_before.is_none())
         {
             assert_eq!(schedule.open().items, sendable.len());
+        }
+    }
+
+    /// Takes parts of the events once more.
+    fn again(parts: &[(Seq, Seq)], model: &Model, schedule: &mut Schedule) {
+        let is_part = |e: &&Known| {
+            parts
+                .iter()
+                .any(|(from, to)| (*from..=*to).contains(&e.seq))
+        };
+        for known in model.events.iter().filter(is_part) {
+            schedule.push(known.stored());
         }
     }
 
@@ -1050,6 +1089,10 @@ mod tests {
             }
             Step::Erase(user) => {
                 if schedule.away() > 0 {
+                    let hasher = BuildHasherDefault::<DefaultHasher>::default();
+                    let user = analytics_spec::event::Person::User(user);
+                    let back = schedule.recall(hasher.hash_one(user), seq);
+                    again(&back, model, schedule);
                     return;
                 }
                 let is_of = |_: Seq, _: &[Person], body: &Body| {

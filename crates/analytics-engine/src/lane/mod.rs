@@ -44,6 +44,10 @@ use visit::Visit;
 /// should the process end.
 const UNWRITTEN_AT_MOST: usize = 10_000;
 
+/// A store that is writing when the lane is abandoned has so long to say that
+/// it is done.
+const FINISH_WITHIN: Duration = Duration::from_millis(500);
+
 /// What the engine tells a lane, and what it learns from it.
 #[derive(Debug)]
 pub(crate) struct Signals {
@@ -242,6 +246,8 @@ struct Running {
     event_bytes: usize,
     /// Whom the store erased while it was being asked for events.
     erasures: Vec<Erasure>,
+    /// Whom the store erased: should they be away, they need not be waited for.
+    recalled: Vec<Erasure>,
     /// Events under way that were erased meanwhile.
     erased: HashSet<Seq>,
     /// Events that are held back for credentials that are wrong.
@@ -292,6 +298,7 @@ impl Lane {
             again: Again::default(),
             event_bytes: 1024,
             erasures: Vec::new(),
+            recalled: Vec::new(),
             erased: HashSet::new(),
             held: HashMap::new(),
             condition: Condition::resumed(&self.resumed, maximum_attempts),
@@ -304,6 +311,9 @@ impl Lane {
             () = running.work() => false,
             () = signals.abandoned.notified() => true,
         };
+        if is_abandoned {
+            running.finish_writing().await;
+        }
         signals
             .reached
             .send_modify(|reached| reached.is_over = true);
@@ -365,6 +375,20 @@ impl Running {
         }
     }
 
+    /// What the store is being told it may know already, and nobody would ever
+    /// hear of its end.
+    async fn finish_writing(&mut self) {
+        if self.writing.is_none() {
+            return;
+        }
+        let Some(visit) = self.visit.take() else {
+            return;
+        };
+        if let Ok(visited) = tokio::time::timeout(FINISH_WITHIN, visit).await {
+            self.visited(visited);
+        }
+    }
+
     fn now(&self) -> Timestamp {
         self.lane.clock.now()
     }
@@ -415,6 +439,7 @@ impl Running {
         let erasures = self.lane.signals.take_erasures();
         if !erasures.is_empty() {
             self.erase(&erasures);
+            self.recalled.extend(erasures.iter().cloned());
             self.erasures.extend(erasures);
         }
         if self.visit.is_none() {
@@ -429,6 +454,12 @@ impl Running {
                 .any(|erasure| erasure.covers(seq, people, body))
         });
         self.erased.extend(under_way);
+        self.held.retain(|seq, held| {
+            let covers = |erasure: &Erasure| {
+                *seq <= erasure.through && held.people.contains(&erasure.person)
+            };
+            self.schedule.contains(*seq) || !erasures.iter().any(covers)
+        });
         for event in erased {
             if let Ok(input) = event.body.read() {
                 self.report(

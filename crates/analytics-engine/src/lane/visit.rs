@@ -63,6 +63,11 @@ impl Running {
     pub(super) fn visit_store(&mut self) {
         while self.visit.is_none() {
             let now = self.now();
+            for erasure in std::mem::take(&mut self.recalled) {
+                for (from, through) in self.schedule.recall(erasure.person, erasure.through) {
+                    self.read_again(from, through);
+                }
+            }
             while let Some((from, through)) = self.schedule.back(now) {
                 self.read_again(from, through);
             }
@@ -81,7 +86,7 @@ impl Running {
     }
 
     /// Takes a part of what is in the store once more.
-    pub(super) fn read_again(&mut self, from: Seq, through: Seq) {
+    fn read_again(&mut self, from: Seq, through: Seq) {
         self.again.add(from, through);
         // The store has to know first what came of it.
         self.has_written = false;

@@ -29,6 +29,8 @@ pub(crate) struct Disk {
     is_unreadable: AtomicBool,
     pulls: AtomicUsize,
     pulled: AtomicUsize,
+    /// It is late to say what it has written.
+    is_slow: AtomicBool,
     panics: AtomicBool,
     is_durable: AtomicBool,
 }
@@ -98,7 +100,11 @@ impl Store for Disk {
         if next_fails(&self.failing_settles) {
             return Err(broken());
         }
-        self.memory.settle(lane, settlements, paused_until).await
+        self.memory.settle(lane, settlements, paused_until).await?;
+        if self.is_slow.load(Ordering::SeqCst) {
+            tokio::time::sleep(ms(300)).await;
+        }
+        Ok(())
     }
 
     async fn erase(&self, user_id: &str) -> Result<Erased, Error> {
@@ -211,6 +217,32 @@ async fn closing_lists_what_could_not_be_written() {
         // While the store does not answer, the next one goes; when it has
         // failed, it does not.
         assert_eq!(left, [true, is_stuck]);
+    }
+}
+
+/// What the store has settled when the time for closing is over is reported,
+/// also if it is a little late to say so.
+#[tokio::test(start_paused = true)]
+async fn closing_waits_for_what_is_being_written() {
+    for halts in [false, true] {
+        let store = Arc::new(Disk::default());
+        store.is_slow.store(true, Ordering::SeqCst);
+        let ends = Ends::default();
+        let engine = engine()
+            .integration(Arc::new(Vendor::new("a")))
+            .on_settled(ends.observer())
+            .store(store)
+            .build()
+            .await
+            .unwrap();
+        engine.enqueue(event("u1", "1")).await.unwrap();
+        tokio::time::sleep(ms(1)).await;
+        let left = match halts {
+            true => engine.halt(ms(100)).await,
+            false => engine.close(ms(100)).await,
+        };
+        assert!(left.is_empty(), "{left:?}");
+        assert_eq!(ends.count(), 1);
     }
 }
 
