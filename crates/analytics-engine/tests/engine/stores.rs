@@ -11,7 +11,8 @@ use std::{
 use analytics_engine::{
     MemoryStore, Store,
     store::{
-        Accepted, DeadLetters, Erased, LaneStatus, OnErased, Pulled, Resumed, Seq, Settlement,
+        Accepted, DeadLetters, Erased, LaneStatus, OnAppended, OnErased, Pulled, Resumed, Seq,
+        Settlement,
     },
 };
 use analytics_spec::{Error, ErrorKind, Retries, Timestamp};
@@ -19,10 +20,28 @@ use async_trait::async_trait;
 
 use crate::support::{Ends, Vendor, engine, event, ms, secs};
 
-/// Memory, behind a disk that is full, broken or stuck.
+/// What a [`Disk`] keeps events in: memory, if nothing else is said.
+#[derive(Debug)]
+struct Kept(Arc<dyn Store>);
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self(Arc::new(MemoryStore::default()))
+    }
+}
+
+impl std::ops::Deref for Kept {
+    type Target = dyn Store;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+/// A store, behind a disk that is full, broken or stuck.
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
-    memory: MemoryStore,
+    memory: Kept,
     failing_pulls: AtomicUsize,
     failing_settles: AtomicUsize,
     is_stuck: AtomicBool,
@@ -41,6 +60,17 @@ impl Disk {
         let disk = Self::default();
         disk.is_durable.store(true, Ordering::SeqCst);
         Arc::new(disk)
+    }
+
+    /// In front of another store.
+    pub(crate) fn over(store: Arc<dyn Store>) -> Self {
+        let disk = Self {
+            memory: Kept(store),
+            ..Self::default()
+        };
+        let is_durable = disk.memory.is_durable();
+        disk.is_durable.store(is_durable, Ordering::SeqCst);
+        disk
     }
 
     /// How many events it has given out.
@@ -68,6 +98,14 @@ fn broken() -> Error {
 impl Store for Disk {
     async fn attach(&self, lanes: &[Arc<str>], told: OnErased) -> Result<Vec<Resumed>, Error> {
         self.memory.attach(lanes, told).await
+    }
+
+    fn on_appended(&self, told: OnAppended) {
+        self.memory.on_appended(told);
+    }
+
+    fn trouble(&self) -> Option<Error> {
+        self.memory.trouble()
     }
 
     async fn append(&self, events: Vec<Accepted>, patience: Duration) -> Result<Seq, Error> {
@@ -355,4 +393,44 @@ fn stores_say_what_they_read_and_understand_what_will_be_new() {
         #[deny(unreachable_patterns)]
         _ => panic!("not known"),
     }
+}
+
+/// A disk that is full is everybody's trouble, also of those who do nothing
+/// just now.
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn a_store_that_cannot_write_is_not_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = analytics_engine::store::SqliteStore::options(dir.path());
+    let store = Arc::new(store.disk_pages(1024 + 300).open().await.unwrap());
+    let vendor = Arc::new(Vendor::new("a").hold());
+    let engine = engine()
+        .integration(vendor.clone())
+        .store(store.clone())
+        .build()
+        .await
+        .unwrap();
+    // Limits and mistakes of those who ask are no trouble.
+    assert!(store.purge_lane("a").await.is_err());
+    assert!(engine.health().await.unwrap().is_well());
+    let large = || event("u", "large").property("text", "x".repeat(20_000));
+    while engine.enqueue(large()).await.is_ok() {}
+    let health = engine.health().await.unwrap();
+    let error = health.store_error.as_ref().unwrap();
+    assert!(error.contains("the disk is full"), "{error}");
+    assert!(!health.is_well());
+    assert!(
+        health
+            .integrations
+            .iter()
+            .all(|one| one.store_error.is_none())
+    );
+    vendor.release();
+    let is_well = async {
+        while !engine.health().await.unwrap().is_well() {
+            tokio::time::sleep(ms(10)).await;
+        }
+    };
+    tokio::time::timeout(secs(30), is_well).await.unwrap();
+    assert_eq!(engine.health().await.unwrap().store_error, None);
 }

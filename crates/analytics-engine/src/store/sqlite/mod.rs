@@ -142,6 +142,7 @@ impl SqliteStore {
             input: accepted.input,
             lanes: accepted.lanes,
             refused: accepted.refused,
+            kept: accepted.kept,
         })
     }
 
@@ -244,6 +245,13 @@ impl Store for SqliteStore {
 
     fn is_durable(&self) -> bool {
         true
+    }
+
+    fn trouble(&self) -> Option<Error> {
+        let failure = state::lock(&self.shared.trouble).clone();
+        let ended = || self.shared.queue.is_over().then(Failure::closed);
+        let failure = failure.or_else(ended)?;
+        Some(failure.at(&self.shared.dir))
     }
 
     async fn close(&self) -> Result<(), Error> {
