@@ -31,6 +31,12 @@ impl Again {
         self.0.insert(from, through);
     }
 
+    /// How many places there are.
+    pub(super) fn places(&self) -> u64 {
+        let parts = self.0.iter();
+        parts.fold(0, |sum, (from, last)| sum.saturating_add(last - from + 1))
+    }
+
     /// The part to be read next.
     pub(super) fn first(&self) -> Option<(Seq, Seq)> {
         self.0.first_key_value().map(|(from, last)| (*from, *last))

@@ -242,6 +242,8 @@ struct Running {
     pulled_through: Seq,
     /// What has to be pulled once more, before that.
     again: Again,
+    /// How many places that were, the last time that somebody came back.
+    read_again: u64,
     /// How large events are, about: those that were pulled last.
     event_bytes: usize,
     /// Whom the store erased while it was being asked for events.
@@ -296,6 +298,7 @@ impl Lane {
             is_crowded: false,
             pulled_through: self.resumed.through,
             again: Again::default(),
+            read_again: 0,
             event_bytes: 1024,
             erasures: Vec::new(),
             recalled: Vec::new(),

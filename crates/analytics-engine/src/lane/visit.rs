@@ -28,6 +28,10 @@ const LONG: Duration = Duration::from_secs(5);
 /// nobody is to wait for them for ever.
 const STUCK: Duration = Duration::from_secs(10);
 
+/// Where people's events are spread over a large backlog, all of it is read
+/// again for a few of them: so seldom that it comes to no more than this.
+const PLACES_A_SECOND: u64 = 20_000;
+
 /// How many people may be away at a time, by the bytes of the window: a million
 /// for 16 MiB. Each takes some 150 bytes.
 const WINDOW_PER_AWAY: usize = 16;
@@ -63,6 +67,7 @@ impl Running {
     pub(super) fn visit_store(&mut self) {
         while self.visit.is_none() {
             let now = self.now();
+            let mut is_back = false;
             for erasure in std::mem::take(&mut self.recalled) {
                 for (from, through) in self.schedule.recall(erasure.person, erasure.through) {
                     self.read_again(from, through);
@@ -70,6 +75,10 @@ impl Running {
             }
             while let Some((from, through)) = self.schedule.back(now) {
                 self.read_again(from, through);
+                is_back = true;
+            }
+            if is_back {
+                self.read_again = self.again.places();
             }
             if self.store_paused_until.is_some_and(|until| until > now) {
                 return;
@@ -133,9 +142,10 @@ impl Running {
         let much = window - window / 8;
         let max_away = (window / WINDOW_PER_AWAY).max(AWAY_AT_LEAST);
         let is_stuck = (self.full_since).is_some_and(|since| between(since, now) >= STUCK);
+        let pace = self.read_again / PLACES_A_SECOND;
         if self.schedule.weight() > much && self.schedule.away() < max_away {
             self.schedule
-                .evict(much, |until| back_at(now, until, is_stuck));
+                .evict(much, |until| back_at(now, until, is_stuck, pace));
         }
         let again = self.again.first();
         // Who comes back takes no more room than before.
@@ -253,14 +263,15 @@ impl Running {
 /// When somebody who pauses until then is to be back, if it is worth it to send
 /// them away: at times that they share with others, for to collect one takes
 /// the store about as long as to collect all who wait beside them. They come
-/// later by a quarter of their pause, or a second, at most.
-fn back_at(now: Timestamp, until: Timestamp, is_stuck: bool) -> Option<Timestamp> {
+/// later by a quarter of their pause, a second, or so many seconds as `pace` says
+/// lie between two collections, at most.
+fn back_at(now: Timestamp, until: Timestamp, is_stuck: bool, pace: u64) -> Option<Timestamp> {
     if until <= now || (between(now, until) < LONG && !is_stuck) {
         return None;
     }
     let until = until.max(after(now, LONG));
     let quarter = between(now, until).as_secs() / 4;
-    let grid = i64::try_from(quarter).ok()?.checked_ilog2();
+    let grid = i64::try_from(quarter.max(pace)).ok()?.checked_ilog2();
     let grid = 1_i64 << grid.unwrap_or_default();
     let at = until.as_second().div_euclid(grid).saturating_add(1);
     // One that is out of reach is nobody's to share.
@@ -275,17 +286,21 @@ mod tests {
     fn who_goes_comes_back_with_others_and_not_much_later() {
         let now = Timestamp::from_millisecond(1_800_000_000_123).unwrap();
         for pause in (1..2000).map(|n| Duration::from_millis(n * 617)) {
-            let back = |is_stuck| back_at(now, after(now, pause), is_stuck);
+            let back = |is_stuck| back_at(now, after(now, pause), is_stuck, 0);
             assert_eq!(back(false).is_some(), pause >= LONG);
             let away = between(now, back(true).unwrap());
             let least = pause.max(LONG);
             let late = (least / 4).max(Duration::from_secs(1));
             assert!(away >= least && away <= least + late, "{pause:?}: {away:?}");
         }
-        assert_eq!(back_at(now, now, true), None);
-        assert!(back_at(now, Timestamp::MAX, false).is_some());
-        let back = |pause: u64| back_at(now, after(now, Duration::from_secs(pause)), false);
-        let times: std::collections::BTreeSet<_> = (600..1200).map(back).collect();
-        assert!(times.len() < 10, "{}", times.len());
+        assert_eq!(back_at(now, now, true, 0), None);
+        assert!(back_at(now, Timestamp::MAX, false, 0).is_some());
+        // Few times, for long pauses and where much is read again.
+        for (pauses, pace) in [(600..1200, 0), (5..600, 300)] {
+            let until = |pause| after(now, Duration::from_secs(pause));
+            let back = |pause| back_at(now, until(pause), false, pace);
+            let times: std::collections::BTreeSet<_> = pauses.map(back).collect();
+            assert!(times.len() < 10, "{}", times.len());
+        }
     }
 }

@@ -63,6 +63,7 @@ impl Disk {
     }
 
     /// In front of another store.
+    #[cfg(feature = "sqlite")]
     pub(crate) fn over(store: Arc<dyn Store>) -> Self {
         let disk = Self {
             memory: Kept(store),
