@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use analytics_engine::{Engine, MemoryStore, Store};
+use analytics_engine::MemoryStore;
 use analytics_spec::{
     Alias, Code, Context, ErrorKind, Event, Identify, Input, Kind, KindSet, Page, Policies,
     ValidationError, integration::Batching,
@@ -490,6 +490,8 @@ async fn several_events_are_accepted_together() {
 #[cfg(feature = "sqlite")]
 #[tokio::test]
 async fn what_is_refused_is_reported_also_if_nobody_waits_for_it() {
+    use analytics_engine::{Engine, Store as _};
+
     let dir = tempfile::tempdir().unwrap();
     let store = analytics_engine::store::SqliteStore::options(dir.path());
     let store = Arc::new(store.open().await.unwrap());
