@@ -17,7 +17,8 @@ use analytics_spec::{
 use futures::future::join_all;
 use smallvec::SmallVec;
 use tokio::{
-    sync::Mutex,
+    runtime::Handle,
+    sync::{Mutex, oneshot},
     task::{AbortHandle, JoinHandle},
     time::Instant,
 };
@@ -30,7 +31,7 @@ use crate::{
     letters::Letters,
     metrics::{self, Accepts, LaneMetrics},
     settled::{Left, Observer, Settled, Unsettled},
-    store::{Accepted, Erased, LaneStatus, Loaded, Seq, Store},
+    store::{Accepted, Erased, LaneStatus, Loaded, OnKept, Seq, Store},
     worker::EmbeddedWorker,
 };
 
@@ -56,6 +57,8 @@ pub struct Engine {
     is_told: AtomicBool,
     gauge: AbortHandle,
     aborts: Vec<AbortHandle>,
+    /// Where what outlives a call goes on.
+    runtime: Handle,
 }
 
 /// What an engine starts with.
@@ -195,6 +198,7 @@ impl Engine {
             is_told: AtomicBool::new(false),
             gauge: gauge.abort_handle(),
             aborts,
+            runtime: Handle::current(),
         }
     }
 
@@ -296,18 +300,23 @@ impl Engine {
         let sealed = self.gate.sealed();
         let entry = self.enter()?;
         let (mut receipt, prepared) = self.accept(Arc::make_mut(&mut input))?;
+        let mut refusals = Refusals::new(self);
         let refused = (!receipt.refused.is_empty()).then(|| Arc::clone(&input));
         if self.is_kept(&input, &receipt) {
             let kind = input.kind();
-            let accepted = vec![self.accepted(input, prepared, &receipt)];
+            let mut accepted = self.accepted(Arc::clone(&input), prepared, &receipt);
+            accepted.kept = refusals.watch(0, &input, &mut receipt);
+            // The store is to be the only one who has it.
+            drop(input);
             let seq = tokio::select! {
                 biased;
-                appended = self.store.append(accepted, patience) => appended?,
+                appended = self.store.append(vec![accepted], patience) => appended?,
                 () = sealed => return Err(overtaken(Some(&receipt), 1)),
             };
             self.metrics.count(kind);
             receipt.seq = Some(seq);
         }
+        refusals.give_back(std::slice::from_mut(&mut receipt));
         let refused: SmallVec<[_; 1]> = refused.into_iter().map(|input| (0, input)).collect();
         entry.finish(&refused, std::slice::from_ref(&receipt))?;
         Ok(receipt)
@@ -324,6 +333,7 @@ impl Engine {
         let mut receipts = Vec::with_capacity(inputs.len());
         let mut kept = Vec::with_capacity(inputs.len());
         let mut refused = Vec::new();
+        let mut refusals = Refusals::new(self);
         for (place, mut input) in inputs.into_iter().enumerate() {
             let (mut receipt, prepared) = self
                 .accept(Arc::make_mut(&mut input))
@@ -332,7 +342,9 @@ impl Engine {
                 refused.push((place, Arc::clone(&input)));
             }
             if self.is_kept(&input, &receipt) {
-                kept.push(self.accepted(input, prepared, &receipt));
+                let mut accepted = self.accepted(Arc::clone(&input), prepared, &receipt);
+                accepted.kept = refusals.watch(place, &input, &mut receipt);
+                kept.push(accepted);
                 // Which place it has is known when the store has it.
                 receipt.seq = Some(0);
             }
@@ -353,6 +365,7 @@ impl Engine {
                 seq += 1;
             }
         }
+        refusals.give_back(&mut receipts);
         entry.finish(&refused, &receipts)?;
         Ok(receipts)
     }
@@ -429,33 +442,16 @@ impl Engine {
             refused: reasons
                 .map(|(name, error)| (Arc::clone(name), error.into()))
                 .collect(),
+            kept: None,
         }
     }
 
     /// Tells everybody which integrations refused an accepted event.
     fn refuse(&self, input: &AnyInput, receipt: &Receipt) {
         for (name, error) in &receipt.refused {
-            let Some(lane) = self.lanes.iter().find(|lane| lane.name == *name) else {
-                continue;
-            };
-            // By this target, who tells of it in another way can leave it out.
-            tracing::warn!(
-                target: "analytics_engine::refused",
-                integration = %name,
-                kind = %input.kind(),
-                message_id = receipt.message_id,
-                error = %error.kind(),
-                "an integration refused an event"
-            );
-            metrics::failed(name, error);
-            let settled = Settled {
-                integration: name,
-                seq: receipt.seq,
-                input,
-                attempts: 0,
-                outcome: Err(error),
-            };
-            self.observer.report(&lane.handler, &settled);
+            if let Some(lane) = self.lanes.iter().find(|lane| lane.name == *name) {
+                refuse(&self.observer, &lane.handler, input, receipt.seq, error);
+            }
         }
     }
 
@@ -501,6 +497,7 @@ impl Engine {
         Ok(Health {
             is_accepting: !self.gate.is_closed(),
             is_durable: self.store.is_durable(),
+            store_error: self.store.trouble().map(|error| error.to_string()),
             integrations,
             detached: statuses,
         })
@@ -660,6 +657,113 @@ impl Engine {
         }
         if let Err(error) = self.store.close().await {
             tracing::warn!(%error, "the store did not close well");
+        }
+    }
+}
+
+/// Tells everybody that an integration refused an accepted event.
+fn refuse(
+    observer: &Observer,
+    handler: &Handler,
+    input: &AnyInput,
+    seq: Option<Seq>,
+    error: &Error,
+) {
+    let name = handler.name();
+    // By this target, who tells of it in another way can leave it out.
+    tracing::warn!(
+        target: "analytics_engine::refused",
+        integration = %name,
+        kind = %input.kind(),
+        message_id = input.message_id(),
+        error = %error.kind(),
+        "an integration refused an event"
+    );
+    metrics::failed(name, error);
+    let settled = Settled {
+        integration: name,
+        seq,
+        input,
+        attempts: 0,
+        outcome: Err(error),
+    };
+    observer.report(handler, &settled);
+}
+
+/// What integrations refused of events on their way into the store. Should
+/// nobody wait for them any more, the store may keep them all the same: then it
+/// is reported when it says so.
+struct Refusals<'a> {
+    engine: &'a Engine,
+    refused: SmallVec<[Refused; 1]>,
+}
+
+/// Who refused an event.
+struct Refused {
+    /// Among those that are on the way together.
+    place: usize,
+    input: Arc<AnyInput>,
+    by: Vec<(Arc<str>, Error)>,
+    kept: oneshot::Receiver<Seq>,
+}
+
+impl<'a> Refusals<'a> {
+    fn new(engine: &'a Engine) -> Self {
+        Self {
+            engine,
+            refused: SmallVec::new(),
+        }
+    }
+
+    /// Whom the store is to tell of an event, if anybody refused it. Until the
+    /// store has answered, this has what the receipt says of it.
+    fn watch(
+        &mut self,
+        place: usize,
+        input: &Arc<AnyInput>,
+        receipt: &mut Receipt,
+    ) -> Option<OnKept> {
+        if receipt.refused.is_empty() {
+            return None;
+        }
+        let (told, kept) = OnKept::new();
+        self.refused.push(Refused {
+            place,
+            input: Arc::clone(input),
+            by: std::mem::take(&mut receipt.refused),
+            kept,
+        });
+        Some(told)
+    }
+
+    /// The store has the events, and somebody waits for them.
+    fn give_back(mut self, receipts: &mut [Receipt]) {
+        for refused in self.refused.drain(..) {
+            if let Some(receipt) = receipts.get_mut(refused.place) {
+                receipt.refused = refused.by;
+            }
+        }
+    }
+}
+
+impl Drop for Refusals<'_> {
+    fn drop(&mut self) {
+        for refused in self.refused.drain(..) {
+            let Refused {
+                input, by, kept, ..
+            } = refused;
+            let lane = |name| self.engine.lanes.iter().find(|lane| lane.name == name);
+            let by = by.into_iter();
+            let by = by.filter_map(|(name, error)| Some((lane(name)?.handler.clone(), error)));
+            let by: Vec<_> = by.collect();
+            let observer = self.engine.observer.clone();
+            self.engine.runtime.spawn(async move {
+                if let Ok(seq) = kept.await {
+                    for (handler, error) in &by {
+                        refuse(&observer, handler, &input, Some(seq), error);
+                    }
+                }
+            });
         }
     }
 }

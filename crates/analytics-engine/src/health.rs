@@ -13,6 +13,9 @@ pub struct Health {
     pub is_accepting: bool,
     /// Whether what was accepted outlives the process.
     pub is_durable: bool,
+    /// Why the store cannot write, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store_error: Option<String>,
     /// The engine's integrations, in their order.
     pub integrations: Vec<IntegrationHealth>,
     /// What the store keeps for integrations that this engine does not have.
@@ -22,10 +25,11 @@ pub struct Health {
 
 impl Health {
     /// Whether nothing needs attention: events are accepted, the store
-    /// answers, and no vendor is down. One that asks for a pause is well.
+    /// answers and writes, and no vendor is down. One that asks for a pause is well.
     #[must_use]
     pub fn is_well(&self) -> bool {
         self.is_accepting
+            && self.store_error.is_none()
             && self
                 .integrations
                 .iter()

@@ -11,9 +11,9 @@
 //! - Whoever waits (for a pause, or for an event under way) makes only those
 //!   wait who stand behind in the same line.
 //! - Who pauses for long can be sent *away*, with everything behind: what is
-//!   known of them is from which event on, and until when. What comes of them
-//!   meanwhile is not taken either. When their time has come, all of it has to
-//!   be taken again, in its order.
+//!   known of them is from which event on, through which one, and until when.
+//!   What comes of them meanwhile is not taken either. When their time has
+//!   come, all of it has to be taken again, in its order.
 
 use std::{
     cmp::Reverse,
@@ -132,10 +132,15 @@ pub(crate) struct Claimed {
     pub(crate) retries: Retries,
 }
 
+/// Among so many people, those who are away with somebody are looked for.
+const RECALLED_BESIDE: usize = 1000;
+
 /// Somebody whose events are left to the store.
 #[derive(Clone, Copy, Debug)]
 struct Away {
     from: Seq,
+    /// The last that is known of.
+    through: Seq,
     until: Timestamp,
 }
 
@@ -235,32 +240,46 @@ impl Schedule {
             return false;
         };
         for person in people {
-            self.send_away(*person, seq, until);
+            self.send_away(*person, seq, seq, until);
         }
         true
     }
 
     /// Leaves somebody's events to the store, from one on. The first of them
     /// says until when.
-    fn send_away(&mut self, person: Person, from: Seq, until: Timestamp) {
-        if let Some(away) = self.away.get(&person) {
+    fn send_away(&mut self, person: Person, from: Seq, mut through: Seq, until: Timestamp) {
+        if let Some(away) = self.away.get_mut(&person) {
+            away.through = away.through.max(through);
             if away.from <= from {
                 return;
             }
+            through = away.through;
             self.away_from.remove(&(away.from, person));
             self.away_until.remove(&(away.until, person));
         }
         self.away_from.insert((from, person));
         self.away_until.insert((until, person));
-        self.away.insert(person, Away { from, until });
+        let away = Away {
+            from,
+            through,
+            until,
+        };
+        self.away.insert(person, away);
     }
 
     /// Sends those away who pause longest, until no more than `weight` is
-    /// here or nobody else pauses.
-    pub(crate) fn evict(&mut self, weight: usize, now: Timestamp) {
+    /// here. By the end of a pause, `back_at` says when they are to be back;
+    /// none, if whoever pauses no longer than that stays.
+    pub(crate) fn evict(
+        &mut self,
+        weight: usize,
+        back_at: impl Fn(Timestamp) -> Option<Timestamp>,
+    ) {
         while self.weight > weight {
-            let last = self.paused.last().filter(|(until, _)| *until > now);
-            let Some((until, seq)) = last.copied() else {
+            let Some((until, seq)) = self.paused.last().copied() else {
+                return;
+            };
+            let Some(until) = back_at(until) else {
                 return;
             };
             let Some(entry) = self.entries.get(seq) else {
@@ -268,12 +287,12 @@ impl Schedule {
             };
             let mut from: Vec<_> = entry.people.iter().map(|person| (*person, seq)).collect();
             while let Some((person, seq)) = from.pop() {
-                self.send_away(person, seq, until);
-                let Some(line) = self.lines.get(&person) else {
-                    continue;
-                };
-                let place = line.events.partition_point(|other| *other < seq);
-                let behind: Vec<_> = line.events.range(place..).copied().collect();
+                let behind: Vec<_> = self.lines.get(&person).map_or_else(Vec::new, |line| {
+                    let place = line.events.partition_point(|other| *other < seq);
+                    line.events.range(place..).copied().collect()
+                });
+                let through = behind.last().copied().unwrap_or(seq);
+                self.send_away(person, seq, through, until);
                 self.look(behind.len());
                 for seq in behind {
                     if let Some(entry) = self.remove(seq) {
@@ -285,22 +304,43 @@ impl Schedule {
         }
     }
 
-    /// Those whose time has come are back: the event from which everything has
-    /// to be taken again, if there is any.
-    pub(crate) fn back(&mut self, now: Timestamp) -> Option<Seq> {
-        let mut first = None;
-        while let Some((until, person)) = self.away_until.first().copied() {
-            if until > now {
-                break;
-            }
-            self.look(1);
-            self.away_until.pop_first();
-            if let Some(away) = self.away.remove(&person) {
-                self.away_from.remove(&(away.from, person));
-                first = Some(first.map_or(away.from, |first: Seq| first.min(away.from)));
-            }
+    /// One of those whose time has come is back: from which event through which
+    /// one everything has to be taken again, before what comes behind.
+    pub(crate) fn back(&mut self, now: Timestamp) -> Option<(Seq, Seq)> {
+        let (until, person) = self.away_until.first().copied()?;
+        if until > now {
+            return None;
         }
-        first
+        self.call_back(person)
+    }
+
+    /// Events of somebody were erased, up to one: they are back before their
+    /// time, and so are those who went with them, for nothing may be left to
+    /// wait for. What has to be taken again, as by [`back`](Self::back).
+    pub(crate) fn recall(&mut self, person: Person, through: Seq) -> Vec<(Seq, Seq)> {
+        let first = self.away.get(&person).filter(|away| away.from <= through);
+        let Some(first) = first.copied() else {
+            return Vec::new();
+        };
+        let range = (first.from, 0)..=(first.through, Person::MAX);
+        // Most who went with them did so at the same event.
+        let beside = self.away_from.range(range).take(RECALLED_BESIDE);
+        let beside = beside.filter(|(_, person)| {
+            let away = self.away.get(person);
+            away.is_some_and(|away| away.until == first.until)
+        });
+        let beside: Vec<_> = beside.map(|(_, person)| *person).collect();
+        let back = [person].into_iter().chain(beside);
+        back.filter_map(|person| self.call_back(person)).collect()
+    }
+
+    /// Somebody is back, as by [`back`](Self::back), before the time has come.
+    fn call_back(&mut self, person: Person) -> Option<(Seq, Seq)> {
+        self.look(1);
+        let away = self.away.remove(&person)?;
+        self.away_until.remove(&(away.until, person));
+        self.away_from.remove(&(away.from, person));
+        Some((away.from, away.through))
     }
 
     /// How many people are away.
@@ -370,6 +410,17 @@ impl Schedule {
     /// Whether nothing is left, also not under way.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.away.is_empty()
+    }
+
+    /// Whether an event is here, also under way.
+    pub(crate) fn contains(&self, seq: Seq) -> bool {
+        self.entries.contains(seq)
+    }
+
+    /// Whose an event is that is here.
+    pub(crate) fn people(&self, seq: Seq) -> People {
+        let entry = self.entries.get(seq);
+        entry.map_or_else(People::new, |entry| entry.people.clone())
     }
 
     /// How many events are here, also those under way.
@@ -918,12 +969,12 @@ mod tests {
 
     fn check(model: &Model, schedule: &mut Schedule) {
         schedule.wake(at(model.now));
-        if let Some(from) = schedule.back(at(model.now)) {
-            for known in model.events.iter().filter(|e| e.seq >= from) {
-                schedule.push(known.stored());
-            }
-            schedule.wake(at(model.now));
+        let mut parts = Vec::new();
+        while let Some(part) = schedule.back(at(model.now)) {
+            parts.push(part);
         }
+        again(&parts, model, schedule);
+        schedule.wake(at(model.now));
         let sendable = model.sendable(NO_LIMIT, NO_LIMIT);
         assert_eq!(schedule.is_ready(), !sendable.is_empty());
         assert_eq!(schedule.is_empty(), model.events.is_empty());
@@ -952,6 +1003,18 @@ mod tests {
             && model.events.iter().all(|e| e.not_before.is_none())
         {
             assert_eq!(schedule.open().items, sendable.len());
+        }
+    }
+
+    /// Takes parts of the events once more.
+    fn again(parts: &[(Seq, Seq)], model: &Model, schedule: &mut Schedule) {
+        let is_part = |e: &&Known| {
+            parts
+                .iter()
+                .any(|(from, to)| (*from..=*to).contains(&e.seq))
+        };
+        for known in model.events.iter().filter(is_part) {
+            schedule.push(known.stored());
         }
     }
 
@@ -1015,7 +1078,8 @@ mod tests {
             }
             Step::Wait(millis) => model.now += millis,
             Step::Evict(events) => {
-                schedule.evict(events * 300, at(model.now));
+                let now = at(model.now);
+                schedule.evict(events * 300, |until| (until > now).then_some(until));
                 let pauses = |e: &Known| e.not_before.is_some_and(|until| until > model.now);
                 let is_away = |e: &Known| !schedule.entries.contains(e.seq);
                 let first = |e: &&Known| !e.is_under_way && model.before(e).next().is_none();
@@ -1029,6 +1093,10 @@ mod tests {
             }
             Step::Erase(user) => {
                 if schedule.away() > 0 {
+                    let hasher = BuildHasherDefault::<DefaultHasher>::default();
+                    let user = analytics_spec::event::Person::User(user);
+                    let back = schedule.recall(hasher.hash_one(user), seq);
+                    again(&back, model, schedule);
                     return;
                 }
                 let is_of = |_: Seq, _: &[Person], body: &Body| body.load().unwrap().is_of(user);

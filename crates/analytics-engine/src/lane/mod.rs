@@ -1,6 +1,7 @@
 //! One integration's way out: pulls events from the store, sends what may be
 //! sent, and settles what comes back. One task owns all of its state.
 
+mod again;
 mod attempt;
 mod condition;
 mod left;
@@ -35,12 +36,17 @@ use crate::{
     settled::{Observer, Unsettled},
     store::{Body, Erasure, Loaded, People, Resumed, Seq, Store},
 };
+use again::Again;
 use outcome::{Held, Outcome};
 use visit::Visit;
 
 /// So many outcomes may wait for the store; each would be found out again,
 /// should the process end.
 const UNWRITTEN_AT_MOST: usize = 10_000;
+
+/// A store that is writing when the lane is abandoned has so long to say that
+/// it is done.
+const FINISH_WITHIN: Duration = Duration::from_millis(500);
 
 /// What the engine tells a lane, and what it learns from it.
 #[derive(Debug)]
@@ -229,12 +235,22 @@ struct Running {
     appetite: Option<u64>,
     /// There is more in the store, and no room for it.
     is_full: bool,
-    /// Where the next pull goes on.
-    cursor: Seq,
+    /// Since when.
+    full_since: Option<Timestamp>,
+    /// As many people are away as may be.
+    is_crowded: bool,
     /// How far any pull has come.
     pulled_through: Seq,
+    /// What has to be pulled once more, before that.
+    again: Again,
+    /// How many places that were, the last time that somebody came back.
+    read_again: u64,
+    /// How large events are, about: those that were pulled last.
+    event_bytes: usize,
     /// Whom the store erased while it was being asked for events.
     erasures: Vec<Erasure>,
+    /// Whom the store erased: should they be away, they need not be waited for.
+    recalled: Vec<Erasure>,
     /// Events under way that were erased meanwhile.
     erased: HashSet<Seq>,
     /// Events that are held back for credentials that are wrong.
@@ -279,9 +295,14 @@ impl Lane {
             has_written: false,
             appetite: None,
             is_full: false,
-            cursor: self.resumed.through,
+            full_since: None,
+            is_crowded: false,
             pulled_through: self.resumed.through,
+            again: Again::default(),
+            read_again: 0,
+            event_bytes: 1024,
             erasures: Vec::new(),
+            recalled: Vec::new(),
             erased: HashSet::new(),
             held: HashMap::new(),
             condition: Condition::resumed(&self.resumed, maximum_attempts),
@@ -294,6 +315,9 @@ impl Lane {
             () = running.work() => false,
             () = signals.abandoned.notified() => true,
         };
+        if is_abandoned {
+            running.finish_writing().await;
+        }
         signals
             .reached
             .send_modify(|reached| reached.is_over = true);
@@ -355,6 +379,20 @@ impl Running {
         }
     }
 
+    /// What the store is being told it may know already, and nobody would ever
+    /// hear of its end.
+    async fn finish_writing(&mut self) {
+        if self.writing.is_none() {
+            return;
+        }
+        let Some(visit) = self.visit.take() else {
+            return;
+        };
+        if let Ok(visited) = tokio::time::timeout(FINISH_WITHIN, visit).await {
+            self.visited(visited);
+        }
+    }
+
     fn now(&self) -> Timestamp {
         self.lane.clock.now()
     }
@@ -366,7 +404,7 @@ impl Running {
             return NOTHING;
         }
         self.appetite
-            .map_or(NOTHING, |events| self.cursor.saturating_add(events))
+            .map_or(NOTHING, |events| self.pulled_through.saturating_add(events))
     }
 
     fn publish(&mut self) {
@@ -397,7 +435,7 @@ impl Running {
     }
 
     fn is_pulled(&self) -> bool {
-        self.cursor >= self.lane.store.last()
+        self.again.first().is_none() && self.pulled_through >= self.lane.store.last()
     }
 
     /// Lets go what was erased.
@@ -405,6 +443,7 @@ impl Running {
         let erasures = self.lane.signals.take_erasures();
         if !erasures.is_empty() {
             self.erase(&erasures);
+            self.recalled.extend(erasures.iter().cloned());
             self.erasures.extend(erasures);
         }
         if self.visit.is_none() {
@@ -419,6 +458,12 @@ impl Running {
                 .any(|erasure| erasure.covers(seq, people, body))
         });
         self.erased.extend(under_way);
+        self.held.retain(|seq, held| {
+            let covers = |erasure: &Erasure| {
+                *seq <= erasure.through && held.people.contains(&erasure.person)
+            };
+            self.schedule.contains(*seq) || !erasures.iter().any(covers)
+        });
         for event in erased {
             if let Ok(loaded) = event.body.load() {
                 self.report(

@@ -11,7 +11,7 @@ use super::{Carried, Finished, Running, after, between};
 use crate::{
     schedule::Claimed,
     settled::Settled,
-    store::{Reason, Seq, Settlement},
+    store::{People, Reason, Seq, Settlement},
 };
 
 /// What came of an event.
@@ -71,6 +71,7 @@ const HELD_AT_MOST: u32 = 3;
 /// An event that is held back.
 pub(super) struct Held {
     times: u32,
+    pub(super) people: People,
     /// How often the vendor had recovered.
     recoveries: u64,
 }
@@ -195,8 +196,10 @@ impl Running {
     /// counts.
     fn hold(&mut self, seq: Seq, is_reached: bool) {
         let recoveries = self.condition.recoveries();
-        let held = self.held.entry(seq).or_insert(Held {
+        let people = || self.schedule.people(seq);
+        let held = self.held.entry(seq).or_insert_with(|| Held {
             times: 0,
+            people: people(),
             recoveries,
         });
         if held.times == 0 || is_reached || held.recoveries != recoveries {

@@ -17,6 +17,7 @@ use analytics_spec::{AnyInput, Error, Retries, Timestamp};
 use async_trait::async_trait;
 use serde::Serialize;
 use smallvec::SmallVec;
+use tokio::sync::oneshot;
 
 pub use body::{Body, Loaded};
 pub use dead_letters::{DeadLetter, DeadLetterId, DeadLetters, Filter, Reason};
@@ -45,6 +46,26 @@ pub struct Accepted {
     pub lanes: Arc<[Arc<str>]>,
     /// The integrations that will never accept it.
     pub refused: Vec<(Arc<str>, Reason)>,
+    /// Who is to know that it is kept, also if the [`append`](Store::append) is
+    /// dropped meanwhile.
+    pub kept: Option<OnKept>,
+}
+
+/// Told that an event is kept, and its place.
+#[derive(Debug)]
+pub struct OnKept(oneshot::Sender<Seq>);
+
+impl OnKept {
+    pub(crate) fn new() -> (Self, oneshot::Receiver<Seq>) {
+        let (kept, told) = oneshot::channel();
+        (Self(kept), told)
+    }
+
+    /// The event is kept, at this place.
+    pub fn tell(self, seq: Seq) {
+        // Nobody may want to know.
+        let _ = self.0.send(seq);
+    }
 }
 
 impl Accepted {
@@ -57,6 +78,7 @@ impl Accepted {
             input,
             lanes: lanes.into(),
             refused: Vec::new(),
+            kept: None,
         }
     }
 }
@@ -300,6 +322,9 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// - Gives later events higher places.
     /// - Waits for room no longer than `patience`, and is then an error of
     ///   kind [`Full`](analytics_spec::ErrorKind::Full).
+    /// - If it goes on with events although it is dropped, it tells those who
+    ///   are to know ([`Accepted::kept`]) when it keeps them, and lets go of them
+    ///   if it does not. Other stores need not.
     /// - A `delete` is remembered: when every lane that it is for has settled
     ///   it, what is left of the user's earlier events is erased.
     async fn append(&self, events: Vec<Accepted>, patience: Duration) -> Result<Seq, Error>;
@@ -338,6 +363,15 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// Whether what was accepted outlives the process.
     fn is_durable(&self) -> bool;
+
+    /// Why the last write failed, whoever asked for it, if it did and none has
+    /// succeeded since. A store that does not know says nothing: whoever asks
+    /// it to write is told in any case.
+    ///
+    /// - That it holds as much as it may is no trouble.
+    fn trouble(&self) -> Option<Error> {
+        None
+    }
 
     /// Ends well. Nothing else is asked afterwards.
     async fn close(&self) -> Result<(), Error>;

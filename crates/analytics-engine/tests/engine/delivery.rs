@@ -484,3 +484,48 @@ async fn several_events_are_accepted_together() {
     engine.flush(secs(1)).await.unwrap();
     assert_eq!(vendor.names(), ["0", "1", "2"]);
 }
+
+/// The store keeps an event that nobody waits for any more: who refused it is
+/// told all the same.
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn what_is_refused_is_reported_also_if_nobody_waits_for_it() {
+    use analytics_engine::{Engine, Store as _};
+
+    let dir = tempfile::tempdir().unwrap();
+    let store = analytics_engine::store::SqliteStore::options(dir.path());
+    let store = Arc::new(store.open().await.unwrap());
+    let mut strict = Vendor::new("strict");
+    strict.rule = |_| Err(ValidationError::new("track", Code::Required, "no"));
+    let ends = Ends::default();
+    let engine = Engine::builder()
+        .integration(Arc::new(strict))
+        .on_settled(ends.observer())
+        .store(store.clone())
+        .build()
+        .await
+        .unwrap();
+    for n in 0..50 {
+        let mut enqueue = Box::pin(engine.enqueue(event("u", n.to_string())));
+        let _ = futures::poll!(enqueue.as_mut());
+        drop(enqueue);
+        let all = (0..2).map(|m| event("u", format!("{n} {m}")));
+        let mut enqueue = Box::pin(engine.enqueue_all(all));
+        let _ = futures::poll!(enqueue.as_mut());
+    }
+    engine.enqueue(event("u", "last")).await.unwrap();
+    let all = async {
+        while (ends.count() as u64) < store.last() {
+            tokio::time::sleep(ms(1)).await;
+        }
+    };
+    tokio::time::timeout(secs(10), all).await.unwrap();
+    assert_eq!(ends.count(), 151);
+    ends.assert_once();
+    let seqs: std::collections::BTreeSet<_> = ends.all().iter().map(|end| end.seq).collect();
+    assert_eq!(seqs.len(), 151, "each has its own place");
+    // What is never accepted is not refused either.
+    assert!(engine.close(secs(1)).await.is_empty());
+    assert!(engine.enqueue(event("u", "late")).await.is_err());
+    assert_eq!(ends.count(), 151);
+}

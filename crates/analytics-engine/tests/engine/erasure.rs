@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use analytics_spec::{Delete, ErrorKind, Kind, KindSet};
 
-use crate::support::{Ends, Vendor, engine, event, ms, secs};
+use crate::support::{Ends, Vendor, engine, event, ms, secs, unavailable};
 
 /// Everything but deletes.
 fn undeleting(name: &'static str) -> Vendor {
@@ -125,4 +125,37 @@ async fn erasing_ends_retries() {
         let erased = Some(ErrorKind::Erased);
         assert_eq!(ends, [("2".to_owned(), erased), ("1".to_owned(), erased)]);
     }
+}
+
+/// Who is erased while they wait for another attempt, and are left to the
+/// store, is waited for no longer.
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_who_was_erased() {
+    let vendor = Vendor::new("a").answers(|attempt| match attempt.input.event.user_id() {
+        Some("gone") if crate::support::name(&attempt.input.event) != "back" => {
+            Err(unavailable().with_wait(secs(600)))
+        }
+        _ => Ok(()),
+    });
+    let vendor = Arc::new(vendor);
+    let engine = engine()
+        .integration(vendor.clone())
+        // Room for about three.
+        .window_bytes(3000)
+        .build()
+        .await
+        .unwrap();
+    for n in 0..50 {
+        let event = event("gone", n.to_string()).anonymous_id("device");
+        engine.enqueue(event).await.unwrap();
+    }
+    engine.enqueue(event("stays", "other")).await.unwrap();
+    tokio::time::sleep(secs(1)).await;
+    assert_eq!(vendor.names(), ["0", "other"]);
+    assert_eq!(engine.erase_user("gone").await.unwrap().events, 50);
+    let back = event("gone", "back").anonymous_id("device");
+    engine.enqueue(back).await.unwrap();
+    engine.flush(secs(1)).await.unwrap();
+    assert_eq!(vendor.names(), ["0", "other", "back"]);
+    assert!(engine.close(secs(1)).await.is_empty());
 }

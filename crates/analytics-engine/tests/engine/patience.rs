@@ -10,7 +10,10 @@ use std::{
 };
 
 use analytics_engine::State;
-use analytics_spec::{Alias, Error, ErrorKind, Event as _, Input, Track};
+use analytics_spec::{
+    Alias, Error, ErrorKind, Event as _, Input, Policies, RetryPolicy, Track,
+    policies::ActivityPolicy,
+};
 
 use crate::{
     stores::Disk,
@@ -335,5 +338,157 @@ async fn order_and_completeness_survive_little_room_and_many_failures() {
                 }
             }
         }
+    }
+}
+
+/// Every event fails twice, and far more of them wait than there is room for:
+/// what is read of the store stays in proportion.
+#[tokio::test(start_paused = true)]
+async fn a_backlog_of_those_who_pause_is_not_read_over_and_over() {
+    const EVENTS: usize = 5_000;
+    // Short pauses, long ones, and long ones of any length.
+    for (shape, people) in [(0, EVENTS), (1, EVENTS), (2, EVENTS), (0, 50), (1, 1000)] {
+        let vendor = Vendor::new("a")
+            .batches(10, 10)
+            .policies(attempts(3))
+            .takes(ms(20))
+            .answers(move |attempt| {
+                let n = attempt.input.message_id().parse::<u64>().unwrap();
+                match (attempt.number, shape) {
+                    // Others are taken: the vendor is not down.
+                    _ if n % 5 == 0 => Ok(()),
+                    (3, _) => Ok(()),
+                    (_, 0) => Err(unavailable().with_wait(ms(800 + n % 10))),
+                    (_, 1) => Err(unavailable().with_wait(secs(30))),
+                    (number, _) => {
+                        let any = (n + u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 50;
+                        Err(unavailable().with_wait(ms(8_000 + any)))
+                    }
+                }
+            });
+        let ends = Ends::default();
+        let store = Arc::new(Disk::default());
+        let engine = engine()
+            .integration(Arc::new(vendor))
+            .on_settled(ends.observer())
+            .store(store.clone())
+            // Room for some 200.
+            .window_bytes(200_000)
+            .build()
+            .await
+            .unwrap();
+        for n in 0..EVENTS {
+            let context = analytics_spec::Context::new().message_id(n.to_string());
+            let event = event(&format!("u{}", n % people), format!("{n}"));
+            let event = Input::new(event).context(context);
+            engine.enqueue(event).await.unwrap();
+        }
+        engine.flush(secs(24 * 3600)).await.unwrap();
+        ends.assert_once();
+        assert_eq!(ends.count(), EVENTS);
+        assert!(ends.all().iter().all(|end| end.error.is_none()));
+        assert_in_order(&ends.at("a"), people);
+        let times = store.pulled() as f64 / EVENTS as f64;
+        let most = if shape == 0 { 1.2 } else { 4.0 };
+        assert!(times < most, "{shape}, {people} people: each {times} times");
+    }
+}
+
+/// Who never pauses for long, and is never taken, does not keep the window from
+/// the others.
+#[tokio::test(start_paused = true)]
+async fn who_pauses_again_and_again_does_not_fill_the_window_for_ever() {
+    for is_durable in [true, false] {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&is_over);
+        let retry = RetryPolicy::new()
+            .initial_interval(secs(1))
+            .maximum_interval(secs(1))
+            .maximum_attempts(0);
+        let vendor = Vendor::new("a")
+            .batches(10, 2)
+            .policies(Policies::new().request(ActivityPolicy::new().retry_policy(retry)))
+            .answers(move |attempt| {
+                let is_blocked = attempt.input.event.user_id() == Some("blocked");
+                match is_blocked && !over.load(Ordering::SeqCst) {
+                    true => Err(unavailable()),
+                    false => Ok(()),
+                }
+            });
+        let ends = Ends::default();
+        let store = if is_durable {
+            Disk::durable()
+        } else {
+            Arc::default()
+        };
+        let engine = engine()
+            .integration(Arc::new(vendor))
+            .on_settled(ends.observer())
+            .store(store)
+            .window_bytes(20_000)
+            .build()
+            .await
+            .unwrap();
+        for n in 0..200 {
+            let event = event("blocked", format!("{}", 2 * n));
+            engine.enqueue(event).await.unwrap();
+        }
+        for n in 0..500 {
+            let event = event("free", format!("{}", 2 * n + 1));
+            engine.enqueue(event).await.unwrap();
+        }
+        tokio::time::sleep(secs(600)).await;
+        assert_eq!(ends.count(), 500, "everybody else");
+        is_over.store(true, Ordering::SeqCst);
+        engine.flush(secs(60)).await.unwrap();
+        ends.assert_once();
+        assert_eq!(ends.count(), 700);
+        assert_in_order(&ends.at("a"), 2);
+    }
+}
+
+/// There is an end to how many people may be away. Then those behind wait with
+/// them, and nothing is lost.
+#[tokio::test(start_paused = true)]
+async fn no_more_people_are_away_than_may_be() {
+    const PEOPLE: usize = 3000;
+    for is_joined in [false, true] {
+        let vendor = Vendor::new("a").batches(10, 2).answers(move |attempt| {
+            let n = attempt.input.message_id().parse::<usize>().unwrap();
+            // Some are taken: the vendor is not down.
+            let fails = if is_joined { n == 0 } else { n % 5 > 0 };
+            match attempt.number {
+                1 if fails => Err(unavailable().with_wait(secs(600))),
+                _ => Ok(()),
+            }
+        });
+        let ends = Ends::default();
+        let store = Arc::new(Disk::default());
+        let engine = engine()
+            .integration(Arc::new(vendor))
+            .on_settled(ends.observer())
+            .store(store.clone())
+            // Room for a dozen, and a thousand away.
+            .window_bytes(10_000)
+            .build()
+            .await
+            .unwrap();
+        for n in 0..2 * PEOPLE {
+            let context = analytics_spec::Context::new().message_id(n.to_string());
+            let mut event = event(&format!("u{}", n % PEOPLE), format!("{n}"));
+            if is_joined {
+                // All of them are away as soon as one is.
+                event = event.anonymous_id("hub");
+            }
+            let event = Input::new(event).context(context);
+            engine.enqueue(event).await.unwrap();
+        }
+        tokio::time::sleep(secs(500)).await;
+        let pulled = store.pulled();
+        assert!((1000..1350).contains(&pulled), "{is_joined}: {pulled}");
+        engine.flush(secs(24 * 3600)).await.unwrap();
+        ends.assert_once();
+        assert_eq!(ends.count(), 2 * PEOPLE);
+        assert_in_order(&ends.at("a"), if is_joined { 1 } else { PEOPLE });
     }
 }

@@ -11,7 +11,8 @@ use std::{
 use analytics_engine::{
     MemoryStore, Store,
     store::{
-        Accepted, DeadLetters, Erased, LaneStatus, OnErased, Pulled, Resumed, Seq, Settlement,
+        Accepted, DeadLetters, Erased, LaneStatus, OnAppended, OnErased, Pulled, Resumed, Seq,
+        Settlement,
     },
 };
 use analytics_spec::{Error, ErrorKind, Retries, Timestamp};
@@ -19,15 +20,36 @@ use async_trait::async_trait;
 
 use crate::support::{Ends, Vendor, engine, event, ms, secs};
 
-/// Memory, behind a disk that is full, broken or stuck.
+/// What a [`Disk`] keeps events in: memory, if nothing else is said.
+#[derive(Debug)]
+struct Kept(Arc<dyn Store>);
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self(Arc::new(MemoryStore::default()))
+    }
+}
+
+impl std::ops::Deref for Kept {
+    type Target = dyn Store;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+/// A store, behind a disk that is full, broken or stuck.
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
-    memory: MemoryStore,
+    memory: Kept,
     failing_pulls: AtomicUsize,
     failing_settles: AtomicUsize,
     is_stuck: AtomicBool,
     is_unreadable: AtomicBool,
     pulls: AtomicUsize,
+    pulled: AtomicUsize,
+    /// It is late to say what it has written.
+    is_slow: AtomicBool,
     panics: AtomicBool,
     is_durable: AtomicBool,
 }
@@ -38,6 +60,23 @@ impl Disk {
         let disk = Self::default();
         disk.is_durable.store(true, Ordering::SeqCst);
         Arc::new(disk)
+    }
+
+    /// In front of another store.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn over(store: Arc<dyn Store>) -> Self {
+        let disk = Self {
+            memory: Kept(store),
+            ..Self::default()
+        };
+        let is_durable = disk.memory.is_durable();
+        disk.is_durable.store(is_durable, Ordering::SeqCst);
+        disk
+    }
+
+    /// How many events it has given out.
+    pub(crate) fn pulled(&self) -> usize {
+        self.pulled.load(Ordering::SeqCst)
     }
 
     /// How often it was asked for events.
@@ -62,6 +101,14 @@ impl Store for Disk {
         self.memory.attach(lanes, told).await
     }
 
+    fn on_appended(&self, told: OnAppended) {
+        self.memory.on_appended(told);
+    }
+
+    fn trouble(&self) -> Option<Error> {
+        self.memory.trouble()
+    }
+
     async fn append(&self, events: Vec<Accepted>, patience: Duration) -> Result<Seq, Error> {
         self.memory.append(events, patience).await
     }
@@ -74,7 +121,9 @@ impl Store for Disk {
         if next_fails(&self.failing_pulls) {
             return Err(broken());
         }
-        self.memory.pull(lane, after, max_bytes).await
+        let pulled = self.memory.pull(lane, after, max_bytes).await?;
+        self.pulled.fetch_add(pulled.events.len(), Ordering::SeqCst);
+        Ok(pulled)
     }
 
     async fn settle(
@@ -90,7 +139,11 @@ impl Store for Disk {
         if next_fails(&self.failing_settles) {
             return Err(broken());
         }
-        self.memory.settle(lane, settlements, paused_until).await
+        self.memory.settle(lane, settlements, paused_until).await?;
+        if self.is_slow.load(Ordering::SeqCst) {
+            tokio::time::sleep(ms(300)).await;
+        }
+        Ok(())
     }
 
     async fn erase(&self, user_id: &str) -> Result<Erased, Error> {
@@ -206,6 +259,32 @@ async fn closing_lists_what_could_not_be_written() {
     }
 }
 
+/// What the store has settled when the time for closing is over is reported,
+/// also if it is a little late to say so.
+#[tokio::test(start_paused = true)]
+async fn closing_waits_for_what_is_being_written() {
+    for halts in [false, true] {
+        let store = Arc::new(Disk::default());
+        store.is_slow.store(true, Ordering::SeqCst);
+        let ends = Ends::default();
+        let engine = engine()
+            .integration(Arc::new(Vendor::new("a")))
+            .on_settled(ends.observer())
+            .store(store)
+            .build()
+            .await
+            .unwrap();
+        engine.enqueue(event("u1", "1")).await.unwrap();
+        tokio::time::sleep(ms(1)).await;
+        let left = match halts {
+            true => engine.halt(ms(100)).await,
+            false => engine.close(ms(100)).await,
+        };
+        assert!(left.is_empty(), "{left:?}");
+        assert_eq!(ends.count(), 1);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lane_that_panics_loses_nothing_silently() {
     let store = Arc::new(Disk::default());
@@ -315,4 +394,44 @@ fn stores_say_what_they_read_and_understand_what_will_be_new() {
         #[deny(unreachable_patterns)]
         _ => panic!("not known"),
     }
+}
+
+/// A disk that is full is everybody's trouble, also of those who do nothing
+/// just now.
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn a_store_that_cannot_write_is_not_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = analytics_engine::store::SqliteStore::options(dir.path());
+    let store = Arc::new(store.disk_pages(1024 + 300).open().await.unwrap());
+    let vendor = Arc::new(Vendor::new("a").hold());
+    let engine = engine()
+        .integration(vendor.clone())
+        .store(store.clone())
+        .build()
+        .await
+        .unwrap();
+    // Limits and mistakes of those who ask are no trouble.
+    assert!(store.purge_lane("a").await.is_err());
+    assert!(engine.health().await.unwrap().is_well());
+    let large = || event("u", "large").property("text", "x".repeat(20_000));
+    while engine.enqueue(large()).await.is_ok() {}
+    let health = engine.health().await.unwrap();
+    let error = health.store_error.as_ref().unwrap();
+    assert!(error.contains("the disk is full"), "{error}");
+    assert!(!health.is_well());
+    assert!(
+        health
+            .integrations
+            .iter()
+            .all(|one| one.store_error.is_none())
+    );
+    vendor.release();
+    let is_well = async {
+        while !engine.health().await.unwrap().is_well() {
+            tokio::time::sleep(ms(10)).await;
+        }
+    };
+    tokio::time::timeout(secs(30), is_well).await.unwrap();
+    assert_eq!(engine.health().await.unwrap().store_error, None);
 }

@@ -12,6 +12,8 @@ pub(super) struct Failure {
     pub(super) message: String,
     /// What was written before may not be on disk.
     pub(super) is_lost_sync: bool,
+    /// Whoever asked is wrong, not the store.
+    pub(super) is_askers: bool,
 }
 
 /// What a step of the store comes to.
@@ -23,6 +25,7 @@ impl Failure {
             kind,
             message: message.into(),
             is_lost_sync: false,
+            is_askers: false,
         }
     }
 

@@ -61,9 +61,13 @@ impl Tx<'_> {
             return Ok(0);
         };
         if lane.is_attached {
-            return Err(Failure::configuration(format!(
+            let failure = Failure::configuration(format!(
                 "cannot forget {name}: it is attached; start the engine without it first"
-            )));
+            ));
+            return Err(Failure {
+                is_askers: true,
+                ..failure
+            });
         }
         let pending = lane.marks.pending();
         self.state.lanes.remove(&id);

@@ -146,6 +146,7 @@ impl SqliteStore {
             loaded: accepted.loaded,
             lanes: accepted.lanes,
             refused: accepted.refused,
+            kept: accepted.kept,
         })
     }
 
@@ -248,6 +249,13 @@ impl Store for SqliteStore {
 
     fn is_durable(&self) -> bool {
         true
+    }
+
+    fn trouble(&self) -> Option<Error> {
+        let failure = state::lock(&self.shared.trouble).clone();
+        let ended = || self.shared.queue.is_over().then(Failure::closed);
+        let failure = failure.or_else(ended)?;
+        Some(failure.at(&self.shared.dir))
     }
 
     async fn close(&self) -> Result<(), Error> {

@@ -175,6 +175,7 @@ impl SqliteOptions {
             published: Mutex::new(Published::new(state)),
             on_erased: Mutex::default(),
             on_appended: Mutex::default(),
+            trouble: Mutex::default(),
             hasher: state::hasher(&conn)?,
             readers: Readers::new(path),
             dir: self.dir.clone(),

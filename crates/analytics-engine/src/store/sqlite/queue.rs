@@ -13,7 +13,7 @@ use analytics_spec::ErrorKind;
 use tokio::sync::{Notify, oneshot};
 
 use super::{
-    super::{Loaded, People, Reason, Seq},
+    super::{Loaded, OnKept, People, Reason, Seq},
     failure::{Failure, Outcome},
     state::lock,
     tx::Tx,
@@ -29,6 +29,7 @@ pub(super) struct Draft {
     pub(super) people: People,
     pub(super) lanes: Arc<[Arc<str>]>,
     pub(super) refused: Vec<(Arc<str>, Reason)>,
+    pub(super) kept: Option<OnKept>,
 }
 
 /// Events that are committed together.
@@ -361,6 +362,11 @@ impl Queue {
         if used < before + was_writing {
             self.room.notify_waiters();
         }
+    }
+
+    /// Whether the writer has ended.
+    pub(super) fn is_over(&self) -> bool {
+        lock(&self.waiting).is_over
     }
 
     pub(super) fn used(&self) -> u64 {

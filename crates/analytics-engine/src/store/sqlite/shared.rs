@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     super::{OnAppended, OnErased},
+    failure::Failure,
     hash::Hasher,
     queue::Queue,
     reader::Readers,
@@ -21,6 +22,8 @@ pub(super) struct Shared {
     pub(super) committing: Mutex<()>,
     pub(super) on_erased: Mutex<Option<OnErased>>,
     pub(super) on_appended: Mutex<Option<OnAppended>>,
+    /// Why the last transaction failed, if it did.
+    pub(super) trouble: Mutex<Option<Failure>>,
     pub(super) hasher: Hasher,
     pub(super) readers: Readers,
     pub(super) dir: PathBuf,

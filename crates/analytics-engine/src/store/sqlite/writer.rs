@@ -176,9 +176,10 @@ impl Writer {
             let mut steps: Vec<Step<'_>> = runs.iter_mut().map(|run| run as Step<'_>).collect();
             self.attempt(&mut steps, &taken.drafts)
         };
-        let drafts = std::mem::take(&mut taken.drafts);
+        let mut drafts = std::mem::take(&mut taken.drafts);
         match done {
             Ok(first) => {
+                tell_kept(&mut drafts, first);
                 if let Some(group) = taken.group.take() {
                     group.finish(Ok(first));
                 }
@@ -203,6 +204,9 @@ impl Writer {
                     } else {
                         self.attempt(&mut [], &drafts)
                     };
+                    if let Ok(first) = done {
+                        tell_kept(&mut drafts, first);
+                    }
                     group.finish(done);
                 }
             }
@@ -236,8 +240,17 @@ impl Writer {
         }
     }
 
-    /// One transaction: the place of the first event.
+    /// One transaction: the place of the first event. How it went is seen in
+    /// [`Store::trouble`](super::super::Store::trouble).
     fn attempt(&mut self, steps: &mut [Step<'_>], drafts: &[Draft]) -> Outcome<Seq> {
+        let done = self.transact(steps, drafts);
+        if !done.as_ref().is_err_and(|failure| failure.is_askers) {
+            *lock(&self.shared.trouble) = done.as_ref().err().cloned();
+        }
+        done
+    }
+
+    fn transact(&mut self, steps: &mut [Step<'_>], drafts: &[Draft]) -> Outcome<Seq> {
         if let Some(broken) = &self.broken {
             return Err(broken.clone());
         }
@@ -585,6 +598,15 @@ impl Writer {
             self.measure()?;
         }
         Ok(())
+    }
+}
+
+/// Tells whoever may not wait any more.
+fn tell_kept(drafts: &mut [Draft], first: Seq) {
+    for (seq, draft) in (first..).zip(drafts) {
+        if let Some(kept) = draft.kept.take() {
+            kept.tell(seq);
+        }
     }
 }
 
