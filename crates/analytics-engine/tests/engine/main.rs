@@ -9,6 +9,7 @@ mod ending;
 mod erasure;
 mod failures;
 mod patience;
+mod preparing;
 mod scale;
 mod stores;
 mod support;

@@ -15,7 +15,7 @@ use std::{
 use analytics_engine::{Builder, Engine, Settled, store::Seq};
 use analytics_spec::{
     AnyEvent, AnyInput, Attempt, Clock, Delivery, Error, ErrorKind, Integration, KindSet, Policies,
-    RetryPolicy, Timestamp, Track, ValidationError,
+    Prepare, Prepared, PreparedAttempt, RetryPolicy, Timestamp, Track, ValidationError,
     clock::Sleep,
     integration::{Batching, deferred},
     policies::ActivityPolicy,
@@ -103,6 +103,10 @@ pub(crate) struct Vendor {
     pub(crate) batching: Batching,
     pub(crate) policies: Policies,
     pub(crate) allows_policies: bool,
+    /// Whether it maps events when they are accepted.
+    pub(crate) prepares: bool,
+    /// How often it did.
+    pub(crate) prepared: AtomicUsize,
     /// How long a delivery takes.
     pub(crate) takes: Duration,
     /// What the vendor says to each event.
@@ -139,6 +143,8 @@ impl Vendor {
             batching: Batching::single(8),
             policies: Policies::new(),
             allows_policies: false,
+            prepares: true,
+            prepared: AtomicUsize::new(0),
             takes: Duration::ZERO,
             answer: Box::new(|_| Ok(())),
             spoil: |outcomes| outcomes,
@@ -162,6 +168,12 @@ impl Vendor {
             max_bytes: usize::MAX,
             max_in_flight,
         };
+        self
+    }
+
+    /// It is shown events when they are delivered, and not before.
+    pub(crate) fn unprepared(mut self) -> Self {
+        self.prepares = false;
         self
     }
 
@@ -326,7 +338,12 @@ impl Integration for Vendor {
     }
 
     async fn deliver_batch(&self, attempts: &[Attempt<'_>]) -> Outcomes {
+        assert!(!self.prepares, "what was prepared is delivered so");
         self.exchange(attempts).await
+    }
+
+    fn as_prepare(&self) -> Option<&dyn Prepare> {
+        self.prepares.then_some(self)
     }
 
     fn batching(&self) -> Batching {
@@ -349,6 +366,49 @@ impl Integration for Vendor {
         self.closed.fetch_add(1, Ordering::SeqCst);
         tokio::time::sleep(self.closing_takes).await;
         Ok(())
+    }
+}
+
+/// What travels is the event itself.
+struct Parcel(AnyInput);
+
+#[async_trait::async_trait]
+impl Prepare for Vendor {
+    fn prepare(&self, input: &AnyInput) -> Result<Prepared, Error> {
+        self.prepared.fetch_add(1, Ordering::SeqCst);
+        (self.rule)(input)?;
+        let bytes = serde_json::to_vec(input).unwrap().len();
+        Ok(Prepared::new(Parcel(input.clone()), bytes))
+    }
+
+    async fn deliver_prepared(&self, attempts: &[PreparedAttempt<'_>]) -> Outcomes {
+        let people: Vec<HashSet<_>> = attempts
+            .iter()
+            .map(|attempt| attempt.people.iter().collect())
+            .collect();
+        let attempts: Vec<_> = attempts
+            .iter()
+            .map(|attempt| {
+                let Parcel(input) = attempt.prepared.parcel().unwrap();
+                assert_eq!(attempt.message_id, input.message_id());
+                assert_eq!(attempt.kind, input.kind());
+                assert!(attempt.input.is_none_or(|known| known.event == input.event));
+                Attempt {
+                    input,
+                    number: attempt.number,
+                    progress: attempt.progress,
+                    timeout: attempt.timeout,
+                }
+            })
+            .collect();
+        // Who shares an id shares a number.
+        for (one, ours) in attempts.iter().zip(&people) {
+            for (other, theirs) in attempts.iter().zip(&people) {
+                let (a, b) = (self::people(one.input), self::people(other.input));
+                assert_eq!(a.is_disjoint(&b), ours.is_disjoint(theirs) || a.is_empty());
+            }
+        }
+        self.exchange(&attempts).await
     }
 }
 
