@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 use super::{
     Accepted, Body, DeadLetters, Erased, Erasure, LaneStatus, OnErased, People, Pulled, Resumed,
-    Seq, Settlement, Store, Stored, is_of, rate::Rate,
+    Seq, Settlement, Store, Stored, is_forgotten_with, rate::Rate,
 };
 use crate::by_seq::BySeq;
 
@@ -341,14 +341,16 @@ impl State {
             .kept
             .iter()
             .take_while(|(seq, _)| *seq <= through)
-            .filter(|(_, kept)| is_of(&kept.input, user_id))
+            .filter(|(_, kept)| is_forgotten_with(&kept.input, user_id))
             .map(|(seq, _)| seq)
             .collect();
         for seq in &of_user {
             self.forget(*seq);
         }
         // Not yet freed is not yet forgotten.
-        self.retired.0.retain(|input| !is_of(input, user_id));
+        self.retired
+            .0
+            .retain(|input| !is_forgotten_with(input, user_id));
         let erasure = Erasure::new(Arc::clone(user_id), *person, through);
         (of_user.len() as u64, erasure)
     }

@@ -12,13 +12,13 @@ mod sqlite;
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
-use analytics_spec::{AnyInput, Error, Retries, Timestamp, ValidationError};
+use analytics_spec::{AnyInput, Error, Kind, Retries, Timestamp, ValidationError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::Serialize;
 use smallvec::SmallVec;
 
-pub use dead_letters::{DeadLetter, DeadLetterId, DeadLetters, Filter, Reason};
+pub use dead_letters::{DeadLetter, DeadLetterId, DeadLetters, Filter, Reason, Replayed};
 pub use memory::MemoryStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Inspection, SqliteOptions, SqliteStore};
@@ -195,7 +195,8 @@ impl Resumed {
     }
 }
 
-/// A user was erased: what lanes still have at hand is not to be sent.
+/// A user was erased: what lanes still have at hand is not to be sent, but for
+/// a `delete`, by which the vendor forgets the user as well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Erasure {
@@ -222,8 +223,16 @@ impl Erasure {
     pub(crate) fn covers(&self, seq: Seq, people: &[u64], body: &Body) -> bool {
         seq <= self.through
             && people.contains(&self.person)
-            && body.read().is_ok_and(|input| is_of(&input, &self.user_id))
+            && body
+                .read()
+                .is_ok_and(|input| is_forgotten_with(&input, &self.user_id))
     }
+}
+
+/// Whether an event is erased with a user. A `delete` is not: it holds nothing
+/// but the id, and makes the vendors forget.
+pub(crate) fn is_forgotten_with(input: &AnyInput, user_id: &str) -> bool {
+    input.kind() != Kind::Delete && is_of(input, user_id)
 }
 
 /// Whether an event names a user.
@@ -327,8 +336,9 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// - Gives later events higher places.
     /// - Waits for room no longer than `patience`, and is then an error of
     ///   kind [`Full`](analytics_spec::ErrorKind::Full).
-    /// - A `delete` is remembered: when every lane that it is for has settled
-    ///   it, what is left of the user's earlier events is erased.
+    /// - A `delete` is remembered: soon after every lane that it is for has
+    ///   settled it, what is left of the user's earlier events is erased, as by
+    ///   [`erase`](Self::erase).
     async fn append(&self, events: Vec<Accepted>, patience: Duration) -> Result<Seq, Error>;
 
     /// What a lane has not settled, after `after`, in order, at most about
@@ -350,6 +360,10 @@ pub trait Store: Debug + Send + Sync + 'static {
     ) -> Result<(), Error>;
 
     /// Forgets a user's events, and dead letters, wherever they are.
+    ///
+    /// - Keeps every `delete` that is not settled everywhere, and those that
+    ///   were refused.
+    /// - After an error, some of it may be done: ask again.
     async fn erase(&self, user_id: &str) -> Result<Erased, Error>;
 
     /// How every lane stands, also those that are not attached; by name.

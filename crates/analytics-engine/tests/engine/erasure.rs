@@ -126,3 +126,29 @@ async fn erasing_ends_retries() {
         assert_eq!(ends, [("2".to_owned(), erased), ("1".to_owned(), erased)]);
     }
 }
+
+/// Who is erased here is still to be forgotten by the vendors: a delete that is
+/// pending goes out.
+#[tokio::test(start_paused = true)]
+async fn a_pending_delete_outlives_an_erasure() {
+    let vendor = Arc::new(Vendor::new("a").hold());
+    let ends = Ends::default();
+    let engine = engine()
+        .integration(vendor.clone())
+        .on_settled(ends.observer())
+        .build()
+        .await
+        .unwrap();
+    for name in ["under way", "waiting"] {
+        engine.enqueue(event("gone", name)).await.unwrap();
+    }
+    engine.enqueue(Delete::new("gone")).await.unwrap();
+    tokio::time::sleep(ms(10)).await;
+    let erased = engine.erase_user("gone").await.unwrap();
+    assert_eq!(erased.events, 2);
+    vendor.release();
+    engine.flush(secs(1)).await.unwrap();
+    assert_eq!(vendor.names().len(), 2, "{:?}", vendor.names());
+    let failed: Vec<_> = ends.all().into_iter().filter_map(|end| end.error).collect();
+    assert_eq!(failed, [ErrorKind::Erased]);
+}

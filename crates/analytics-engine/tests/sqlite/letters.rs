@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use analytics_engine::{
     Store,
-    store::{Accepted, DeadLetters, Filter, Reason, Settlement},
+    store::{Accepted, DeadLetters, Filter, Reason, Replayed, Settlement},
 };
 use analytics_spec::{Delete, Error, ErrorKind, Kind, Timestamp};
 
@@ -157,8 +157,14 @@ async fn a_replay_is_for_one_lane_under_the_same_id() {
     settle(&store, "b", &done).await;
     let before = pull_all(&store, "a", 1).await;
     assert!(before.is_empty());
-    assert_eq!(letters(&store).replay(&Filter::all()).await.unwrap(), 600);
-    assert_eq!(letters(&store).replay(&Filter::all()).await.unwrap(), 0);
+    assert_eq!(
+        letters(&store).replay(&Filter::all()).await.unwrap(),
+        Replayed::new(600, 0)
+    );
+    assert_eq!(
+        letters(&store).replay(&Filter::all()).await.unwrap(),
+        Replayed::default()
+    );
     assert_eq!(store.last(), 1200);
     let expected: Vec<_> = (0..600).map(|n| format!("m{n}")).collect();
     assert_eq!(ids(&store, "a").await, expected);
@@ -183,7 +189,8 @@ async fn a_replay_waits_for_a_lane_that_is_gone() {
     assert_eq!(store.purge_lane("a").await.unwrap(), 0);
     assert_eq!(status(&store, "a").await.dead, 1);
     append(&store, track("u", "n"), &["b"]).await;
-    assert_eq!(letters(&store).replay(&Filter::all()).await.unwrap(), 1);
+    let replayed = letters(&store).replay(&Filter::all()).await.unwrap();
+    assert_eq!(replayed, Replayed::new(1, 1));
     assert_eq!(status(&store, "a").await.pending, 1);
     append(&store, track("u", "o"), &["b"]).await;
     attach(&store, &["a", "b"]).await;
@@ -242,11 +249,90 @@ async fn a_replayed_delete_is_owed_again() {
     assert_eq!(told.take().len(), 1);
     assert_eq!(ids(&store, "a").await, [] as [&str; 0]);
     // The dead letter of the delete itself stays.
-    append(&store, track("u", "later"), &["a"]).await;
-    assert_eq!(letters(&store).replay(&Filter::all()).await.unwrap(), 1);
-    assert_eq!(ids(&store, "a").await, ["later", "d"]);
-    assert!(told.take().is_empty());
-    settle(&store, "a", &[(4, Settlement::Delivered)]).await;
-    assert_eq!(told.take().len(), 1);
-    assert_eq!(ids(&store, "a").await, [] as [&str; 0]);
+    append(&store, track("u", "back"), &["a"]).await;
+    for seq in [4, 5] {
+        let replayed = letters(&store).replay(&Filter::all()).await.unwrap();
+        assert_eq!(replayed, Replayed::new(1, 0));
+        assert_eq!(ids(&store, "a").await, ["back", "d"]);
+        assert!(told.take().is_empty());
+        // It erases up to where it stood first: the user came back.
+        let end = if seq == 4 {
+            refused()
+        } else {
+            Settlement::Delivered
+        };
+        settle(&store, "a", &[(seq, end)]).await;
+        assert_eq!(told.take(), [("u".to_owned(), 2)]);
+        assert_eq!(ids(&store, "a").await, ["back"]);
+    }
+    // And is not left on the disk itself.
+    store.tidy().await.unwrap();
+    assert_eq!(holding(dir.path(), "\"delete\""), [] as [&str; 0]);
+}
+
+/// Somebody, or another version, wrote what nobody can read: it is refused,
+/// and kept as it is.
+#[tokio::test]
+async fn what_nobody_can_read_is_buried_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    attach(&store, &["a"]).await;
+    let bodies: [&[u8]; 3] = [b"{\"later\":1}", b"{not JSON", b"\xff\xfe \xe4"];
+    for _ in bodies {
+        append(&store, track("u", "m"), &["a"]).await;
+    }
+    store.close().await.unwrap();
+    let conn = rusqlite::Connection::open(dir.path().join("events.db")).unwrap();
+    for (first, body) in (1_i64..).zip(bodies) {
+        let head: Vec<u8> = conn
+            .query_row("SELECT head FROM chunks WHERE first = ?1", [first], |row| {
+                row.get(0)
+            })
+            .unwrap();
+        let head = with_length(&head, body.len());
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&head);
+        crc.update(body);
+        conn.execute(
+            "UPDATE chunks SET head = ?2, body = ?3, crc = ?4 WHERE first = ?1",
+            rusqlite::params![first, head, body, crc.finalize()],
+        )
+        .unwrap();
+    }
+    drop(conn);
+    let store = open(dir.path()).await;
+    attach(&store, &["a"]).await;
+    let pulled = pull_all(&store, "a", usize::MAX).await;
+    assert!(pulled.iter().all(|event| event.body.read().is_err()));
+    for _ in 0..2 {
+        let pulled = pull_all(&store, "a", usize::MAX).await;
+        let all = pulled.iter().map(|event| (event.seq, refused()));
+        settle(&store, "a", &all.collect::<Vec<_>>()).await;
+        let found = letters(&store).list(&Filter::all(), 0, 9).await.unwrap();
+        let inputs: Vec<_> = found.iter().map(|letter| letter.input.get()).collect();
+        assert_eq!(
+            inputs,
+            [
+                "{\"later\":1}",
+                "\"{not JSON\"",
+                "\"\u{fffd}\u{fffd} \u{fffd}\""
+            ]
+        );
+        assert_eq!(status(&store, "a").await.pending, 0);
+        // Replaying it changes nothing of it.
+        let replayed = letters(&store).replay(&Filter::all()).await.unwrap();
+        assert_eq!(replayed, Replayed::new(3, 0));
+    }
+}
+
+/// The head of a chunk of one event, with another length: one record, its place
+/// and its length, the latter of one or two bytes.
+fn with_length(head: &[u8], len: usize) -> Vec<u8> {
+    assert!(len < 0x80 && head[..2] == [1, 0]);
+    let rest = if head[2] < 0x80 { 3 } else { 4 };
+    let mut new = vec![1, 0, len as u8];
+    new.extend_from_slice(&head[rest..head.len() - 4]);
+    let crc = crc32fast::hash(&new);
+    new.extend_from_slice(&crc.to_le_bytes());
+    new
 }

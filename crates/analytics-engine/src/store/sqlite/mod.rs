@@ -9,10 +9,12 @@
 //! | `state` | what is known without reading the file |
 //! | `queue`, `writer` | the way to the one thread that writes |
 //! | `tx` and `lanes`, `letters`, `erase`, `tidy` | what it writes |
+//! | `erasures` | whom it has yet to erase |
 //! | `reader`, `pull`, `inspect` | what others read |
 
 mod chunk;
 mod erase;
+mod erasures;
 mod failure;
 mod hash;
 mod inspect;
@@ -46,7 +48,7 @@ use async_trait::async_trait;
 
 use super::{
     Accepted, DeadLetter, DeadLetterId, DeadLetters, Erased, Filter, LaneStatus, OnAppended,
-    OnErased, Pulled, Resumed, Seq, Settlement, Store,
+    OnErased, Pulled, Replayed, Resumed, Seq, Settlement, Store,
 };
 pub use inspect::Inspection;
 pub use options::SqliteOptions;
@@ -115,6 +117,12 @@ impl SqliteStore {
     #[doc(hidden)]
     pub async fn tidy(&self) -> Result<(), Error> {
         self.told(self.shared.queue.chore(What::Tidy).await)
+    }
+
+    /// Returns when every erasure that is due has been carried out.
+    #[doc(hidden)]
+    pub async fn erase_due(&self) -> Result<(), Error> {
+        self.told(self.shared.queue.chore(What::Erase).await)
     }
 
     fn told<T>(&self, outcome: Outcome<T>) -> Result<T, Error> {
@@ -219,12 +227,8 @@ impl Store for SqliteStore {
     }
 
     async fn erase(&self, user_id: &str) -> Result<Erased, Error> {
-        let user_id = user_id.to_owned();
-        let erased = self
-            .shared
-            .queue
-            .call(true, move |tx| tx.erase_all(&user_id));
-        let erased = self.told(erased.await);
+        let erased = self.shared.queue.erase(user_id.to_owned()).await;
+        let erased = self.told(erased);
         state::lock(&self.last_read).clear();
         erased
     }
@@ -274,7 +278,7 @@ impl DeadLetters for SqliteStore {
             .await
     }
 
-    async fn replay(&self, filter: &Filter) -> Result<u64, Error> {
+    async fn replay(&self, filter: &Filter) -> Result<Replayed, Error> {
         let filter = filter.clone();
         let replayed = self.shared.queue.call(true, move |tx| tx.replay(&filter));
         self.told(replayed.await)

@@ -46,6 +46,8 @@ pub(super) struct Settings {
     pub(super) log_bytes: u64,
     /// The file is written anew after an erasure, if it is not larger.
     pub(super) scrub_bytes: u64,
+    /// About so much is read and written in one transaction of an erasure.
+    pub(super) erase_bytes: usize,
     /// Whether the writer tidies up without being asked.
     pub(super) is_tidy: bool,
     /// The disk is full when the file has so many pages: of tests.
@@ -76,6 +78,7 @@ impl SqliteOptions {
                 recent_bytes: 4 * MIB as usize,
                 log_bytes: 16 * MIB,
                 scrub_bytes: 32 * MIB,
+                erase_bytes: 8 * MIB as usize,
                 is_tidy: true,
                 max_pages: None,
             },
@@ -117,6 +120,7 @@ impl SqliteOptions {
         self.settings.chunk_events = 4;
         self.settings.group_bytes = 2000;
         self.settings.recent_bytes = 1500;
+        self.settings.erase_bytes = 1000;
         self
     }
 

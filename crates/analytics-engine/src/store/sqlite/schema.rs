@@ -16,7 +16,7 @@ pub(super) const PAGE: u64 = 4096;
 const BUSY: Duration = Duration::from_secs(5);
 
 /// How the file came to its form: each takes it one version further.
-const MIGRATIONS: &[&str] = &[V1];
+const MIGRATIONS: &[&str] = &[V1, V2];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -83,6 +83,13 @@ CREATE INDEX dead_letters_by_user ON dead_letters(user_id);
 CREATE INDEX dead_letters_by_previous_user ON dead_letters(previous_user_id)
     WHERE previous_user_id IS NOT NULL;
 CREATE INDEX dead_letters_by_time ON dead_letters(refused_at);
+";
+
+/// A `delete` that is replayed erases up to its first place: what it erases
+/// through, if that is not its own place.
+const V2: &str = "
+ALTER TABLE erasures ADD COLUMN through INTEGER;
+ALTER TABLE dead_letters ADD COLUMN through INTEGER;
 ";
 
 /// Opens the file for writing; makes it if there is none.

@@ -45,6 +45,8 @@ pub(super) struct Item<'a> {
     pub(super) lanes: SmallVec<[LaneId; 4]>,
     /// The user to be erased after it.
     pub(super) deletes: Option<&'a str>,
+    /// Up to where, if not up to the event itself.
+    pub(super) through: Option<Seq>,
 }
 
 impl<'a> Tx<'a> {
@@ -128,6 +130,7 @@ impl<'a> Tx<'a> {
                     AnyEvent::Delete(delete) => Some(&delete.user_id),
                     _ => None,
                 },
+                through: None,
             });
         }
         let first = self.place(&items)?;
@@ -185,9 +188,11 @@ impl<'a> Tx<'a> {
             encoder.add(seq, item.json, item.people);
             if let Some(user_id) = item.deletes {
                 let is_for_nobody = item.lanes.is_empty();
-                let sql = "INSERT INTO erasures(seq, user_id, is_for_nobody) VALUES(?1, ?2, ?3)";
+                let sql = "INSERT INTO erasures(seq, user_id, is_for_nobody, through) \
+                           VALUES(?1, ?2, ?3, ?4)";
                 let mut statement = self.conn.prepare_cached(sql)?;
-                statement.execute(params![signed(seq), user_id, is_for_nobody])?;
+                let through = item.through.map(signed);
+                statement.execute(params![signed(seq), user_id, is_for_nobody, through])?;
                 self.state.owed += 1;
                 if is_for_nobody {
                     Arc::make_mut(&mut self.state.nobodys).insert(seq);

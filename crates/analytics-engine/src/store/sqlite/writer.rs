@@ -14,6 +14,8 @@ use rusqlite::Connection;
 
 use super::{
     super::{Erasure, Seq},
+    erase::{Erasing, Forgotten},
+    erasures::{Asked, Erasures},
     failure::{Failure, Outcome},
     lock::Lock,
     options::Settings,
@@ -30,6 +32,10 @@ const REST: Duration = Duration::from_millis(250);
 
 /// How often it looks for what is too old.
 const ROUND: Duration = Duration::from_secs(60);
+
+/// Erasures go on for so long after the store was closed; then when it is
+/// opened again.
+const LAST_ERASURES: Duration = Duration::from_secs(2);
 
 /// Free pages that the file may keep.
 const FREE_PAGES: u64 = 256;
@@ -50,6 +56,7 @@ pub(super) struct Writer {
     has_more_to_trim: bool,
     /// The log has yet to be emptied after an erasure.
     owes_truncate: bool,
+    erasures: Erasures,
     /// What makes it impossible to go on.
     broken: Option<Failure>,
     lock: Option<Lock>,
@@ -78,6 +85,7 @@ impl Writer {
             scrubbed_at: None,
             has_more_to_trim: false,
             owes_truncate: false,
+            erasures: Erasures::default(),
             broken: None,
             lock: Some(lock),
         }
@@ -104,26 +112,76 @@ impl Writer {
 
     pub(super) fn run(&mut self) {
         let mut patience = REST;
+        let mut closing_since = None;
         loop {
-            let taken = self.shared.queue.take(patience);
-            let is_closing = taken.is_closing;
-            let is_nothing =
-                taken.jobs.is_empty() && taken.group.is_none() && taken.chores.is_empty();
-            if !is_nothing {
+            let must_erase = self.erasures.is_waiting();
+            let patience_now = match (must_erase, self.erasures.until()) {
+                (true, _) => Duration::ZERO,
+                (false, Some(until)) => patience.min(until),
+                (false, None) => patience,
+            };
+            let taken = self.shared.queue.take(patience_now);
+            if taken.is_closing {
+                let since: Instant = *closing_since.get_or_insert_with(Instant::now);
+                if taken.is_nothing() && (!must_erase || since.elapsed() > LAST_ERASURES) {
+                    return;
+                }
+            }
+            if !taken.is_nothing() {
                 self.commit(taken);
                 self.press();
                 patience = REST;
             } else if self.shared.queue.is_short.swap(false, Ordering::AcqRel) {
                 self.press();
                 patience = REST;
-            } else if is_closing {
-                return;
+            } else if must_erase {
+                patience = REST;
             } else if self.settings.is_tidy && self.tidy(false) {
                 patience = Duration::ZERO;
             } else {
                 patience = ROUND;
             }
+            // One step: settlements come in between.
+            if must_erase {
+                self.erase();
+            }
         }
+    }
+
+    /// One step of an erasure.
+    fn erase(&mut self) {
+        if let Some(Asked { erasing, reply }) = self.erasures.next_asked() {
+            // Whoever asked may have gone.
+            match self.erase_step(&erasing) {
+                Ok(erasing) if erasing.is_done => drop(reply.send(Ok(erasing.erased))),
+                Ok(erasing) => self.erasures.go_on_asked(Asked { erasing, reply }),
+                Err(failure) => drop(reply.send(Err(failure))),
+            }
+        } else if let Some(erasing) = self.erasures.next_due() {
+            match self.erase_step(&erasing) {
+                Ok(erasing) => self.erasures.go_on(erasing),
+                Err(failure) => {
+                    tracing::warn!("an erasure is put off: the store {}", failure.message);
+                    self.erasures.put_off(erasing);
+                }
+            }
+        }
+    }
+
+    fn erase_all(&mut self) {
+        while self.erasures.is_waiting() {
+            self.erase();
+        }
+    }
+
+    fn erase_step(&mut self, erasing: &Erasing) -> Outcome<Erasing> {
+        let mut next = None;
+        self.persist(&mut |tx| {
+            next = Some(tx.erase(erasing)?);
+            Ok(())
+        })?;
+        self.measure()?;
+        next.ok_or_else(Failure::closed)
     }
 
     /// Ends well: everything is in the file, and the lock is given back.
@@ -150,12 +208,26 @@ impl Writer {
             }
         }
         self.together(light, &mut taken);
+        self.shared.queue.written();
+        for asked in std::mem::take(&mut taken.erasures) {
+            let through = self.shared.state().last;
+            let one = Forgotten::through(&self.shared.hasher, &asked.user_id, through);
+            self.erasures.ask(Asked {
+                erasing: Erasing::new(vec![one], true),
+                reply: asked.reply,
+            });
+        }
         for chore in std::mem::take(&mut taken.chores) {
             let done = match chore.what {
                 What::Checkpoint => self.checkpoint().map(drop),
                 What::Tidy => {
+                    self.erase_all();
                     while self.tidy(true) {}
                     self.broken.clone().map_or(Ok(()), Err)
+                }
+                What::Erase => {
+                    self.erase_all();
+                    Ok(())
                 }
             };
             let _ = chore.reply.send(done);
@@ -193,7 +265,7 @@ impl Writer {
                     let done = if is_alone && !is_full {
                         Err(failure.clone())
                     } else {
-                        self.alone(&mut *job)
+                        self.persist(&mut |tx| job.run(tx))
                     };
                     job.finish(done);
                 }
@@ -207,22 +279,19 @@ impl Writer {
                 }
             }
         }
-        // Also if it failed: its bytes are no longer on their way.
         if let Err(failure) = self.measure() {
             tracing::warn!("the store {}", failure.message);
         }
     }
 
-    /// One job. What is settled finds room also on a disk that is full.
-    fn alone(&mut self, job: &mut dyn Job) -> Outcome<()> {
-        let mut run = |tx: &mut Tx<'_>| job.run(tx);
-        let done = self.attempt(&mut [&mut run], &[]);
-        match done {
+    /// A step that finds room also on a disk that is full.
+    fn persist(&mut self, step: Step<'_>) -> Outcome<()> {
+        match self.attempt(&mut [&mut *step], &[]) {
             Err(failure) if failure.kind == ErrorKind::Full => {
                 // What is in the log gives its room back, if it can go into the
                 // file.
                 let _ = self.truncate();
-                if self.attempt(&mut [&mut run], &[]).is_ok() {
+                if self.attempt(&mut [&mut *step], &[]).is_ok() {
                     return Ok(());
                 }
                 if self.reserve.release() {
@@ -230,7 +299,7 @@ impl Writer {
                     self.limit_pages()?;
                     let _ = self.truncate();
                 }
-                self.attempt(&mut [&mut run], &[]).map(drop)
+                self.attempt(&mut [&mut *step], &[]).map(drop)
             }
             done => done.map(drop),
         }
@@ -285,6 +354,8 @@ impl Writer {
         };
         self.has_more_to_trim = done.has_more_to_trim;
         let first = done.first;
+        let mut done = done;
+        self.erasures.owe(std::mem::take(&mut done.due));
         self.publish(done, committing);
         Ok(first)
     }
@@ -345,7 +416,7 @@ impl Writer {
     /// Tells how much of the file is in use.
     fn measure(&mut self) -> Outcome<()> {
         let used = self.pages()? - self.free_pages()?;
-        self.shared.queue.written(used * PAGE);
+        self.shared.queue.uses(used * PAGE);
         Ok(())
     }
 
@@ -598,6 +669,8 @@ fn warn(done: Outcome<()>) {
 struct Done {
     first: Seq,
     state: State,
+    /// Whom to erase next.
+    due: Vec<Forgotten>,
     erasures: Vec<Erasure>,
     has_erased: bool,
     scrubs: bool,
@@ -625,12 +698,13 @@ fn work(
     } else {
         tx.append(drafts)?
     };
-    tx.erase_due()?;
     tx.shrink()?;
+    let due = tx.take_due()?;
     tx.flush()?;
     Ok(Done {
         first,
         state: tx.state,
+        due,
         erasures: tx.erasures,
         has_erased: tx.has_erased,
         scrubs: tx.scrubs,
