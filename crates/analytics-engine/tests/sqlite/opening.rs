@@ -114,7 +114,13 @@ async fn only_the_owner_may_read() {
     append(&store, track("u", "m"), &["a"]).await;
     let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode();
     assert_eq!(mode(&dir) & 0o777, 0o700);
-    for file in ["events.db", "events.db-wal", "events.db-shm"] {
+    for file in [
+        "events.db",
+        "events.db-wal",
+        "events.db-shm",
+        "lock",
+        "reserve",
+    ] {
         assert_eq!(mode(&dir.join(file)) & 0o777, 0o600, "{file}");
     }
 }

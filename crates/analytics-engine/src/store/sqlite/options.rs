@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use analytics_spec::Error;
+use analytics_spec::{Error, ErrorKind};
 
 use super::{
     SqliteStore,
@@ -171,7 +171,14 @@ impl SqliteOptions {
         settings.letters_bytes = settings.letters_bytes.min(settings.max_bytes / 4);
         let lock = Lock::take(&self.dir)?;
         let path = database(&self.dir);
-        let conn = schema::open(&path, self.checks)?;
+        let mut reserve = Reserve::new(&self.dir);
+        let conn = match schema::open(&path, self.checks) {
+            // The log's own files need some room.
+            Err(failure) if failure.kind == ErrorKind::Full && reserve.release_left() => {
+                schema::open(&path, self.checks)
+            }
+            opened => opened,
+        }?;
         let state = State::load(&conn)?;
         let shared = Arc::new(Shared {
             queue: Queue::new(self.settings.max_bytes, self.settings.group_bytes),
@@ -184,7 +191,6 @@ impl SqliteOptions {
             dir: self.dir.clone(),
         });
         let writer_shared = Arc::clone(&shared);
-        let reserve = Reserve::new(&self.dir);
         let (ready, is_ready) = mpsc::sync_channel(1);
         let mut writer = Writer::new(conn, lock, reserve, self.settings, Arc::clone(&shared));
         let thread = std::thread::Builder::new().name("analytics-store".into());

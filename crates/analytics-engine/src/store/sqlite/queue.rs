@@ -426,3 +426,77 @@ impl std::fmt::Debug for Queue {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use analytics_spec::Track;
+
+    use super::*;
+
+    fn drafts(bytes: usize) -> Vec<Draft> {
+        vec![Draft {
+            json: vec![b' '; bytes],
+            input: Arc::new(analytics_spec::Input::from(Track::new("e")).into_any()),
+            people: People::default(),
+            lanes: Arc::default(),
+            refused: Vec::new(),
+        }]
+    }
+
+    fn enters(queue: &Queue, bytes: usize) -> bool {
+        match queue.enter(&mut Some(drafts(bytes)), bytes as u64, false) {
+            Ok(entered) => entered.is_some(),
+            Err(failure) => {
+                assert_eq!(failure.kind, ErrorKind::Full);
+                false
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_writer_has_taken_counts_until_it_is_written() {
+        let queue = Queue::new(1000, 1000);
+        assert!(enters(&queue, 600));
+        let taken = queue.take(Duration::ZERO);
+        assert_eq!(taken.drafts.len(), 1);
+        // Another job of the same round was committed meanwhile.
+        queue.uses(100);
+        assert!(!enters(&queue, 500));
+        assert!(enters(&queue, 300));
+        queue.written();
+        assert!(enters(&queue, 500));
+    }
+
+    #[tokio::test]
+    async fn who_does_not_wait_overtakes_nobody() {
+        let queue = Arc::new(Queue::new(1000, 1000));
+        assert!(enters(&queue, 600));
+        let waiting = {
+            let queue = Arc::clone(&queue);
+            let patience = Duration::from_secs(60);
+            tokio::spawn(async move { queue.append(drafts(500), patience).await })
+        };
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        // It would fit, were there nobody in line.
+        assert!(!enters(&queue, 100));
+        // Who goes leaves no trace.
+        waiting.abort();
+        assert!(waiting.await.is_err());
+        assert!(enters(&queue, 100));
+        let waiting = {
+            let queue = Arc::clone(&queue);
+            let patience = Duration::from_secs(60);
+            tokio::spawn(async move { queue.append(drafts(500), patience).await })
+        };
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let taken = queue.take(Duration::ZERO);
+        queue.written();
+        drop(taken);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let taken = queue.take(Duration::ZERO);
+        assert_eq!(taken.drafts.len(), 1);
+        assert!(enters(&queue, 100));
+        drop(taken);
+        assert!(waiting.await.is_ok_and(|waited| waited.is_err()));
+    }
+}

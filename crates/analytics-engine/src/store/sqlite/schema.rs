@@ -5,7 +5,10 @@ use std::{path::Path, time::Duration};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior};
 
-use super::failure::{Failure, Outcome};
+use super::{
+    failure::{Failure, Outcome},
+    lock::private,
+};
 
 /// Says that a file is ours: `anly`.
 pub(super) const APPLICATION_ID: i32 = 0x616e_6c79;
@@ -178,11 +181,7 @@ fn prepare_reader(conn: &Connection) -> Outcome<()> {
 fn make_private(path: &Path) -> Outcome<()> {
     let mut options = std::fs::OpenOptions::new();
     options.create(true).append(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600);
-    }
+    private(&mut options);
     let opened = options.open(path);
     opened.map(drop).map_err(|e| Failure::io("write", path, &e))
 }

@@ -54,6 +54,8 @@ pub(super) struct Writer {
     expired_at: Option<Instant>,
     scrubbed_at: Option<Instant>,
     has_more_to_trim: bool,
+    /// There was no room to look for the erasures that are due.
+    must_find_due: bool,
     /// The log has yet to be emptied after an erasure.
     owes_truncate: bool,
     erasures: Erasures,
@@ -84,6 +86,7 @@ impl Writer {
             expired_at: None,
             scrubbed_at: None,
             has_more_to_trim: false,
+            must_find_due: false,
             owes_truncate: false,
             erasures: Erasures::default(),
             broken: None,
@@ -104,10 +107,23 @@ impl Writer {
         self.limit_pages()?;
         self.measure()?;
         self.owes_truncate = self.shared.state().must_scrub;
+        // A disk that is full keeps nobody from delivering: that makes room.
+        unless_full(self.find_due())?;
+        unless_full(self.expire())?;
+        unless_full(self.shrink())
+    }
+
+    /// Finds the erasures that came due before the store was opened.
+    fn find_due(&mut self) -> Outcome<()> {
+        self.must_find_due = true;
         self.attempt(&mut [&mut |tx: &mut Tx<'_>| tx.find_due()], &[])?;
-        self.expire()?;
-        self.attempt(&mut [&mut |tx: &mut Tx<'_>| tx.shrink()], &[])?;
+        self.must_find_due = false;
         Ok(())
+    }
+
+    fn shrink(&mut self) -> Outcome<()> {
+        self.attempt(&mut [&mut |tx: &mut Tx<'_>| tx.shrink()], &[])
+            .map(drop)
     }
 
     pub(super) fn run(&mut self) {
@@ -313,10 +329,7 @@ impl Writer {
         if !drafts.is_empty() && !self.reserve.is_held() {
             // What is accepted now might take the room of what is settled.
             if !self.reserve.take() {
-                return Err(Failure::new(
-                    ErrorKind::Full,
-                    "has no room: the disk is full; free some of it",
-                ));
+                return Err(Failure::disk_full());
             }
             self.limit_pages()?;
         }
@@ -507,6 +520,9 @@ impl Writer {
             // needs to take in the log.
             warn(self.checkpoint().map(drop));
         }
+        if self.must_find_due {
+            warn(self.find_due());
+        }
         if !self.settings.is_tidy {
             return;
         }
@@ -656,6 +672,17 @@ impl Writer {
             self.measure()?;
         }
         Ok(())
+    }
+}
+
+/// What finds no room is done later.
+fn unless_full(done: Outcome<()>) -> Outcome<()> {
+    match done {
+        Err(failure) if failure.kind == ErrorKind::Full => {
+            warn(Err(failure));
+            Ok(())
+        }
+        done => done,
     }
 }
 
