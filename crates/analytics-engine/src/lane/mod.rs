@@ -234,6 +234,9 @@ struct Running {
     pulled_through: Seq,
     /// Whom the store erased while it was being asked for events.
     erasures: Vec<Erasure>,
+    /// Events that were let go for them: what is being pulled may hold them
+    /// once more.
+    let_go: HashSet<Seq>,
     /// Events under way that were erased meanwhile.
     erased: HashSet<Seq>,
     /// Events that are held back for credentials that are wrong.
@@ -281,6 +284,7 @@ impl Lane {
             cursor: self.resumed.through,
             pulled_through: self.resumed.through,
             erasures: Vec::new(),
+            let_go: HashSet::new(),
             erased: HashSet::new(),
             held: HashMap::new(),
             condition: Condition::resumed(&self.resumed, maximum_attempts),
@@ -408,6 +412,7 @@ impl Running {
         }
         if self.visit.is_none() {
             self.erasures.clear();
+            self.let_go.clear();
         }
     }
 
@@ -419,6 +424,9 @@ impl Running {
         });
         self.erased.extend(under_way);
         for event in erased {
+            if !self.let_go.insert(event.seq) {
+                continue;
+            }
             if let Ok(input) = event.body.read() {
                 self.report(
                     &Carried::new(&event, input),

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use analytics_spec::{Error, RequestPolicy};
+use analytics_spec::{Error, RequestPolicy, policies::MAX_ASKED};
 use futures::{FutureExt as _, future::BoxFuture};
 
 use super::{Running, after, outcome::Outcome};
@@ -169,7 +169,13 @@ impl Running {
 
     fn pulled(&mut self, pulled: Pulled) {
         let mut own = 0;
-        for event in pulled.events {
+        let longest = MAX_ASKED.max(self.policy.maximum_interval);
+        let latest = after(self.now(), longest);
+        for mut event in pulled.events {
+            // A clock that was wrong in an earlier engine holds nobody up.
+            if event.seq <= self.lane.begin {
+                event.not_before = event.not_before.min(Some(latest));
+            }
             own += isize::from(event.seq > self.pulled_through.max(self.lane.begin));
             // The store may not know yet that it has come to its end.
             if !self.ended.contains(&event.seq) {

@@ -11,13 +11,14 @@ use std::{
 use analytics_engine::{
     MemoryStore, Store,
     store::{
-        Accepted, DeadLetters, Erased, LaneStatus, OnErased, Pulled, Resumed, Seq, Settlement,
+        Accepted, DeadLetters, Erased, Erasure, LaneStatus, OnErased, Pulled, Resumed, Seq,
+        Settlement,
     },
 };
-use analytics_spec::{Error, ErrorKind, Retries, Timestamp};
+use analytics_spec::{Error, ErrorKind, Input, Retries, Timestamp};
 use async_trait::async_trait;
 
-use crate::support::{Ends, Vendor, engine, event, ms, secs};
+use crate::support::{Ends, TestClock, Vendor, engine, event, ms, secs};
 
 /// Memory, behind a disk that is full, broken or stuck.
 #[derive(Debug, Default)]
@@ -30,6 +31,8 @@ pub(crate) struct Disk {
     pulls: AtomicUsize,
     panics: AtomicBool,
     is_durable: AtomicBool,
+    /// What is pulled is everything, and comes when this is told.
+    pub(crate) late: std::sync::Mutex<Option<Arc<tokio::sync::Notify>>>,
 }
 
 impl Disk {
@@ -73,6 +76,12 @@ impl Store for Disk {
         self.pulls.fetch_add(1, Ordering::SeqCst);
         if next_fails(&self.failing_pulls) {
             return Err(broken());
+        }
+        let late = self.late.lock().unwrap().clone();
+        if let Some(late) = late {
+            let pulled = self.memory.pull(lane, 0, max_bytes).await;
+            late.notified().await;
+            return pulled;
         }
         self.memory.pull(lane, after, max_bytes).await
     }
@@ -315,4 +324,36 @@ fn stores_say_what_they_read_and_understand_what_will_be_new() {
         #[deny(unreachable_patterns)]
         _ => panic!("not known"),
     }
+}
+
+/// The clock was years ahead when another engine wrote it down.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_wrong_stops_nothing_for_long() {
+    use analytics_spec::Clock as _;
+    let store = Arc::new(MemoryStore::default());
+    let clock = TestClock::new();
+    let lanes = [Arc::from("a")];
+    let attach = async || {
+        let told = Arc::new(|_: &Erasure| {});
+        store.attach(&lanes, told).await.unwrap();
+    };
+    attach().await;
+    for name in ["1", "2"] {
+        let input = Input::from(event(name, name)).into_any();
+        let accepted = Accepted::new(input, lanes.clone());
+        store.append(vec![accepted], secs(1)).await.unwrap();
+    }
+    let years = clock.now() + secs(3 * 365 * 24 * 3600);
+    let retry = Settlement::retry(years, Retries::new());
+    store.settle("a", &[(1, retry)], Some(years)).await.unwrap();
+    let vendor = Arc::new(Vendor::new("a"));
+    let engine = engine()
+        .clock(clock)
+        .integration(vendor.clone())
+        .store(store.clone())
+        .build()
+        .await
+        .unwrap();
+    engine.flush(secs(13 * 3600)).await.unwrap();
+    assert_eq!(vendor.names().len(), 2);
 }

@@ -282,7 +282,7 @@ impl Test {
         let mut model = Model::default();
         if start > 0 {
             // Near the end of a block of marks.
-            drop(open_tiny(dir.path()).await);
+            open_tiny(dir.path()).await.close().await.unwrap();
             let conn = rusqlite::Connection::open(dir.path().join("events.db")).unwrap();
             conn.execute(
                 "UPDATE meta SET value = ?1 WHERE key = 'last'",

@@ -7,12 +7,13 @@
 //! | `chunk`, `table` | events that were accepted together, in one row |
 //! | `marks` | what a lane has settled |
 //! | `state` | what is known without reading the file |
-//! | `queue`, `writer` | the way to the one thread that writes |
+//! | `queue`, `writer`, `ending` | the way to the one thread that writes, and its end |
 //! | `tx` and `lanes`, `letters`, `erase`, `tidy` | what it writes |
 //! | `erasures` | whom it has yet to erase |
 //! | `reader`, `pull`, `inspect` | what others read |
 
 mod chunk;
+mod ending;
 mod erase;
 mod erasures;
 mod failure;
@@ -64,6 +65,10 @@ use shared::Shared;
 /// - One engine at a time has a directory open. Others may look at it
 ///   ([`inspect`](Self::inspect)).
 /// - What is settled everywhere is deleted, and its room used again.
+/// - [`close`](Store::close) it at the end. A store that is dropped loses
+///   nothing either. Dropped in a runtime, it ends in the background: whoever
+///   opens the directory next in this process waits for that, and another
+///   process may have to try again.
 #[derive(Debug)]
 pub struct SqliteStore {
     shared: Arc<Shared>,
@@ -167,21 +172,21 @@ impl SqliteStore {
         });
         self.told(read)
     }
-
-    fn join(&self) {
-        self.shared.queue.close();
-        let writer = state::lock(&self.writer).take();
-        if let Some(writer) = writer
-            && writer.join().is_err()
-        {
-            tracing::error!("the store's thread has panicked");
-        }
-    }
 }
 
 impl Drop for SqliteStore {
+    /// Whatever was accepted before is written. In a runtime, nobody is held up
+    /// by it: a thread ends the store, and gives the directory back.
     fn drop(&mut self) {
-        self.join();
+        self.shared.queue.close();
+        let Some(writer) = state::lock(&self.writer).take() else {
+            return;
+        };
+        if tokio::runtime::Handle::try_current().is_ok() {
+            ending::leave(&self.shared.dir, writer);
+        } else {
+            ending::join(writer);
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 use analytics_spec::{Error, ErrorKind};
 
 use super::{
-    SqliteStore,
+    SqliteStore, ending,
     failure::{Failure, Outcome},
     lock::Lock,
     queue::Queue,
@@ -169,6 +169,7 @@ impl SqliteOptions {
             )));
         }
         settings.letters_bytes = settings.letters_bytes.min(settings.max_bytes / 4);
+        ending::wait(&self.dir);
         let lock = Lock::take(&self.dir)?;
         let path = database(&self.dir);
         let mut reserve = Reserve::new(&self.dir);
