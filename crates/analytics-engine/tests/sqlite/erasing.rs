@@ -452,3 +452,31 @@ async fn an_erasure_that_several_bring_about_is_told_once() {
     assert_eq!(told.last(), Some(&("u".to_owned(), 2)));
     assert!(told.is_sorted_by(|one, other| one.1 < other.1), "{told:?}");
 }
+
+/// How often the file was written anew.
+fn rewritten(dir: &std::path::Path) -> i64 {
+    let conn = rusqlite::Connection::open(dir.join("events.db")).unwrap();
+    conn.query_row("PRAGMA schema_version", [], |row| row.get(0))
+        .unwrap()
+}
+
+/// Each of many deletes overwrites what it takes; all of them together have the
+/// file written anew, and not each of them.
+#[tokio::test]
+async fn deletes_do_not_rewrite_the_file_each() {
+    let dir = temporary();
+    let store = open(dir.path()).await;
+    attach(&store, &["a", "b"]).await;
+    let before = rewritten(dir.path());
+    for n in 0..3 {
+        append(&store, track("u", &format!("m{n}")), &["b"]).await;
+        let delete = append(&store, input(Delete::new("u"), "d"), &["a"]).await;
+        settle(&store, "a", &[(delete, Settlement::Delivered)]).await;
+        tokio::time::sleep(Duration::from_millis(600)).await;
+    }
+    assert_eq!(rewritten(dir.path()) - before, 1);
+    assert_eq!(holding(dir.path(), "\"m0\""), [] as [&str; 0]);
+    // Who asks waits for it.
+    store.erase("u").await.unwrap();
+    assert_eq!(rewritten(dir.path()) - before, 2);
+}

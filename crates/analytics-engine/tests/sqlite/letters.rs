@@ -1,6 +1,12 @@
 //! Dead letters.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use analytics_engine::{
     Store,
@@ -335,4 +341,54 @@ fn with_length(head: &[u8], len: usize) -> Vec<u8> {
     let crc = crc32fast::hash(&new);
     new.extend_from_slice(&crc.to_le_bytes());
     new
+}
+
+/// Counts what is logged of one store.
+struct Lines(Arc<AtomicUsize>);
+
+impl tracing::Subscriber for Lines {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::WARN
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Told(bool);
+        impl tracing::field::Visit for Told {
+            fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                self.0 |= format!("{value:?}").contains("more than 10007 bytes");
+            }
+        }
+        let mut told = Told(false);
+        event.record(&mut told);
+        self.0.fetch_add(usize::from(told.0), Ordering::SeqCst);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// Where everything is refused, each refusal crowds out another one.
+#[tokio::test]
+async fn that_letters_are_crowded_out_is_said_once_in_a_while() {
+    let lines = Arc::new(AtomicUsize::new(0));
+    tracing::subscriber::set_global_default(Lines(Arc::clone(&lines))).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let limited = options(dir.path()).dead_letters_max_bytes(10_007);
+    let store = limited.open().await.unwrap();
+    attach(&store, &["a"]).await;
+    for seq in 1..=100 {
+        append(&store, track("u", "m"), &["a"]).await;
+        settle(&store, "a", &[(seq, refused())]).await;
+    }
+    assert!(status(&store, "a").await.dead < 60);
+    assert_eq!(lines.load(Ordering::SeqCst), 1);
 }

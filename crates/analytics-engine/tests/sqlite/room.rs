@@ -300,3 +300,43 @@ async fn the_log_does_not_grow_for_ever() {
     assert!(size("events.db-wal") < 20, "{}", size("events.db-wal"));
     assert!(size("events.db") > 30, "{}", size("events.db"));
 }
+
+/// One begins before the other ends, again and again.
+#[tokio::test]
+async fn readers_without_a_gap_do_not_keep_the_log() {
+    let dir = temporary();
+    let store = options(dir.path()).tiny().open().await.unwrap();
+    attach(&store, &["a"]).await;
+    let path = dir.path().join("events.db");
+    let reading = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let readers = {
+        let reading = Arc::clone(&reading);
+        std::thread::spawn(move || {
+            let open = || rusqlite::Connection::open(&path).unwrap();
+            let conns = [open(), open()];
+            let begin = |at: usize| {
+                let sql = "BEGIN; SELECT count(*) FROM meta";
+                conns[at].execute_batch(sql).unwrap();
+            };
+            begin(0);
+            for round in 0.. {
+                std::thread::sleep(Duration::from_millis(3));
+                begin((round + 1) % 2);
+                conns[round % 2].execute_batch("COMMIT").unwrap();
+                if !reading.load(std::sync::atomic::Ordering::Relaxed) {
+                    break;
+                }
+            }
+        })
+    };
+    for n in 0..2000 {
+        append(&store, large(n), &["a"]).await;
+    }
+    let log = std::fs::metadata(dir.path().join("events.db-wal"))
+        .unwrap()
+        .len();
+    reading.store(false, std::sync::atomic::Ordering::Relaxed);
+    readers.join().unwrap();
+    // 8 MB and more went through it.
+    assert!(log < 2_000_000, "{log}");
+}

@@ -155,7 +155,6 @@ impl Tx<'_> {
 
     /// Forgets the oldest, as long as there are too many.
     pub(super) fn shrink(&mut self) -> Outcome<()> {
-        let mut gone = 0;
         while self.state.dead_bytes > self.settings.letters_bytes {
             let surplus = self.state.dead_bytes - self.settings.letters_bytes;
             // As many of the oldest as make up the surplus.
@@ -166,14 +165,7 @@ impl Tx<'_> {
             if now == 0 {
                 break;
             }
-            gone += now;
-        }
-        if gone > 0 {
-            tracing::warn!(
-                dead_letters = gone,
-                "the dead letters took more than {} bytes: the oldest were forgotten",
-                self.settings.letters_bytes
-            );
+            self.crowded_out += now;
         }
         Ok(())
     }

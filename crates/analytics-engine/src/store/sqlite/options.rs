@@ -121,6 +121,7 @@ impl SqliteOptions {
         self.settings.group_bytes = 2000;
         self.settings.recent_bytes = 1500;
         self.settings.erase_bytes = 1000;
+        self.settings.log_bytes = 64 * 1024;
         self
     }
 

@@ -16,7 +16,7 @@ pub(super) const APPLICATION_ID: i32 = 0x616e_6c79;
 pub(super) const PAGE: u64 = 4096;
 
 /// How long a connection waits for another program's.
-const BUSY: Duration = Duration::from_secs(5);
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 
 /// How the file came to its form: each takes it one version further.
 const MIGRATIONS: &[&str] = &[V1, V2];

@@ -32,6 +32,8 @@ pub(in crate::store) struct Tx<'a> {
     pub(super) has_erased: bool,
     /// Whoever erased it waits until that is so.
     pub(super) scrubs: bool,
+    /// Dead letters that there was no room for.
+    pub(super) crowded_out: u64,
     pub(super) recent: Vec<Arc<Recent>>,
     pub(super) forgets_recent: bool,
     /// The chunk that was read last.
@@ -67,6 +69,7 @@ impl<'a> Tx<'a> {
             erasures: Vec::new(),
             has_erased: false,
             scrubs: false,
+            crowded_out: 0,
             recent: Vec::new(),
             forgets_recent: false,
             chunk: None,

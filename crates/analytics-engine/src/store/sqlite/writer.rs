@@ -21,7 +21,7 @@ use super::{
     options::Settings,
     queue::{Draft, Job, Taken, What},
     reserve::{self, Reserve},
-    schema::PAGE,
+    schema::{self, PAGE},
     shared::Shared,
     state::{State, lock},
     tx::Tx,
@@ -36,6 +36,18 @@ const ROUND: Duration = Duration::from_secs(60);
 /// Erasures go on for so long after the store was closed; then when it is
 /// opened again.
 const LAST_ERASURES: Duration = Duration::from_secs(2);
+
+/// A log that is so many times longer than it should be is emptied though
+/// somebody reads it: readers that follow one another without a gap would let
+/// it grow for ever.
+const LOG_TIMES: u64 = 4;
+
+/// So long they are waited for, and then not again before the next.
+const LOG_PATIENCE: Duration = Duration::from_millis(200);
+const LOG_PAUSE: Duration = Duration::from_secs(5);
+
+/// How often the file is written anew, if nobody waits for it.
+const SCRUB_EVERY: Duration = Duration::from_secs(5 * 60);
 
 /// Free pages that the file may keep.
 const FREE_PAGES: u64 = 256;
@@ -53,6 +65,11 @@ pub(super) struct Writer {
     compacted_at: Option<(u64, u64)>,
     expired_at: Option<Instant>,
     scrubbed_at: Option<Instant>,
+    /// When somebody who reads was waited for in vain.
+    waited_at: Option<Instant>,
+    /// Dead letters that there was no room for, and that nobody was told of.
+    crowded_out: u64,
+    crowded_out_at: Option<Instant>,
     has_more_to_trim: bool,
     /// There was no room to look for the erasures that are due.
     must_find_due: bool,
@@ -85,6 +102,9 @@ impl Writer {
             compacted_at: None,
             expired_at: None,
             scrubbed_at: None,
+            waited_at: None,
+            crowded_out: 0,
+            crowded_out_at: None,
             has_more_to_trim: false,
             must_find_due: false,
             owes_truncate: false,
@@ -349,7 +369,7 @@ impl Writer {
             self.conn.execute_batch("COMMIT")?;
             Ok(done)
         });
-        let done = match done {
+        let mut done = match done {
             Ok(done) => done,
             Err(failure) => {
                 if !self.conn.is_autocommit() {
@@ -367,10 +387,26 @@ impl Writer {
         };
         self.has_more_to_trim = done.has_more_to_trim;
         let first = done.first;
-        let mut done = done;
         self.erasures.owe(std::mem::take(&mut done.due));
+        self.crowded_out += done.crowded_out;
+        self.tell_crowded_out();
         self.publish(done, committing);
         Ok(first)
+    }
+
+    /// Once in a while: where everything is refused, each refusal crowds one
+    /// out.
+    fn tell_crowded_out(&mut self) {
+        let is_soon = self.crowded_out_at.is_some_and(|at| at.elapsed() < ROUND);
+        if self.crowded_out == 0 || is_soon {
+            return;
+        }
+        self.crowded_out_at = Some(Instant::now());
+        tracing::warn!(
+            dead_letters = std::mem::take(&mut self.crowded_out),
+            "the dead letters took more than {} bytes: the oldest were forgotten",
+            self.settings.letters_bytes
+        );
     }
 
     /// Shows everybody what was committed.
@@ -475,18 +511,25 @@ impl Writer {
 
     /// Moves the log into the file, and empties it.
     fn truncate(&mut self) -> Outcome<()> {
+        if self.try_truncate()? {
+            return Ok(());
+        }
+        Err(Failure::new(
+            ErrorKind::Internal,
+            "cannot empty its log while another program reads it",
+        ))
+    }
+
+    /// Whether nobody was in the way.
+    fn try_truncate(&mut self) -> Outcome<bool> {
         let is_busy: bool = self
             .conn
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-        if is_busy {
-            return Err(Failure::new(
-                ErrorKind::Internal,
-                "cannot empty its log while another program reads it",
-            ));
+        if !is_busy {
+            self.log_pages.store(0, Ordering::Relaxed);
+            self.owes_truncate = false;
         }
-        self.log_pages.store(0, Ordering::Relaxed);
-        self.owes_truncate = false;
-        Ok(())
+        Ok(!is_busy)
     }
 
     /// Leaves nothing of what was erased. `secure_delete` writes zeros over
@@ -527,7 +570,9 @@ impl Writer {
             return;
         }
         let log_bytes = self.log_pages.load(Ordering::Relaxed).unsigned_abs() * PAGE;
-        let mut done = if log_bytes > self.settings.log_bytes {
+        let mut done = if log_bytes > self.settings.log_bytes * LOG_TIMES {
+            self.cut_log()
+        } else if log_bytes > self.settings.log_bytes {
             self.checkpoint().map(drop)
         } else {
             Ok(())
@@ -538,13 +583,29 @@ impl Writer {
         if done.is_ok() && self.is_round() {
             done = self.expire();
         }
-        let is_overdue = self
-            .scrubbed_at
-            .is_none_or(|at| at.elapsed() > Duration::from_secs(30));
-        if done.is_ok() && self.shared.state().must_scrub && self.can_scrub() && is_overdue {
+        if done.is_ok() && self.must_scrub() {
             done = self.scrub();
         }
         warn(done);
+    }
+
+    /// Moves the log into the file, and empties it between two who read it;
+    /// for new ones read the file alone once all of it has been moved.
+    fn cut_log(&mut self) -> Outcome<()> {
+        self.checkpoint()?;
+        if self.waited_at.is_some_and(|at| at.elapsed() < LOG_PAUSE) {
+            return Ok(());
+        }
+        self.conn.busy_timeout(LOG_PATIENCE)?;
+        let is_cut = self.try_truncate();
+        self.conn.busy_timeout(schema::BUSY)?;
+        self.waited_at = (!is_cut?).then(Instant::now);
+        Ok(())
+    }
+
+    fn must_scrub(&self) -> bool {
+        let is_due = self.scrubbed_at.is_none_or(|at| at.elapsed() > SCRUB_EVERY);
+        is_due && self.shared.state().must_scrub && self.can_scrub()
     }
 
     /// Does one thing that need not be done at once; whether there was one.
@@ -596,7 +657,7 @@ impl Writer {
             self.truncate()?;
             return Ok(true);
         }
-        if state.must_scrub && self.can_scrub() {
+        if self.must_scrub() || is_asked && state.must_scrub && self.can_scrub() {
             self.scrub()?;
             return Ok(true);
         }
@@ -698,6 +759,7 @@ struct Done {
     state: State,
     /// Whom to erase next.
     due: Vec<Forgotten>,
+    crowded_out: u64,
     erasures: Vec<Erasure>,
     has_erased: bool,
     scrubs: bool,
@@ -732,6 +794,7 @@ fn work(
         first,
         state: tx.state,
         due,
+        crowded_out: tx.crowded_out,
         erasures: tx.erasures,
         has_erased: tx.has_erased,
         scrubs: tx.scrubs,
