@@ -138,7 +138,6 @@ impl Which {
         filter.since = self.since;
         filter
     }
-
 }
 
 impl DeadLetters {

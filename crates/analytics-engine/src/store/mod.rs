@@ -58,6 +58,7 @@ impl Accepted {
 
 /// An event as a store has it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Body {
     /// Read already.
     Input(Arc<AnyInput>),
@@ -320,6 +321,10 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// - A lane that was never there gets what is accepted from now on.
     /// - Lanes that are not named keep their events until they come back.
     /// - `on_erased` replaces the one that was given before.
+    ///
+    /// # Errors
+    ///
+    /// The store failed; the lanes are those from before.
     async fn attach(&self, lanes: &[Arc<str>], on_erased: OnErased) -> Result<Vec<Resumed>, Error>;
 
     /// Says who is told when events have been accepted; replaces the one that
@@ -339,12 +344,21 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// - A `delete` is remembered: soon after every lane that it is for has
     ///   settled it, what is left of the user's earlier events is erased, as by
     ///   [`erase`](Self::erase).
+    ///
+    /// # Errors
+    ///
+    /// There is no room, an event is larger than this store takes
+    /// ([`TooLarge`](analytics_spec::ErrorKind::TooLarge)), or the store failed.
     async fn append(&self, events: Vec<Accepted>, patience: Duration) -> Result<Seq, Error>;
 
     /// What a lane has not settled, after `after`, in order, at most about
     /// `max_bytes` of it, and at least one event if there is one.
     ///
     /// - May be asked for the same again.
+    ///
+    /// # Errors
+    ///
+    /// The store failed; the same is asked again.
     async fn pull(&self, lane: &str, after: Seq, max_bytes: usize) -> Result<Pulled, Error>;
 
     /// Keeps how attempts ended, and until when the vendor asked to be left
@@ -352,6 +366,12 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// is forgotten.
     ///
     /// - Is asked the same again after an error.
+    /// - What is refused is kept as a dead letter, by a store that has them;
+    ///   also what nobody can read, as it is.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
     async fn settle(
         &self,
         lane: &str,
@@ -363,10 +383,17 @@ pub trait Store: Debug + Send + Sync + 'static {
     ///
     /// - Keeps every `delete` that is not settled everywhere, and those that
     ///   were refused.
-    /// - After an error, some of it may be done: ask again.
+    ///
+    /// # Errors
+    ///
+    /// The store failed; some of it may be done: ask again.
     async fn erase(&self, user_id: &str) -> Result<Erased, Error>;
 
     /// How every lane stands, also those that are not attached; by name.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
     async fn status(&self) -> Result<Vec<LaneStatus>, Error>;
 
     /// What was refused for good; `None` if this store keeps no such thing.
@@ -381,5 +408,9 @@ pub trait Store: Debug + Send + Sync + 'static {
     fn is_durable(&self) -> bool;
 
     /// Ends well. Nothing else is asked afterwards.
+    ///
+    /// # Errors
+    ///
+    /// The store did not end well; what was accepted is as safe as before.
     async fn close(&self) -> Result<(), Error>;
 }

@@ -357,3 +357,18 @@ async fn a_clock_that_was_wrong_stops_nothing_for_long() {
     engine.flush(secs(13 * 3600)).await.unwrap();
     assert_eq!(vendor.names().len(), 2);
 }
+
+/// Whoever writes a store elsewhere can make what it returns.
+#[test]
+fn what_a_store_returns_can_be_made_outside() {
+    use analytics_engine::store::{DeadLetter, Reason, Replayed};
+    let mut reason = Reason::new("Unsupported", "not here");
+    reason.response = None;
+    let input = serde_json::value::to_raw_value("{}").unwrap();
+    let now = Timestamp::UNIX_EPOCH;
+    let mut letter = DeadLetter::new(1, "a", 7, now, now, reason, input);
+    letter.attempts = 2;
+    assert_eq!(letter.reason.to_string(), "Unsupported: not here");
+    assert_eq!((letter.seq, letter.kind, letter.attempts), (7, None, 2));
+    assert_eq!(Replayed::new(3, 1).detached, 1);
+}

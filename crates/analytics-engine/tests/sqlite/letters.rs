@@ -381,6 +381,8 @@ impl tracing::Subscriber for Lines {
 async fn that_letters_are_crowded_out_is_said_once_in_a_while() {
     let lines = Arc::new(AtomicUsize::new(0));
     tracing::subscriber::set_global_default(Lines(Arc::clone(&lines))).unwrap();
+    // Another test may have asked in between.
+    tracing::callsite::rebuild_interest_cache();
     let dir = tempfile::tempdir().unwrap();
     let limited = options(dir.path()).dead_letters_max_bytes(10_007);
     let store = limited.open().await.unwrap();
