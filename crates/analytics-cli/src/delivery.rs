@@ -159,6 +159,7 @@ pub(crate) async fn carry(plan: Plan<'_>, source: Option<Source>) -> Result<Summ
     let ledger = Arc::new(Ledger::new(integrations, store.last(), plan.on_problem));
     let engine = engine(plan.configuration, &plan.policies, store, &ledger).await?;
     let bytes = source.as_ref().and_then(|source| source.bytes);
+    let console = plan.watch.as_ref().map(|watch| watch.console);
     let carrier = Carrier {
         engine: &engine,
         ledger: &ledger,
@@ -182,7 +183,17 @@ pub(crate) async fn carry(plan: Plan<'_>, source: Option<Source>) -> Result<Summ
         },
     };
     if let Keeping::Disk(storage, _) = &plan.keeping {
-        summary.look(storage).await?;
+        match (summary.look(storage).await, &summary.ended_early) {
+            // A disk that is full may not even let itself be looked at: what is
+            // known already is worth more.
+            (Err(failure), Some(EndedEarly::NotAccepted(_))) => {
+                if let Some(console) = console {
+                    let why = failure.message;
+                    console.note(format_args!("what is kept cannot be counted: {why}"));
+                }
+            }
+            (looked, _) => looked?,
+        }
     }
     Ok(summary)
 }

@@ -180,11 +180,8 @@ struct SmallDisk(tempfile::TempDir);
 impl SmallDisk {
     fn mount() -> Option<Self> {
         let disk = Self(tempfile::tempdir().unwrap());
-        if disk.run(&["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs"]) {
-            return Some(disk);
-        }
-        println!("SKIPPED: no disk can be mounted here");
-        None
+        let is_mounted = disk.run(&["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs"]);
+        is_mounted.then_some(disk)
     }
 
     fn path(&self) -> &std::path::Path {
@@ -219,6 +216,7 @@ impl Drop for SmallDisk {
 #[tokio::test]
 async fn what_is_settled_is_written_also_on_a_disk_that_is_really_full() {
     let Some(disk) = SmallDisk::mount() else {
+        println!("SKIPPED: no disk can be mounted here");
         return;
     };
     let store = open(disk.path()).await;
@@ -232,6 +230,7 @@ async fn a_disk_that_is_full_can_be_delivered_from() {
     // With the reserve, and without.
     for leaving in [0, 80 * 1024] {
         let Some(disk) = SmallDisk::mount() else {
+            println!("SKIPPED: no disk can be mounted here");
             return;
         };
         let store = open(disk.path()).await;
