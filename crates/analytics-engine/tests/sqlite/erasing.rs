@@ -480,3 +480,29 @@ async fn deletes_do_not_rewrite_the_file_each() {
     store.erase("u").await.unwrap();
     assert_eq!(rewritten(dir.path()) - before, 2);
 }
+
+#[tokio::test]
+async fn a_large_erasure_does_not_swell_the_log() {
+    let dir = temporary();
+    let store = options(dir.path()).tiny().open().await.unwrap();
+    attach(&store, &["a"]).await;
+    for n in 0..600 {
+        let event = Track::new("e").user_id("u").property("p", "x".repeat(6000));
+        append(&store, input(event, &format!("m{n}")), &["a"]).await;
+    }
+    let store = std::sync::Arc::new(store);
+    let erasing = {
+        let store = std::sync::Arc::clone(&store);
+        tokio::spawn(async move { store.erase("u").await.unwrap() })
+    };
+    let log = dir.path().join("events.db-wal");
+    let (mut most, mut looks) = (0, 0);
+    while !erasing.is_finished() {
+        most = std::fs::metadata(&log).unwrap().len().max(most);
+        looks += 1;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(erasing.await.unwrap().events, 600);
+    // Some 5 MB went through it.
+    assert!(looks > 20 && most < 1_000_000, "{looks} {most}");
+}

@@ -185,7 +185,6 @@ impl Tx<'_> {
             |hash| by_hash.contains_key(&hash),
         )?;
         self.forget_chunk();
-        self.forgets_recent = true;
         for first in found.chunks {
             let Some(chunk) = table::find(self.conn, first)? else {
                 continue;
@@ -210,6 +209,7 @@ impl Tx<'_> {
             if gone.is_empty() {
                 continue;
             }
+            self.forgets_recent = true;
             let kept = chunk.keep(|record| gone.binary_search(&record.seq).is_err());
             table::update(self.conn, first, &kept)?;
             self.state.stored = self.state.stored.saturating_sub(gone.len() as u64);

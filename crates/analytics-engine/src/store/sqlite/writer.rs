@@ -202,6 +202,8 @@ impl Writer {
                 }
             }
         }
+        // What it writes over goes through the log.
+        self.press();
     }
 
     fn erase_all(&mut self) {
@@ -605,7 +607,9 @@ impl Writer {
 
     fn must_scrub(&self) -> bool {
         let is_due = self.scrubbed_at.is_none_or(|at| at.elapsed() > SCRUB_EVERY);
-        is_due && self.shared.state().must_scrub && self.can_scrub()
+        // Not before all of it is erased.
+        let is_over = !self.erasures.is_waiting();
+        is_due && is_over && self.shared.state().must_scrub && self.can_scrub()
     }
 
     /// Does one thing that need not be done at once; whether there was one.
