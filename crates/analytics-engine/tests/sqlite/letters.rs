@@ -10,7 +10,7 @@ use std::{
 
 use analytics_engine::{
     Store,
-    store::{Accepted, DeadLetters, Filter, Reason, Replayed, Settlement},
+    store::{Accepted, Body, DeadLetters, Filter, Reason, Replayed, Settlement},
 };
 use analytics_spec::{Delete, Error, ErrorKind, Kind, Timestamp};
 
@@ -312,6 +312,11 @@ async fn what_nobody_can_read_is_buried_as_it_is() {
     assert!(pulled.iter().all(|event| event.body.read().is_err()));
     for _ in 0..2 {
         let pulled = pull_all(&store, "a", usize::MAX).await;
+        let found = pulled.iter().map(|event| match &event.body {
+            Body::Json(json) => json.to_vec(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(found.collect::<Vec<_>>(), bodies);
         let all = pulled.iter().map(|event| (event.seq, refused()));
         settle(&store, "a", &all.collect::<Vec<_>>()).await;
         let found = letters(&store).list(&Filter::all(), 0, 9).await.unwrap();

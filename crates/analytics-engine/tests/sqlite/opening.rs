@@ -9,7 +9,7 @@ use analytics_engine::{
     Store,
     store::{Erasure, Filter, Settlement, SqliteStore},
 };
-use analytics_spec::ErrorKind;
+use analytics_spec::{Delete, ErrorKind};
 use rusqlite::Connection;
 
 use crate::support::*;
@@ -104,6 +104,35 @@ async fn a_newer_format_is_left_alone() {
     );
     let error = SqliteStore::inspect(dir.path()).await.unwrap_err();
     assert!(error.to_string().contains("newer version"), "{error}");
+}
+
+/// Of the first format, with an erasure that is owed and a dead letter.
+#[tokio::test]
+async fn an_older_store_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    attach(&store, &["a"]).await;
+    append(&store, track("u", "m"), &["a"]).await;
+    append(&store, input(Delete::new("u"), "d"), &["a"]).await;
+    append(&store, track("v", "other"), &["a"]).await;
+    settle(&store, "a", &[(3, refused())]).await;
+    store.close().await.unwrap();
+    Connection::open(dir.path().join("events.db"))
+        .unwrap()
+        .execute_batch(
+            "ALTER TABLE erasures DROP COLUMN through;
+             ALTER TABLE dead_letters DROP COLUMN through;
+             PRAGMA user_version = 1",
+        )
+        .unwrap();
+    let error = SqliteStore::inspect(dir.path()).await.unwrap_err();
+    assert!(error.to_string().contains("older version"), "{error}");
+    let store = open(dir.path()).await;
+    attach(&store, &["a"]).await;
+    assert_eq!(ids(&store, "a").await, ["m", "d"]);
+    settle(&store, "a", &[(2, Settlement::Delivered)]).await;
+    assert_eq!(ids(&store, "a").await, [] as [&str; 0]);
+    assert_eq!(status(&store, "a").await.dead, 1);
 }
 
 #[tokio::test]
