@@ -9,7 +9,7 @@ use std::{
 };
 
 use analytics_kit::{
-    Configuration, Engine, Error, Handler, Policies, Storage,
+    Configuration, Engine, Error, ErrorKind, Handler, Policies, Storage,
     engine::{Receipt, Store},
     spec::handler,
 };
@@ -63,6 +63,33 @@ pub(crate) enum EndedEarly {
     Stopped { at_line: Option<u64> },
     /// The file could not be read on, after this line.
     Unreadable { after_line: u64, error: io::Error },
+    /// The store did not take some lines.
+    NotAccepted(NotAccepted),
+}
+
+/// Lines that the store did not take.
+#[derive(Debug)]
+pub(crate) struct NotAccepted {
+    /// The first of them.
+    pub(crate) line: u64,
+    /// How many they are.
+    pub(crate) lines: u64,
+    /// The first that was not read, if the reading was not done.
+    pub(crate) unread_from: Option<u64>,
+    /// What it said of the first.
+    pub(crate) error: Error,
+}
+
+impl EndedEarly {
+    /// Whether what was accepted may still be delivered: a store without room
+    /// gets some by that.
+    fn goes_on(&self) -> bool {
+        match self {
+            Self::Stopped { .. } => false,
+            Self::Unreadable { .. } => true,
+            Self::NotAccepted(lines) => lines.error.kind() == ErrorKind::Full,
+        }
+    }
 }
 
 impl Summary {
@@ -132,6 +159,7 @@ pub(crate) async fn carry(plan: Plan<'_>, source: Option<Source>) -> Result<Summ
     let ledger = Arc::new(Ledger::new(integrations, store.last(), plan.on_problem));
     let engine = engine(plan.configuration, &plan.policies, store, &ledger).await?;
     let bytes = source.as_ref().and_then(|source| source.bytes);
+    let console = plan.watch.as_ref().map(|watch| watch.console);
     let carrier = Carrier {
         engine: &engine,
         ledger: &ledger,
@@ -155,7 +183,17 @@ pub(crate) async fn carry(plan: Plan<'_>, source: Option<Source>) -> Result<Summ
         },
     };
     if let Keeping::Disk(storage, _) = &plan.keeping {
-        summary.look(storage).await?;
+        match (summary.look(storage).await, &summary.ended_early) {
+            // A disk that is full may not even let itself be looked at: what is
+            // known already is worth more.
+            (Err(failure), Some(EndedEarly::NotAccepted(_))) => {
+                if let Some(console) = console {
+                    let why = failure.message;
+                    console.note(format_args!("what is kept cannot be counted: {why}"));
+                }
+            }
+            (looked, _) => looked?,
+        }
     }
     Ok(summary)
 }
@@ -218,13 +256,12 @@ impl Carrier<'_> {
                 return Err(failure);
             }
         };
-        let is_stopped = matches!(ended_early, Some(EndedEarly::Stopped { .. }));
         let mut is_done = false;
-        if !is_stopped {
+        if ended_early.as_ref().is_none_or(EndedEarly::goes_on) {
             tokio::select! {
                 flushed = self.engine.flush(Duration::MAX) => is_done = flushed.is_ok(),
                 () = self.stop.requested() => {
-                    ended_early = Some(EndedEarly::Stopped { at_line: None });
+                    ended_early.get_or_insert(EndedEarly::Stopped { at_line: None });
                 }
             }
         }
@@ -265,7 +302,8 @@ impl Carrier<'_> {
         let mut next = 1;
         let mut end = None;
         let mut is_stopped = false;
-        while !is_stopped && (end.is_none() || !under_way.is_empty()) {
+        let mut missed: Option<NotAccepted> = None;
+        while !is_stopped && missed.is_none() && (end.is_none() || !under_way.is_empty()) {
             let has_room = window.lines.len() < max_under_way && window.bytes < MAX_BYTES_UNDER_WAY;
             tokio::select! {
                 biased;
@@ -287,11 +325,11 @@ impl Carrier<'_> {
                     }
                 },
                 Some(accepted) = under_way.next(), if !under_way.is_empty() => {
-                    self.account(&mut window, accepted)?;
+                    self.account(&mut window, accepted, &mut missed)?;
                 }
             }
         }
-        if !is_stopped {
+        if !is_stopped && missed.is_none() {
             return Ok(end.flatten());
         }
         // Who waits for room in memory is not accepted. What is on its way to
@@ -299,8 +337,13 @@ impl Carrier<'_> {
         if self.is_durable {
             let deadline = Instant::now() + LAST_WORDS;
             while let Ok(Some(accepted)) = timeout_at(deadline, under_way.next()).await {
-                self.account(&mut window, accepted)?;
+                self.account(&mut window, accepted, &mut missed)?;
             }
+        }
+        if let Some(mut missed) = missed {
+            missed.lines += window.lines.len() as u64;
+            missed.unread_from = end.is_none().then_some(next);
+            return Ok(Some(EndedEarly::NotAccepted(missed)));
         }
         let at_line = match (window.lines.front(), end) {
             (Some((first, _)), _) => Some(*first),
@@ -310,16 +353,31 @@ impl Carrier<'_> {
         Ok(Some(EndedEarly::Stopped { at_line }))
     }
 
-    /// The first line that was on its way into the store is in there.
+    /// The first line that was on its way into the store is in there, or was
+    /// not taken.
     fn account(
         &mut self,
         window: &mut Window,
         accepted: Result<Receipt, Error>,
+        missed: &mut Option<NotAccepted>,
     ) -> Result<(), Failure> {
-        let receipt = accepted.map_err(|error| Failure::failed(error.to_string()))?;
-        if let Some((line, bytes)) = window.leave() {
-            (self.on_accepted)(line, &receipt)?;
-            self.ledger.accepted(line, bytes, &receipt);
+        let Some((line, bytes)) = window.leave() else {
+            return Ok(());
+        };
+        match accepted {
+            Ok(receipt) => {
+                (self.on_accepted)(line, &receipt)?;
+                self.ledger.accepted(line, bytes, &receipt);
+            }
+            Err(error) => {
+                let missed = missed.get_or_insert(NotAccepted {
+                    line,
+                    lines: 0,
+                    unread_from: None,
+                    error,
+                });
+                missed.lines += 1;
+            }
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ mod age;
 mod commands;
 mod configuration;
 mod delivery;
+mod duration;
 mod events;
 mod exit;
 mod ledger;

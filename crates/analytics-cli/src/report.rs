@@ -47,6 +47,16 @@ pub(crate) fn say_end(summary: &Summary, file: &str, globals: &Globals) {
                 "{file}: cannot be read after line {after_line}: {error}"
             ));
         }
+        Some(EndedEarly::NotAccepted(missed)) => {
+            let mut which = format!("{file}:{}: not accepted", missed.line);
+            if missed.lines > 1 {
+                which += &format!(", nor {} lines after it", grouped(missed.lines - 1));
+            }
+            if let Some(line) = missed.unread_from {
+                which += &format!(", and not read from line {line} on");
+            }
+            console.note(format_args!("{which}: {}", missed.error.message()));
+        }
         None => {}
     }
     let fate = if summary.is_durable {
@@ -87,6 +97,9 @@ struct Report<'a> {
     /// The end of the file was not reached.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     ended_early: bool,
+    /// Why events were not accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
 }
 
 /// The summary for scripts.
@@ -98,6 +111,10 @@ pub(crate) fn json(summary: &Summary) -> String {
         integrations: tallies.map(|(name, tally)| (&**name, *tally)).collect(),
         detached: &summary.detached,
         ended_early: summary.ended_early.is_some(),
+        error: match &summary.ended_early {
+            Some(EndedEarly::NotAccepted(missed)) => Some(missed.error.message()),
+            _ => None,
+        },
     };
     // Numbers under text keys can always be written.
     serde_json::to_string(&report).unwrap_or_default()

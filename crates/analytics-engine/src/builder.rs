@@ -3,7 +3,8 @@
 use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
 use analytics_spec::{
-    Clock, Context, Error, Handler, Integration, TokioClock, handler, integration::Batching,
+    Clock, Context, Error, Handler, Integration, Timestamp, TokioClock, handler,
+    integration::Batching, policies::MAX_ASKED,
 };
 
 use crate::{
@@ -168,7 +169,11 @@ impl Builder {
         metrics::describe();
         let gate = Arc::new(Gate::default());
         let lanes = handlers.into_iter().zip(signals).zip(resumed);
-        let lanes = lanes.map(|((handler, signals), resumed)| {
+        let latest = self.clock.now().checked_add(MAX_ASKED);
+        let latest = latest.unwrap_or(Timestamp::MAX);
+        let lanes = lanes.map(|((handler, signals), mut resumed)| {
+            // A clock that was wrong once stops no lane for years.
+            resumed.paused_until = resumed.paused_until.min(Some(latest));
             signals.resume(&resumed);
             let batching = handler.integration().batching();
             let batching = Batching {

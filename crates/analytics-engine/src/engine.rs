@@ -465,13 +465,14 @@ impl Engine {
     /// Forgets a user: what was accepted and not delivered yet, and dead
     /// letters. What was delivered is the vendors': tell them with a
     /// [`Delete`](analytics_spec::Delete) event, after whose delivery the same
-    /// happens here by itself.
+    /// happens here by itself. A `Delete` that is still pending, or was refused,
+    /// is kept: by it the vendors forget.
     ///
     /// What is under way to a vendor at this moment may arrive.
     ///
     /// # Errors
     ///
-    /// The store failed.
+    /// The store failed; some of it may be forgotten: ask again.
     pub async fn erase_user(&self, user_id: &str) -> Result<Erased, Error> {
         self.store.erase(user_id).await
     }

@@ -4,7 +4,7 @@ use analytics_spec::Error;
 
 use crate::{
     engine::Engine,
-    store::{DeadLetter, DeadLetterId, DeadLetters, Filter},
+    store::{DeadLetter, DeadLetterId, DeadLetters, Filter, Replayed},
 };
 
 /// What integrations will never accept, in the store of an engine.
@@ -34,13 +34,20 @@ impl<'a> Letters<'a> {
     }
 
     /// Accepts them once more, each for its own integration, under the same
-    /// message id and timestamp: how many.
+    /// message id and timestamp. Those of integrations that this engine does
+    /// not have are counted, and wait.
     ///
     /// # Errors
     ///
     /// The store failed, or is full; then all of them are where they were.
-    pub async fn replay(&self, filter: &Filter) -> Result<u64, Error> {
+    pub async fn replay(&self, filter: &Filter) -> Result<Replayed, Error> {
         let replayed = self.letters.replay(filter).await?;
+        if replayed.detached > 0 {
+            tracing::warn!(
+                events = replayed.detached,
+                "dead letters of integrations that are not attached were replayed: they wait"
+            );
+        }
         self.engine.wake();
         Ok(replayed)
     }

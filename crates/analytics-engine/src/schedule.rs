@@ -1099,7 +1099,9 @@ mod tests {
                     again(&back, model, schedule);
                     return;
                 }
-                let is_of = |_: Seq, _: &[Person], body: &Body| body.load().unwrap().is_of(user);
+                let is_of = |_: Seq, _: &[Person], body: &Body| {
+                    body.load().unwrap().is_forgotten_with(user)
+                };
                 let (erased, under_way) = schedule.erase(is_of);
                 let person = format!("{:?}", analytics_spec::event::Person::User(user));
                 let (mut of_user, mut carried) = (Vec::new(), Vec::new());

@@ -32,8 +32,11 @@ pub(crate) struct DeadLetters {
 enum Command {
     List(List),
     Show(Show),
-    Replay(Replay),
-    Purge(Purge),
+    /// Accept them once more, each for its own integration and with its own
+    /// message id; `analytics drain`, or the service, delivers them
+    Replay(Chosen),
+    /// Forget them
+    Purge(Chosen),
 }
 
 /// Show them, the oldest first
@@ -65,24 +68,9 @@ struct Show {
     json: bool,
 }
 
-/// Accept them once more, each for its own integration and with its own message
-/// id; `analytics drain`, or the service, delivers them
+/// Which ones to change.
 #[derive(Debug, Args)]
-struct Replay {
-    #[command(flatten)]
-    which: Which,
-
-    /// All of them
-    #[arg(long, conflicts_with_all = ["ids", "integration", "kind", "user", "since"])]
-    all: bool,
-
-    #[command(flatten)]
-    data_dir: DataDir,
-}
-
-/// Forget them
-#[derive(Debug, Args)]
-struct Purge {
+struct Chosen {
     #[command(flatten)]
     which: Which,
 
@@ -150,18 +138,6 @@ impl Which {
         filter.since = self.since;
         filter
     }
-
-    /// What is done for good is not done to all by omission.
-    fn deliberate(&self, all: bool) -> Result<Filter, Failure> {
-        let filter = self.filter();
-        if filter == Filter::all() && !all {
-            return Err(Failure::usage(
-                "say which dead letters: their numbers, --integration, --kind, --user or --since; \
-                 or --all",
-            ));
-        }
-        Ok(filter)
-    }
 }
 
 impl DeadLetters {
@@ -169,8 +145,8 @@ impl DeadLetters {
         match &self.command {
             Command::List(command) => command.run(globals).await,
             Command::Show(command) => command.run(globals).await,
-            Command::Replay(command) => command.run(globals).await,
-            Command::Purge(command) => command.run(globals).await,
+            Command::Replay(chosen) => chosen.replay(globals).await,
+            Command::Purge(chosen) => chosen.purge(globals).await,
         }
     }
 }
@@ -312,17 +288,29 @@ fn describe(letter: &DeadLetter) -> String {
     lines.join("\n") + "\n"
 }
 
-impl Replay {
-    async fn run(&self, globals: &Globals) -> Result<Exit, Failure> {
-        let filter = self.which.deliberate(self.all)?;
+impl Chosen {
+    /// What is done for good is not done to all by omission.
+    fn filter(&self) -> Result<Filter, Failure> {
+        let filter = self.which.filter();
+        if filter == Filter::all() && !self.all {
+            return Err(Failure::usage(
+                "say which dead letters: their numbers, --integration, --kind, --user or --since; \
+                 or --all",
+            ));
+        }
+        Ok(filter)
+    }
+
+    async fn replay(&self, globals: &Globals) -> Result<Exit, Failure> {
+        let filter = self.filter()?;
         let storage = self.data_dir.find(&globals.config)?;
         let store = storage::open(&storage).await?;
         let replayed = store.replay(&filter).await;
         let replayed = replayed.map_err(|error| Failure::failed(error.message()))?;
         storage::close(&store).await?;
         let mut out = Out::new();
-        let counted = storage::counted(replayed, "dead letter");
-        if replayed == 0 {
+        let counted = storage::counted(replayed.events, "dead letter");
+        if replayed.events == 0 {
             out.line(format_args!("replayed: {counted}"))?;
         } else {
             let how = self.data_dir.how_to_go_on();
@@ -330,14 +318,19 @@ impl Replay {
                 "replayed: {counted}; `{how}`, or the service, delivers"
             ))?;
         }
+        if replayed.detached > 0 {
+            globals.console.note(format_args!(
+                "{} of them are for integrations that were not configured the last time: they \
+                 wait until they are",
+                replayed.detached
+            ));
+        }
         out.flush()?;
         Ok(Exit::Success)
     }
-}
 
-impl Purge {
-    async fn run(&self, globals: &Globals) -> Result<Exit, Failure> {
-        let filter = self.which.deliberate(self.all)?;
+    async fn purge(&self, globals: &Globals) -> Result<Exit, Failure> {
+        let filter = self.filter()?;
         let storage = self.data_dir.find(&globals.config)?;
         let store = storage::open(&storage).await?;
         let purged = store.purge(&filter).await;

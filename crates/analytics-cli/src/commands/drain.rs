@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use analytics_kit::{Policies, units};
+use analytics_kit::Policies;
 use clap::Args;
 use serde::Serialize;
 
 use crate::{
     Globals, configuration,
     delivery::{self, Plan, Summary, Watch},
+    duration::duration,
     exit::{Exit, Failure},
     output::Out,
     progress::grouped,
@@ -69,12 +70,6 @@ impl Drain {
         out.flush()?;
         Ok(Exit::success_if(summary.kept() == 0))
     }
-}
-
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    units::duration(text)
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| "expected a duration such as 30s, 1m30s or 24h".to_owned())
 }
 
 /// How one integration was drained.

@@ -13,7 +13,8 @@ use crate::{
 /// Forget a user: what is kept and not delivered, and dead letters
 ///
 /// What was delivered is with the vendors: send them a `delete` event, after
-/// whose delivery the same happens here by itself.
+/// whose delivery the same happens here by itself. One that is still pending,
+/// or was refused, is kept: by it the vendors forget.
 #[derive(Debug, Args)]
 pub(crate) struct Erase {
     /// The user's id

@@ -5,11 +5,11 @@ use std::{path::PathBuf, time::Duration};
 use analytics_kit::{ActivityPolicy, Configuration, Policies, RetryPolicy, engine::Receipt};
 use clap::Args;
 use serde::Serialize;
-use serde_json::json;
 
 use crate::{
     Globals, configuration,
     delivery::{self, OnAccepted, Plan, Summary, Watch},
+    duration::duration,
     events::Source,
     exit::{Exit, Failure},
     output::Out,
@@ -162,16 +162,6 @@ impl Send {
         }
         Policies::new().request(request)
     }
-}
-
-/// A duration as policies have it, within the limits that they have.
-fn duration(text: &str) -> Result<Duration, String> {
-    let policies = Policies::from_value(json!({"request": {"single_attempt_timeout": text}}))
-        .map_err(|error| {
-            let messages = error.violations().iter().map(|v| v.message.as_str());
-            messages.collect::<Vec<_>>().join("; ")
-        })?;
-    Ok(policies.resolve().single_attempt_timeout)
 }
 
 /// A receipt as `--receipts` prints it.

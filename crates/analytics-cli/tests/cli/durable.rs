@@ -410,3 +410,57 @@ async fn killed_at_any_moment_nothing_with_a_receipt_is_lost() {
         assert_eq!(names, (0..names.len()).collect::<Vec<_>>());
     }
 }
+
+/// The disk is full: what it took is delivered, which makes room, and the rest
+/// is named.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_ends_with_a_summary() {
+    let (vendor, dir) = vendor().await;
+    let kept = dir.path().join("kept");
+    std::fs::create_dir(&kept).unwrap();
+    let run = |args: &[&str]| {
+        let mut command = Command::new(args[0]);
+        let run = command.args(&args[1..]).arg(&kept).output();
+        run.is_ok_and(|run| run.status.success())
+    };
+    if !run(&["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs"]) {
+        println!("SKIPPED: no disk can be mounted here");
+        return;
+    }
+    // Nothing is settled until the disk is full.
+    let delay = Duration::from_millis(1000);
+    vendor.faults().push(Fault::Delay(delay));
+    let filler = "x".repeat(4000);
+    let one = |n| {
+        format!(
+            "{{\"track\":{{\"user_id\":\"u\",\"event\":\"E{n}\",\"properties\":{{\"p\":\"{filler}\"}}}}}}\n"
+        )
+    };
+    dir.write("events.jsonl", (0..5000).map(one).collect::<String>());
+    let args = [
+        "send",
+        "events.jsonl",
+        "--data-dir",
+        "kept",
+        "--json",
+        "--receipts",
+    ];
+    let sent = dir.run(&args);
+    assert!(run(&["umount", "-l"]));
+    sent.ends_with(1)
+        .says("the disk is full")
+        .says("not accepted")
+        .says("not read from line");
+    let (receipts, report) = sent.stdout.trim_end().rsplit_once('\n').unwrap();
+    let report = parse(report);
+    let accepted = receipts.lines().count();
+    assert!(0 < accepted && accepted < 5000, "{report}");
+    assert_eq!(report["read"], accepted, "{report}");
+    assert_eq!(report["ended_early"], true, "{report}");
+    let error = report["error"].as_str().unwrap();
+    assert!(error.contains("the disk is full"), "{report}");
+    let tally = &report["integrations"]["segment"];
+    assert_eq!(tally["delivered"], accepted, "{report}");
+    assert_eq!(names(&vendor).len(), accepted);
+}

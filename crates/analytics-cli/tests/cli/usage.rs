@@ -35,8 +35,11 @@ fn a_wrong_command_line_is_2() {
     dir.run(&["send"]).ends_with(2).says("<FILE>");
     dir.run(&["send", "x", "--timeout", "soon"])
         .ends_with(2)
-        .says("expected a duration: a string such as \"2s\"");
+        .says("expected a duration such as 30s");
     dir.run(&["send", "x", "--timeout", "0s"])
+        .ends_with(2)
+        .says("must be longer than zero");
+    dir.run(&["drain", "--timeout", "0s"])
         .ends_with(2)
         .says("must be longer than zero");
     dir.run(&["send", "x", "--max-attempts", "-1"]).ends_with(2);

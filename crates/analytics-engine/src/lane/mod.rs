@@ -251,6 +251,9 @@ struct Running {
     erasures: Vec<Erasure>,
     /// Whom the store erased: should they be away, they need not be waited for.
     recalled: Vec<Erasure>,
+    /// Events that were let go for them: what is being pulled may hold them
+    /// once more.
+    let_go: HashSet<Seq>,
     /// Events under way that were erased meanwhile.
     erased: HashSet<Seq>,
     /// Events that are held back for credentials that are wrong.
@@ -303,6 +306,7 @@ impl Lane {
             event_bytes: 1024,
             erasures: Vec::new(),
             recalled: Vec::new(),
+            let_go: HashSet::new(),
             erased: HashSet::new(),
             held: HashMap::new(),
             condition: Condition::resumed(&self.resumed, maximum_attempts),
@@ -448,6 +452,7 @@ impl Running {
         }
         if self.visit.is_none() {
             self.erasures.clear();
+            self.let_go.clear();
         }
     }
 
@@ -465,6 +470,9 @@ impl Running {
             self.schedule.contains(*seq) || !erasures.iter().any(covers)
         });
         for event in erased {
+            if !self.let_go.insert(event.seq) {
+                continue;
+            }
             if let Ok(loaded) = event.body.load() {
                 self.report(
                     &Carried::new(event, loaded),

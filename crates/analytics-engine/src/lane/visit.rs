@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use analytics_spec::{Error, RequestPolicy, Timestamp};
+use analytics_spec::{Error, RequestPolicy, Timestamp, policies::MAX_ASKED};
 use futures::{FutureExt as _, future::BoxFuture};
 
 use super::{Running, after, between, outcome::Outcome};
@@ -237,7 +237,13 @@ impl Running {
         if let Some(average) = bytes.checked_div(pulled.events.len()) {
             self.event_bytes = average.max(1);
         }
-        for event in pulled.events {
+        let longest = MAX_ASKED.max(self.policy.maximum_interval);
+        let latest = after(self.now(), longest);
+        for mut event in pulled.events {
+            // A clock that was wrong in an earlier engine holds nobody up.
+            if event.seq <= self.lane.begin {
+                event.not_before = event.not_before.min(Some(latest));
+            }
             own += isize::from(event.seq > self.pulled_through.max(self.lane.begin));
             // The store may not know yet that it has come to its end.
             if !self.ended.contains(&event.seq) {

@@ -118,12 +118,13 @@ impl Loaded {
             .saturating_add(input)
     }
 
-    /// Whether it names a user, who is known to be among its people.
-    pub(crate) fn is_of(&self, user_id: &str) -> bool {
+    /// Whether it is erased with a user, who is known to be among its people. A
+    /// `delete` is not: it holds nothing but the id, and makes the vendors
+    /// forget.
+    pub(crate) fn is_forgotten_with(&self, user_id: &str) -> bool {
         // Two people may share a hash, but only once in a very long time.
-        self.input
-            .as_ref()
-            .is_none_or(|input| is_of(input, user_id))
+        let is_of = |input: &Arc<AnyInput>| is_of(input, user_id);
+        self.kind != Kind::Delete && self.input.as_ref().is_none_or(is_of)
     }
 }
 

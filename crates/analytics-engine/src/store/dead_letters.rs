@@ -23,6 +23,18 @@ pub struct Reason {
     pub response: Option<HttpResponse>,
 }
 
+impl Reason {
+    /// An error's kind, by its name, and its sentence.
+    #[must_use]
+    pub fn new(error: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            error: error.into(),
+            message: message.into(),
+            response: None,
+        }
+    }
+}
+
 impl From<&Error> for Reason {
     fn from(error: &Error) -> Self {
         Self {
@@ -68,8 +80,57 @@ pub struct DeadLetter {
     pub refused_at: Timestamp,
     /// Why.
     pub reason: Reason,
-    /// The event as it was accepted, in the form of the wire contract.
+    /// The event as it was accepted, in the form of the wire contract. What is
+    /// no JSON at all, because somebody changed it, is a JSON string.
     pub input: Box<RawValue>,
+}
+
+impl DeadLetter {
+    /// An event that an integration has refused for a reason. What is not
+    /// among this is set afterwards.
+    #[must_use]
+    pub fn new(
+        id: DeadLetterId,
+        integration: impl Into<String>,
+        seq: Seq,
+        accepted_at: Timestamp,
+        refused_at: Timestamp,
+        reason: Reason,
+        input: Box<RawValue>,
+    ) -> Self {
+        Self {
+            id,
+            integration: integration.into(),
+            seq,
+            message_id: String::new(),
+            kind: None,
+            user_id: None,
+            attempts: 0,
+            accepted_at,
+            refused_at,
+            reason,
+            input,
+        }
+    }
+}
+
+/// What was accepted once more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Replayed {
+    /// How many events.
+    pub events: u64,
+    /// Those of them whose integration no engine delivers to now: they wait
+    /// until it is attached again.
+    pub detached: u64,
+}
+
+impl Replayed {
+    /// So many were accepted once more, and so many of them wait.
+    #[must_use]
+    pub fn new(events: u64, detached: u64) -> Self {
+        Self { events, detached }
+    }
 }
 
 /// Which dead letters: those for which everything holds that is set.
@@ -100,6 +161,10 @@ impl Filter {
 #[async_trait]
 pub trait DeadLetters: Send + Sync {
     /// Those with a number above `after`, by their number, at most so many.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
     async fn list(
         &self,
         filter: &Filter,
@@ -108,9 +173,21 @@ pub trait DeadLetters: Send + Sync {
     ) -> Result<Vec<DeadLetter>, Error>;
 
     /// Accepts them once more, each for its own integration, under the same
-    /// message id and timestamp: how many.
-    async fn replay(&self, filter: &Filter) -> Result<u64, Error>;
+    /// message id and timestamp.
+    ///
+    /// - Those of an integration that is not attached wait until it is.
+    /// - A `delete` erases up to the place that it had first: what came
+    ///   afterwards is of a user who came back.
+    ///
+    /// # Errors
+    ///
+    /// The store failed, or is full; then all of them are where they were.
+    async fn replay(&self, filter: &Filter) -> Result<Replayed, Error>;
 
     /// Forgets them: how many.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
     async fn purge(&self, filter: &Filter) -> Result<u64, Error>;
 }

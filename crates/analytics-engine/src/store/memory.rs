@@ -384,7 +384,9 @@ impl State {
             .kept
             .iter()
             .take_while(|(seq, _)| *seq <= through)
-            .filter(|(_, kept)| kept.people.contains(person) && kept.loaded.is_of(user_id))
+            .filter(|(_, kept)| {
+                kept.people.contains(person) && kept.loaded.is_forgotten_with(user_id)
+            })
             .map(|(seq, _)| seq)
             .collect();
         for seq in &of_user {

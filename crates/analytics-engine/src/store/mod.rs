@@ -20,7 +20,7 @@ use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 pub use body::{Body, Loaded};
-pub use dead_letters::{DeadLetter, DeadLetterId, DeadLetters, Filter, Reason};
+pub use dead_letters::{DeadLetter, DeadLetterId, DeadLetters, Filter, Reason, Replayed};
 pub use memory::MemoryStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Inspection, SqliteOptions, SqliteStore};
@@ -199,7 +199,8 @@ impl Resumed {
     }
 }
 
-/// A user was erased: what lanes still have at hand is not to be sent.
+/// A user was erased: what lanes still have at hand is not to be sent, but for
+/// a `delete`, by which the vendor forgets the user as well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Erasure {
@@ -226,7 +227,9 @@ impl Erasure {
     pub(crate) fn covers(&self, seq: Seq, people: &[u64], body: &Body) -> bool {
         seq <= self.through
             && people.contains(&self.person)
-            && body.load().is_ok_and(|loaded| loaded.is_of(&self.user_id))
+            && body
+                .load()
+                .is_ok_and(|loaded| loaded.is_forgotten_with(&self.user_id))
     }
 }
 
@@ -306,6 +309,10 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// - A lane that was never there gets what is accepted from now on.
     /// - Lanes that are not named keep their events until they come back.
     /// - `on_erased` replaces the one that was given before.
+    ///
+    /// # Errors
+    ///
+    /// The store failed; the lanes are those from before.
     async fn attach(&self, lanes: &[Arc<str>], on_erased: OnErased) -> Result<Vec<Resumed>, Error>;
 
     /// Says who is told when events have been accepted; replaces the one that
@@ -325,14 +332,24 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// - If it goes on with events although it is dropped, it tells those who
     ///   are to know ([`Accepted::kept`]) when it keeps them, and lets go of them
     ///   if it does not. Other stores need not.
-    /// - A `delete` is remembered: when every lane that it is for has settled
-    ///   it, what is left of the user's earlier events is erased.
+    /// - A `delete` is remembered: soon after every lane that it is for has
+    ///   settled it, what is left of the user's earlier events is erased, as by
+    ///   [`erase`](Self::erase).
+    ///
+    /// # Errors
+    ///
+    /// There is no room, an event is larger than this store takes
+    /// ([`TooLarge`](analytics_spec::ErrorKind::TooLarge)), or the store failed.
     async fn append(&self, events: Vec<Accepted>, patience: Duration) -> Result<Seq, Error>;
 
     /// What a lane has not settled, after `after`, in order, at most about
     /// `max_bytes` of it, and at least one event if there is one.
     ///
     /// - May be asked for the same again.
+    ///
+    /// # Errors
+    ///
+    /// The store failed; the same is asked again.
     async fn pull(&self, lane: &str, after: Seq, max_bytes: usize) -> Result<Pulled, Error>;
 
     /// Keeps how attempts ended, and until when the vendor asked to be left
@@ -340,6 +357,12 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// is forgotten.
     ///
     /// - Is asked the same again after an error.
+    /// - What is refused is kept as a dead letter, by a store that has them;
+    ///   also what nobody can read, as it is.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
     async fn settle(
         &self,
         lane: &str,
@@ -348,9 +371,20 @@ pub trait Store: Debug + Send + Sync + 'static {
     ) -> Result<(), Error>;
 
     /// Forgets a user's events, and dead letters, wherever they are.
+    ///
+    /// - Keeps every `delete` that is not settled everywhere, and those that
+    ///   were refused.
+    ///
+    /// # Errors
+    ///
+    /// The store failed; some of it may be done: ask again.
     async fn erase(&self, user_id: &str) -> Result<Erased, Error>;
 
     /// How every lane stands, also those that are not attached; by name.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
     async fn status(&self) -> Result<Vec<LaneStatus>, Error>;
 
     /// What was refused for good; `None` if this store keeps no such thing.
@@ -374,5 +408,9 @@ pub trait Store: Debug + Send + Sync + 'static {
     }
 
     /// Ends well. Nothing else is asked afterwards.
+    ///
+    /// # Errors
+    ///
+    /// The store did not end well; what was accepted is as safe as before.
     async fn close(&self) -> Result<(), Error>;
 }

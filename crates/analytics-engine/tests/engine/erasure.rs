@@ -159,3 +159,61 @@ async fn nobody_waits_for_who_was_erased() {
     assert_eq!(vendor.names(), ["0", "other", "back"]);
     assert!(engine.close(secs(1)).await.is_empty());
 }
+
+/// Who is erased here is still to be forgotten by the vendors: a delete that is
+/// pending goes out.
+#[tokio::test(start_paused = true)]
+async fn a_pending_delete_outlives_an_erasure() {
+    let vendor = Arc::new(Vendor::new("a").hold());
+    let ends = Ends::default();
+    let engine = engine()
+        .integration(vendor.clone())
+        .on_settled(ends.observer())
+        .build()
+        .await
+        .unwrap();
+    for name in ["under way", "waiting"] {
+        engine.enqueue(event("gone", name)).await.unwrap();
+    }
+    engine.enqueue(Delete::new("gone")).await.unwrap();
+    tokio::time::sleep(ms(10)).await;
+    let erased = engine.erase_user("gone").await.unwrap();
+    assert_eq!(erased.events, 2);
+    vendor.release();
+    engine.flush(secs(1)).await.unwrap();
+    assert_eq!(vendor.names().len(), 2, "{:?}", vendor.names());
+    let failed: Vec<_> = ends.all().into_iter().filter_map(|end| end.error).collect();
+    assert_eq!(failed, [ErrorKind::Erased]);
+}
+
+/// A store that answers late may hand out once more what was erased meanwhile.
+#[tokio::test(start_paused = true)]
+async fn an_event_is_erased_once() {
+    let store = crate::stores::Disk::durable();
+    let vendor = Arc::new(Vendor::new("a").hold());
+    let ends = Ends::default();
+    let engine = engine()
+        .integration(vendor.clone())
+        .on_settled(ends.observer())
+        .store(store.clone())
+        .build()
+        .await
+        .unwrap();
+    for name in ["under way", "waiting"] {
+        engine.enqueue(event("gone", name)).await.unwrap();
+        tokio::time::sleep(ms(1)).await;
+    }
+    let late = Arc::new(tokio::sync::Notify::new());
+    *store.late.lock().unwrap() = Some(Arc::clone(&late));
+    engine.enqueue(event("stays", "other")).await.unwrap();
+    tokio::time::sleep(ms(1)).await;
+    engine.erase_user("gone").await.unwrap();
+    tokio::time::sleep(ms(1)).await;
+    assert_eq!(ends.count(), 1);
+    *store.late.lock().unwrap() = None;
+    late.notify_one();
+    tokio::time::sleep(ms(1)).await;
+    vendor.release();
+    engine.flush(secs(1)).await.unwrap();
+    ends.assert_once();
+}

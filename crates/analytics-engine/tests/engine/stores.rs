@@ -11,14 +11,14 @@ use std::{
 use analytics_engine::{
     MemoryStore, Store,
     store::{
-        Accepted, DeadLetters, Erased, LaneStatus, OnAppended, OnErased, Pulled, Resumed, Seq,
-        Settlement,
+        Accepted, DeadLetters, Erased, Erasure, LaneStatus, OnAppended, OnErased, Pulled, Resumed,
+        Seq, Settlement,
     },
 };
-use analytics_spec::{Error, ErrorKind, Retries, Timestamp};
+use analytics_spec::{Error, ErrorKind, Input, Retries, Timestamp};
 use async_trait::async_trait;
 
-use crate::support::{Ends, Vendor, engine, event, ms, secs};
+use crate::support::{Ends, TestClock, Vendor, engine, event, ms, secs};
 
 /// What a [`Disk`] keeps events in: memory, if nothing else is said.
 #[derive(Debug)]
@@ -52,6 +52,8 @@ pub(crate) struct Disk {
     is_slow: AtomicBool,
     panics: AtomicBool,
     is_durable: AtomicBool,
+    /// What is pulled is everything, and comes when this is told.
+    pub(crate) late: std::sync::Mutex<Option<Arc<tokio::sync::Notify>>>,
 }
 
 impl Disk {
@@ -120,6 +122,12 @@ impl Store for Disk {
         self.pulls.fetch_add(1, Ordering::SeqCst);
         if next_fails(&self.failing_pulls) {
             return Err(broken());
+        }
+        let late = self.late.lock().unwrap().clone();
+        if let Some(late) = late {
+            let pulled = self.memory.pull(lane, 0, max_bytes).await;
+            late.notified().await;
+            return pulled;
         }
         let pulled = self.memory.pull(lane, after, max_bytes).await?;
         self.pulled.fetch_add(pulled.events.len(), Ordering::SeqCst);
@@ -434,4 +442,51 @@ async fn a_store_that_cannot_write_is_not_well() {
     };
     tokio::time::timeout(secs(30), is_well).await.unwrap();
     assert_eq!(engine.health().await.unwrap().store_error, None);
+}
+
+/// The clock was years ahead when another engine wrote it down.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_wrong_stops_nothing_for_long() {
+    use analytics_spec::Clock as _;
+    let store = Arc::new(MemoryStore::default());
+    let clock = TestClock::new();
+    let lanes = [Arc::from("a")];
+    let attach = async || {
+        let told = Arc::new(|_: &Erasure| {});
+        store.attach(&lanes, told).await.unwrap();
+    };
+    attach().await;
+    for name in ["1", "2"] {
+        let input = Input::from(event(name, name)).into_any();
+        let accepted = Accepted::new(input, lanes.clone());
+        store.append(vec![accepted], secs(1)).await.unwrap();
+    }
+    let years = clock.now() + secs(3 * 365 * 24 * 3600);
+    let retry = Settlement::retry(years, Retries::new());
+    store.settle("a", &[(1, retry)], Some(years)).await.unwrap();
+    let vendor = Arc::new(Vendor::new("a"));
+    let engine = engine()
+        .clock(clock)
+        .integration(vendor.clone())
+        .store(store.clone())
+        .build()
+        .await
+        .unwrap();
+    engine.flush(secs(13 * 3600)).await.unwrap();
+    assert_eq!(vendor.names().len(), 2);
+}
+
+/// Whoever writes a store elsewhere can make what it returns.
+#[test]
+fn what_a_store_returns_can_be_made_outside() {
+    use analytics_engine::store::{DeadLetter, Reason, Replayed};
+    let mut reason = Reason::new("Unsupported", "not here");
+    reason.response = None;
+    let input = serde_json::value::to_raw_value("{}").unwrap();
+    let now = Timestamp::UNIX_EPOCH;
+    let mut letter = DeadLetter::new(1, "a", 7, now, now, reason, input);
+    letter.attempts = 2;
+    assert_eq!(letter.reason.to_string(), "Unsupported: not here");
+    assert_eq!((letter.seq, letter.kind, letter.attempts), (7, None, 2));
+    assert_eq!(Replayed::new(3, 1).detached, 1);
 }

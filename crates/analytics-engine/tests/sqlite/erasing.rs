@@ -165,6 +165,7 @@ async fn an_erasure_is_owed_over_a_crash() {
     append(&store, input(Delete::new("v"), "d"), &["b"]).await;
     assert_eq!(ids(&store, "a").await, ["m2"]);
     store.purge_lane("b").await.unwrap();
+    store.erase_due().await.unwrap();
     assert_eq!(ids(&store, "a").await, [] as [&str; 0]);
     append(&store, track("w", "m3"), &["a"]).await;
     // One for no lane at all waits until every lane has come past it.
@@ -292,4 +293,217 @@ async fn rows_that_were_moved_leave_nothing_behind() {
         );
     }
     assert!(!ids(&store, "a").await.is_empty());
+}
+
+/// By them the vendors forget the user as well.
+#[tokio::test]
+async fn a_delete_outlives_the_erasure_of_its_user() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let told = Told::default();
+    store
+        .attach(&names(&["a", "b", "gone"]), told.on_erased())
+        .await
+        .unwrap();
+    append(&store, track("u", "m1"), &["a", "b", "gone"]).await;
+    append(&store, input(Delete::new("u"), "d1"), &["a", "b", "gone"]).await;
+    settle(&store, "a", &[(2, refused())]).await;
+    settle(&store, "a", &[(1, refused())]).await;
+    store
+        .attach(&names(&["a", "b"]), told.on_erased())
+        .await
+        .unwrap();
+    let lanes = async || {
+        let mut all = Vec::new();
+        for lane in ["a", "b", "gone"] {
+            all.push(ids(&store, lane).await.join(" "));
+        }
+        let letters = store.dead_letters().unwrap();
+        let letters = letters.list(&Filter::all(), 0, 9).await.unwrap();
+        all.extend(letters.iter().map(|letter| letter.message_id.clone()));
+        all
+    };
+    assert_eq!(lanes().await, ["", "m1 d1", "m1 d1", "d1", "m1"]);
+    // Asked for here.
+    assert_eq!(store.erase("u").await.unwrap(), Erased::new(1, 1));
+    assert_eq!(lanes().await, ["", "d1", "d1", "d1"]);
+    assert_eq!(told.take(), [("u".to_owned(), 2)]);
+    // By another delete.
+    append(&store, track("u", "m2"), &["b"]).await;
+    append(&store, input(Delete::new("u"), "d2"), &["a"]).await;
+    settle(&store, "a", &[(4, Settlement::Delivered)]).await;
+    assert_eq!(lanes().await, ["", "d1", "d1", "d1"]);
+    assert_eq!(told.take(), [("u".to_owned(), 4)]);
+    // What was kept still counts, and leaves nothing when it is over.
+    settle(&store, "b", &[(2, Settlement::Delivered)]).await;
+    assert!(told.take().is_empty());
+    settle(&store, "gone", &[(2, Settlement::Delivered)]).await;
+    assert_eq!(told.take(), [("u".to_owned(), 2)]);
+    let letters = store.dead_letters().unwrap();
+    assert_eq!(letters.purge(&Filter::all()).await.unwrap(), 1);
+    store.tidy().await.unwrap();
+    assert_eq!(holding(dir.path(), "\"user_id\":\"u\""), [] as [&str; 0]);
+}
+
+/// A store in which the last event, a delete, is settled at the lane "a", and
+/// nothing is erased yet, as after a crash.
+async fn owing(events: usize) -> (tempfile::TempDir, u64) {
+    let dir = temporary();
+    let store = options(dir.path()).tiny().untidy().open().await.unwrap();
+    attach(&store, &["a", "b"]).await;
+    for n in 0..events {
+        append(&store, track("u", &format!("m{n}")), &["b"]).await;
+    }
+    append(&store, track("v", "other"), &["b"]).await;
+    let delete = append(&store, input(Delete::new("u"), "d"), &["a"]).await;
+    store.close().await.unwrap();
+    let conn = rusqlite::Connection::open(dir.path().join("events.db")).unwrap();
+    let settled = "UPDATE lanes SET watermark = ?1 WHERE name = 'a'";
+    assert_eq!(conn.execute(settled, [delete as i64]), Ok(1));
+    let marks = "DELETE FROM settled WHERE lane = (SELECT id FROM lanes WHERE name = 'a')";
+    conn.execute(marks, []).unwrap();
+    (dir, delete)
+}
+
+#[tokio::test]
+async fn an_erasure_that_a_crash_cut_off_is_made_up_for() {
+    let (dir, _) = owing(50).await;
+    let store = options(dir.path()).tiny().open().await.unwrap();
+    attach(&store, &["a", "b"]).await;
+    store.erase_due().await.unwrap();
+    assert_eq!(ids(&store, "b").await, ["other"]);
+    store.tidy().await.unwrap();
+    assert_eq!(holding(dir.path(), "\"user_id\":\"u\""), [] as [&str; 0]);
+    // Once is enough.
+    let conn = rusqlite::Connection::open(dir.path().join("events.db")).unwrap();
+    let owed = conn.query_row("SELECT count(*) FROM erasures", [], |row| row.get(0));
+    assert_eq!(owed, Ok(0));
+}
+
+#[tokio::test]
+async fn a_large_erasure_holds_nobody_up() {
+    let dir = temporary();
+    let store = options(dir.path()).tiny().open().await.unwrap();
+    let told = Told::default();
+    store
+        .attach(&names(&["a", "b"]), told.on_erased())
+        .await
+        .unwrap();
+    for n in 0..600 {
+        append(&store, track("u", &format!("m{n}")), &["b"]).await;
+    }
+    append(&store, track("v", "other"), &["a", "b"]).await;
+    let delete = append(&store, input(Delete::new("u"), "d"), &["a"]).await;
+    let done = [(delete, Settlement::Delivered)];
+    store.settle("a", &done, None).await.unwrap();
+    assert!(told.take().is_empty());
+    let done = [(delete - 1, Settlement::Delivered)];
+    store.settle("a", &done, None).await.unwrap();
+    // It is under way.
+    assert!(told.take().is_empty());
+    store.erase_due().await.unwrap();
+    assert_eq!(told.take(), [("u".to_owned(), delete)]);
+    assert_eq!(ids(&store, "b").await, ["other"]);
+}
+
+#[tokio::test]
+async fn an_erasure_that_fails_fails_no_settlement() {
+    let dir = temporary();
+    let store = open(dir.path()).await;
+    attach(&store, &["a", "b"]).await;
+    append(&store, track("u", "m"), &["b"]).await;
+    append(&store, input(Delete::new("u"), "d"), &["a"]).await;
+    append(&store, track("v", "m"), &["a"]).await;
+    let conn = rusqlite::Connection::open(dir.path().join("events.db")).unwrap();
+    let whole: Vec<u8> = conn
+        .query_row("SELECT head FROM chunks WHERE first = 1", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    conn.execute("UPDATE chunks SET head = x'00' WHERE first = 1", [])
+        .unwrap();
+    let done = |seq| [(seq, Settlement::Delivered)];
+    store.settle("a", &done(2), None).await.unwrap();
+    store.settle("a", &done(3), None).await.unwrap();
+    assert_eq!(status(&store, "a").await.pending, 0);
+    conn.execute("UPDATE chunks SET head = ?1 WHERE first = 1", [whole])
+        .unwrap();
+    drop(conn);
+    store.close().await.unwrap();
+    let store = open(dir.path()).await;
+    store.erase_due().await.unwrap();
+    assert_eq!(ids(&store, "b").await, [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn an_erasure_that_several_bring_about_is_told_once() {
+    let dir = temporary();
+    let store = open(dir.path()).await;
+    let told = Told::default();
+    store
+        .attach(&names(&["a", "b"]), told.on_erased())
+        .await
+        .unwrap();
+    for id in ["d1", "d2"] {
+        append(&store, input(Delete::new("u"), id), &["a", "b"]).await;
+    }
+    let all: Vec<_> = (1..=2).map(|seq| (seq, Settlement::Delivered)).collect();
+    settle(&store, "a", &all).await;
+    assert!(told.take().is_empty());
+    settle(&store, "b", &all).await;
+    assert_eq!(told.take(), [("u".to_owned(), 2)]);
+}
+
+/// How often the file was written anew.
+fn rewritten(dir: &std::path::Path) -> i64 {
+    let conn = rusqlite::Connection::open(dir.join("events.db")).unwrap();
+    conn.query_row("PRAGMA schema_version", [], |row| row.get(0))
+        .unwrap()
+}
+
+/// Each of many deletes overwrites what it takes; all of them together have the
+/// file written anew, and not each of them.
+#[tokio::test]
+async fn deletes_do_not_rewrite_the_file_each() {
+    let dir = temporary();
+    let store = open(dir.path()).await;
+    attach(&store, &["a", "b"]).await;
+    let before = rewritten(dir.path());
+    for n in 0..3 {
+        append(&store, track("u", &format!("m{n}")), &["b"]).await;
+        let delete = append(&store, input(Delete::new("u"), "d"), &["a"]).await;
+        settle(&store, "a", &[(delete, Settlement::Delivered)]).await;
+        tokio::time::sleep(Duration::from_millis(600)).await;
+    }
+    assert_eq!(rewritten(dir.path()) - before, 1);
+    assert_eq!(holding(dir.path(), "\"m0\""), [] as [&str; 0]);
+    // Who asks waits for it.
+    store.erase("u").await.unwrap();
+    assert_eq!(rewritten(dir.path()) - before, 2);
+}
+
+#[tokio::test]
+async fn a_large_erasure_does_not_swell_the_log() {
+    let dir = temporary();
+    let store = options(dir.path()).tiny().open().await.unwrap();
+    attach(&store, &["a"]).await;
+    for n in 0..600 {
+        let event = Track::new("e").user_id("u").property("p", "x".repeat(6000));
+        append(&store, input(event, &format!("m{n}")), &["a"]).await;
+    }
+    let store = std::sync::Arc::new(store);
+    let erasing = {
+        let store = std::sync::Arc::clone(&store);
+        tokio::spawn(async move { store.erase("u").await.unwrap() })
+    };
+    let log = dir.path().join("events.db-wal");
+    let (mut most, mut looks) = (0, 0);
+    while !erasing.is_finished() {
+        most = std::fs::metadata(&log).unwrap().len().max(most);
+        looks += 1;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(erasing.await.unwrap().events, 600);
+    // Some 5 MB went through it.
+    assert!(looks > 20 && most < 1_000_000, "{looks} {most}");
 }

@@ -83,7 +83,7 @@ async fn figures() {
         resident(),
         status(&store, "a").await.pending
     );
-    drop(store);
+    store.close().await.unwrap();
     let size = std::fs::metadata(dir.path().join("events.db"))
         .unwrap()
         .len();
@@ -162,7 +162,7 @@ async fn figures() {
     let begun = Instant::now();
     store.tidy().await.unwrap();
     println!("tidy: {:?}", begun.elapsed());
-    drop(store);
+    store.close().await.unwrap();
     let size = std::fs::metadata(dir.path().join("events.db"))
         .unwrap()
         .len();

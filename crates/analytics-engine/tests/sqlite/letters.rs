@@ -1,10 +1,16 @@
 //! Dead letters.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use analytics_engine::{
     Store,
-    store::{Accepted, DeadLetters, Filter, Reason, Settlement},
+    store::{Accepted, Body, DeadLetters, Filter, Reason, Replayed, Settlement},
 };
 use analytics_spec::{Delete, Error, ErrorKind, Kind, Timestamp};
 
@@ -157,8 +163,14 @@ async fn a_replay_is_for_one_lane_under_the_same_id() {
     settle(&store, "b", &done).await;
     let before = pull_all(&store, "a", 1).await;
     assert!(before.is_empty());
-    assert_eq!(letters(&store).replay(&Filter::all()).await.unwrap(), 600);
-    assert_eq!(letters(&store).replay(&Filter::all()).await.unwrap(), 0);
+    assert_eq!(
+        letters(&store).replay(&Filter::all()).await.unwrap(),
+        Replayed::new(600, 0)
+    );
+    assert_eq!(
+        letters(&store).replay(&Filter::all()).await.unwrap(),
+        Replayed::default()
+    );
     assert_eq!(store.last(), 1200);
     let expected: Vec<_> = (0..600).map(|n| format!("m{n}")).collect();
     assert_eq!(ids(&store, "a").await, expected);
@@ -183,7 +195,8 @@ async fn a_replay_waits_for_a_lane_that_is_gone() {
     assert_eq!(store.purge_lane("a").await.unwrap(), 0);
     assert_eq!(status(&store, "a").await.dead, 1);
     append(&store, track("u", "n"), &["b"]).await;
-    assert_eq!(letters(&store).replay(&Filter::all()).await.unwrap(), 1);
+    let replayed = letters(&store).replay(&Filter::all()).await.unwrap();
+    assert_eq!(replayed, Replayed::new(1, 1));
     assert_eq!(status(&store, "a").await.pending, 1);
     append(&store, track("u", "o"), &["b"]).await;
     attach(&store, &["a", "b"]).await;
@@ -242,11 +255,147 @@ async fn a_replayed_delete_is_owed_again() {
     assert_eq!(told.take().len(), 1);
     assert_eq!(ids(&store, "a").await, [] as [&str; 0]);
     // The dead letter of the delete itself stays.
-    append(&store, track("u", "later"), &["a"]).await;
-    assert_eq!(letters(&store).replay(&Filter::all()).await.unwrap(), 1);
-    assert_eq!(ids(&store, "a").await, ["later", "d"]);
-    assert!(told.take().is_empty());
-    settle(&store, "a", &[(4, Settlement::Delivered)]).await;
-    assert_eq!(told.take().len(), 1);
-    assert_eq!(ids(&store, "a").await, [] as [&str; 0]);
+    append(&store, track("u", "back"), &["a"]).await;
+    for seq in [4, 5] {
+        let replayed = letters(&store).replay(&Filter::all()).await.unwrap();
+        assert_eq!(replayed, Replayed::new(1, 0));
+        assert_eq!(ids(&store, "a").await, ["back", "d"]);
+        assert!(told.take().is_empty());
+        // It erases up to where it stood first: the user came back.
+        let end = if seq == 4 {
+            refused()
+        } else {
+            Settlement::Delivered
+        };
+        settle(&store, "a", &[(seq, end)]).await;
+        assert_eq!(told.take(), [("u".to_owned(), 2)]);
+        assert_eq!(ids(&store, "a").await, ["back"]);
+    }
+    // And is not left on the disk itself.
+    store.tidy().await.unwrap();
+    assert_eq!(holding(dir.path(), "\"delete\""), [] as [&str; 0]);
+}
+
+/// Somebody, or another version, wrote what nobody can read: it is refused,
+/// and kept as it is.
+#[tokio::test]
+async fn what_nobody_can_read_is_buried_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    attach(&store, &["a"]).await;
+    let bodies: [&[u8]; 3] = [b"{\"later\":1}", b"{not JSON", b"\xff\xfe \xe4"];
+    for _ in bodies {
+        append(&store, track("u", "m"), &["a"]).await;
+    }
+    store.close().await.unwrap();
+    let conn = rusqlite::Connection::open(dir.path().join("events.db")).unwrap();
+    for (first, body) in (1_i64..).zip(bodies) {
+        let head: Vec<u8> = conn
+            .query_row("SELECT head FROM chunks WHERE first = ?1", [first], |row| {
+                row.get(0)
+            })
+            .unwrap();
+        let head = with_length(&head, body.len());
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&head);
+        crc.update(body);
+        conn.execute(
+            "UPDATE chunks SET head = ?2, body = ?3, crc = ?4 WHERE first = ?1",
+            rusqlite::params![first, head, body, crc.finalize()],
+        )
+        .unwrap();
+    }
+    drop(conn);
+    let store = open(dir.path()).await;
+    attach(&store, &["a"]).await;
+    let pulled = pull_all(&store, "a", usize::MAX).await;
+    assert!(pulled.iter().all(|event| event.body.read().is_err()));
+    for _ in 0..2 {
+        let pulled = pull_all(&store, "a", usize::MAX).await;
+        let found = pulled.iter().map(|event| match &event.body {
+            Body::Json(json) => json.to_vec(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(found.collect::<Vec<_>>(), bodies);
+        let all = pulled.iter().map(|event| (event.seq, refused()));
+        settle(&store, "a", &all.collect::<Vec<_>>()).await;
+        let found = letters(&store).list(&Filter::all(), 0, 9).await.unwrap();
+        let inputs: Vec<_> = found.iter().map(|letter| letter.input.get()).collect();
+        assert_eq!(
+            inputs,
+            [
+                "{\"later\":1}",
+                "\"{not JSON\"",
+                "\"\u{fffd}\u{fffd} \u{fffd}\""
+            ]
+        );
+        assert_eq!(status(&store, "a").await.pending, 0);
+        // Replaying it changes nothing of it.
+        let replayed = letters(&store).replay(&Filter::all()).await.unwrap();
+        assert_eq!(replayed, Replayed::new(3, 0));
+    }
+}
+
+/// The head of a chunk of one event, with another length: one record, its place
+/// and its length, the latter of one or two bytes.
+fn with_length(head: &[u8], len: usize) -> Vec<u8> {
+    assert!(len < 0x80 && head[..2] == [1, 0]);
+    let rest = if head[2] < 0x80 { 3 } else { 4 };
+    let mut new = vec![1, 0, len as u8];
+    new.extend_from_slice(&head[rest..head.len() - 4]);
+    let crc = crc32fast::hash(&new);
+    new.extend_from_slice(&crc.to_le_bytes());
+    new
+}
+
+/// Counts what is logged of one store.
+struct Lines(Arc<AtomicUsize>);
+
+impl tracing::Subscriber for Lines {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::WARN
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Told(bool);
+        impl tracing::field::Visit for Told {
+            fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                self.0 |= format!("{value:?}").contains("more than 10007 bytes");
+            }
+        }
+        let mut told = Told(false);
+        event.record(&mut told);
+        self.0.fetch_add(usize::from(told.0), Ordering::SeqCst);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// Where everything is refused, each refusal crowds out another one.
+#[tokio::test]
+async fn that_letters_are_crowded_out_is_said_once_in_a_while() {
+    let lines = Arc::new(AtomicUsize::new(0));
+    tracing::subscriber::set_global_default(Lines(Arc::clone(&lines))).unwrap();
+    // Another test may have asked in between.
+    tracing::callsite::rebuild_interest_cache();
+    let dir = tempfile::tempdir().unwrap();
+    let limited = options(dir.path()).dead_letters_max_bytes(10_007);
+    let store = limited.open().await.unwrap();
+    attach(&store, &["a"]).await;
+    for seq in 1..=100 {
+        append(&store, track("u", "m"), &["a"]).await;
+        settle(&store, "a", &[(seq, refused())]).await;
+    }
+    assert!(status(&store, "a").await.dead < 60);
+    assert_eq!(lines.load(Ordering::SeqCst), 1);
 }

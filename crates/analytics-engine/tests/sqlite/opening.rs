@@ -1,10 +1,15 @@
 //! Directories that are in use, damaged, or something else.
 
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
 use analytics_engine::{
     Store,
-    store::{Filter, Settlement, SqliteStore},
+    store::{Erasure, Filter, Settlement, SqliteStore},
 };
-use analytics_spec::ErrorKind;
+use analytics_spec::{Delete, ErrorKind};
 use rusqlite::Connection;
 
 use crate::support::*;
@@ -28,6 +33,34 @@ async fn a_directory_has_one_engine() {
     );
     drop(store);
     open(dir.path()).await;
+}
+
+/// Not even while its writer is busy.
+#[tokio::test]
+async fn dropping_holds_nobody_up_and_gives_the_directory_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(dir.path()).await);
+    let busy = Arc::new(|_: &Erasure| std::thread::sleep(Duration::from_millis(800)));
+    store.attach(&names(&["a"]), busy).await.unwrap();
+    append(&store, track("u", "m1"), &["a"]).await;
+    append(&store, track("v", "m2"), &["a"]).await;
+    let erasing = {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { store.erase("u").await })
+    };
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    erasing.abort();
+    assert!(erasing.await.is_err());
+    let begin = Instant::now();
+    drop(store);
+    assert!(begin.elapsed() < Duration::from_millis(300));
+    let store = open(&dir.path().join(".")).await;
+    assert!(begin.elapsed() > Duration::from_millis(500));
+    assert_eq!(ids(&store, "a").await, ["m2"]);
+    // Where there is no runtime, it is done when it has been dropped.
+    std::thread::spawn(move || drop(store)).join().unwrap();
+    let lock = std::fs::File::open(dir.path().join("lock")).unwrap();
+    assert!(lock.try_lock().is_ok());
 }
 
 #[tokio::test]
@@ -57,7 +90,7 @@ async fn something_else_is_left_alone() {
 #[tokio::test]
 async fn a_newer_format_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
-    drop(open(dir.path()).await);
+    open(dir.path()).await.close().await.unwrap();
     let path = dir.path().join("events.db");
     Connection::open(&path)
         .unwrap()
@@ -71,6 +104,35 @@ async fn a_newer_format_is_left_alone() {
     );
     let error = SqliteStore::inspect(dir.path()).await.unwrap_err();
     assert!(error.to_string().contains("newer version"), "{error}");
+}
+
+/// Of the first format, with an erasure that is owed and a dead letter.
+#[tokio::test]
+async fn an_older_store_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    attach(&store, &["a"]).await;
+    append(&store, track("u", "m"), &["a"]).await;
+    append(&store, input(Delete::new("u"), "d"), &["a"]).await;
+    append(&store, track("v", "other"), &["a"]).await;
+    settle(&store, "a", &[(3, refused())]).await;
+    store.close().await.unwrap();
+    Connection::open(dir.path().join("events.db"))
+        .unwrap()
+        .execute_batch(
+            "ALTER TABLE erasures DROP COLUMN through;
+             ALTER TABLE dead_letters DROP COLUMN through;
+             PRAGMA user_version = 1",
+        )
+        .unwrap();
+    let error = SqliteStore::inspect(dir.path()).await.unwrap_err();
+    assert!(error.to_string().contains("older version"), "{error}");
+    let store = open(dir.path()).await;
+    attach(&store, &["a"]).await;
+    assert_eq!(ids(&store, "a").await, ["m", "d"]);
+    settle(&store, "a", &[(2, Settlement::Delivered)]).await;
+    assert_eq!(ids(&store, "a").await, [] as [&str; 0]);
+    assert_eq!(status(&store, "a").await.dead, 1);
 }
 
 #[tokio::test]
@@ -114,7 +176,13 @@ async fn only_the_owner_may_read() {
     append(&store, track("u", "m"), &["a"]).await;
     let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode();
     assert_eq!(mode(&dir) & 0o777, 0o700);
-    for file in ["events.db", "events.db-wal", "events.db-shm"] {
+    for file in [
+        "events.db",
+        "events.db-wal",
+        "events.db-shm",
+        "lock",
+        "reserve",
+    ] {
         assert_eq!(mode(&dir.join(file)) & 0o777, 0o600, "{file}");
     }
 }
@@ -127,7 +195,7 @@ async fn damage_is_found_when_opened() {
     for n in 0..200 {
         append(&store, track("u", &format!("m{n}")), &["a"]).await;
     }
-    drop(store);
+    store.close().await.unwrap();
     let path = dir.path().join("events.db");
     let whole = std::fs::read(&path).unwrap();
     let mut found = 0;
@@ -148,6 +216,7 @@ async fn damage_is_found_when_opened() {
             // A page that nothing needs, or a checksum's business.
             Ok(store) => {
                 let _ = store.pull("a", 0, usize::MAX).await;
+                store.close().await.unwrap();
             }
         }
     }
@@ -162,7 +231,7 @@ async fn damaged_events_are_never_passed_over() {
     for n in 0..3 {
         append(&store, track("u", &format!("m{n}")), &["a"]).await;
     }
-    drop(store);
+    store.close().await.unwrap();
     let path = dir.path().join("events.db");
     let conn = Connection::open(&path).unwrap();
     for damage in [
@@ -198,7 +267,7 @@ async fn damaged_events_are_never_passed_over() {
         );
         assert!(bad.is_err() && good.is_ok(), "{bad:?} {good:?}");
         assert_eq!(status(&store, "a").await.pending, 3);
-        drop(store);
+        store.close().await.unwrap();
         std::fs::write(&path, whole).unwrap();
     }
     conn.execute("DELETE FROM chunks WHERE first = 2", [])

@@ -174,25 +174,89 @@ async fn what_is_settled_is_written_also_on_a_full_disk() {
 
 /// A disk of 8 MiB, if this process may make one.
 #[cfg(target_os = "linux")]
+struct SmallDisk(tempfile::TempDir);
+
+#[cfg(target_os = "linux")]
+impl SmallDisk {
+    fn mount() -> Option<Self> {
+        let disk = Self(tempfile::tempdir().unwrap());
+        let is_mounted = disk.run(&["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs"]);
+        is_mounted.then_some(disk)
+    }
+
+    fn path(&self) -> &std::path::Path {
+        self.0.path()
+    }
+
+    fn run(&self, args: &[&str]) -> bool {
+        let mut command = std::process::Command::new(args[0]);
+        let run = command.args(&args[1..]).arg(self.path()).output();
+        run.is_ok_and(|run| run.status.success())
+    }
+
+    /// Takes all the room but for so many bytes.
+    fn fill(&self, leaving: u64) {
+        use std::io::Write as _;
+        let path = self.path().join("filler");
+        let mut file = std::fs::File::create(&path).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+        let size = file.metadata().unwrap().len();
+        file.set_len(size - leaving).unwrap();
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        self.run(&["umount", "-l"]);
+    }
+}
+
+#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn what_is_settled_is_written_also_on_a_disk_that_is_really_full() {
-    let dir = tempfile::tempdir().unwrap();
-    let mount = |args: &[&str]| {
-        let run = std::process::Command::new(args[0])
-            .args(&args[1..])
-            .arg(dir.path())
-            .output();
-        run.is_ok_and(|run| run.status.success())
-    };
-    if !mount(&["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs"]) {
+    let Some(disk) = SmallDisk::mount() else {
         println!("SKIPPED: no disk can be mounted here");
         return;
+    };
+    let store = open(disk.path()).await;
+    check_full_disk(&store).await;
+    store.close().await.unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_disk_that_is_full_can_be_delivered_from() {
+    // With the reserve, and without.
+    for leaving in [0, 80 * 1024] {
+        let Some(disk) = SmallDisk::mount() else {
+            println!("SKIPPED: no disk can be mounted here");
+            return;
+        };
+        let store = open(disk.path()).await;
+        attach(&store, &["a"]).await;
+        for n in 1..=100 {
+            append(&store, large(n), &["a"]).await;
+        }
+        let dead: Vec<_> = (1..=60).map(|seq| (seq, refused())).collect();
+        settle(&store, "a", &dead).await;
+        store.close().await.unwrap();
+        if leaving > 0 {
+            std::fs::remove_file(disk.path().join("reserve")).unwrap();
+        }
+        disk.fill(leaving);
+        // There is much to forget, which takes room.
+        let expires = options(disk.path()).dead_letters_max_age(Duration::from_millis(1));
+        let store = expires.open().await.unwrap();
+        attach(&store, &["a"]).await;
+        let pending = pull_all(&store, "a", usize::MAX).await;
+        assert_eq!(pending.len(), 40);
+        for event in pending {
+            settle(&store, "a", &[(event.seq, Settlement::Delivered)]).await;
+        }
+        assert_eq!(status(&store, "a").await.pending, 0);
+        store.close().await.unwrap();
     }
-    let store = open(dir.path()).await;
-    let task = tokio::spawn(async move { check_full_disk(&store).await });
-    let done = task.await;
-    assert!(mount(&["umount"]));
-    done.unwrap();
 }
 
 async fn check_full_disk(store: &SqliteStore) {
@@ -234,4 +298,44 @@ async fn the_log_does_not_grow_for_ever() {
     let size = |name| std::fs::metadata(dir.path().join(name)).unwrap().len() >> 20;
     assert!(size("events.db-wal") < 20, "{}", size("events.db-wal"));
     assert!(size("events.db") > 30, "{}", size("events.db"));
+}
+
+/// One begins before the other ends, again and again.
+#[tokio::test]
+async fn readers_without_a_gap_do_not_keep_the_log() {
+    let dir = temporary();
+    let store = options(dir.path()).tiny().open().await.unwrap();
+    attach(&store, &["a"]).await;
+    let path = dir.path().join("events.db");
+    let reading = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let readers = {
+        let reading = Arc::clone(&reading);
+        std::thread::spawn(move || {
+            let open = || rusqlite::Connection::open(&path).unwrap();
+            let conns = [open(), open()];
+            let begin = |at: usize| {
+                let sql = "BEGIN; SELECT count(*) FROM meta";
+                conns[at].execute_batch(sql).unwrap();
+            };
+            begin(0);
+            for round in 0.. {
+                std::thread::sleep(Duration::from_millis(3));
+                begin((round + 1) % 2);
+                conns[round % 2].execute_batch("COMMIT").unwrap();
+                if !reading.load(std::sync::atomic::Ordering::Relaxed) {
+                    break;
+                }
+            }
+        })
+    };
+    for n in 0..2000 {
+        append(&store, large(n), &["a"]).await;
+    }
+    let log = std::fs::metadata(dir.path().join("events.db-wal"))
+        .unwrap()
+        .len();
+    reading.store(false, std::sync::atomic::Ordering::Relaxed);
+    readers.join().unwrap();
+    // 8 MB and more went through it.
+    assert!(log < 2_000_000, "{log}");
 }

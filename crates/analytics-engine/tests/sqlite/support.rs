@@ -104,8 +104,10 @@ pub(crate) async fn ids(store: &SqliteStore, lane: &str) -> Vec<String> {
     ids.map(|input| input.message_id().to_owned()).collect()
 }
 
+/// Settles, and waits for the erasures that come due by it.
 pub(crate) async fn settle(store: &SqliteStore, lane: &str, settlements: &[(Seq, Settlement)]) {
     store.settle(lane, settlements, None).await.unwrap();
+    store.erase_due().await.unwrap();
 }
 
 pub(crate) fn refused() -> Settlement {

@@ -1,77 +1,98 @@
-//! Forgets people: their events, and their dead letters.
+//! Forgets people: their events, and their dead letters, some at a time.
+//!
+//! A `delete` that some vendor has yet to hear of is kept, and so is one that
+//! was refused: they hold nothing but the id, and without them the vendor would
+//! never forget.
 
 use std::{collections::HashMap, sync::Arc};
 
-use analytics_spec::event::Person;
+use analytics_spec::{Kind, event::Person};
 use rusqlite::{OptionalExtension as _, params};
 
 use super::{
     super::{Erased, Erasure, Seq},
     failure::Outcome,
+    hash::Hasher,
     raw::Ids,
     state::{signed, unsigned},
     table,
     tx::Tx,
 };
 
+/// At most so many dead letters are forgotten in one transaction.
+const LETTERS: u64 = 1000;
+
 /// Somebody to forget.
-struct Forgotten {
+#[derive(Clone, Debug)]
+pub(super) struct Forgotten {
     user_id: Arc<str>,
-    /// Their events after this one are kept.
-    through: Seq,
     /// The hash of the user's id.
     hash: u64,
+    /// Their events after this one are kept.
+    through: Seq,
+    /// The event that says so. One that was replayed stands after `through`.
+    pub(super) asked_at: Seq,
+}
+
+/// An erasure under way: one transaction after the other.
+#[derive(Clone, Debug)]
+pub(super) struct Erasing {
+    pub(super) forgotten: Vec<Forgotten>,
+    /// Whoever asked for it waits until nothing is left on the disk.
+    pub(super) is_awaited: bool,
+    /// The chunks up to the one that begins here are done.
+    pub(super) after: Seq,
+    pub(super) erased: Erased,
+    pub(super) is_done: bool,
+}
+
+impl Erasing {
+    pub(super) fn new(forgotten: Vec<Forgotten>, is_awaited: bool) -> Self {
+        Self {
+            forgotten,
+            is_awaited,
+            after: 0,
+            erased: Erased::default(),
+            is_done: false,
+        }
+    }
+}
+
+impl Forgotten {
+    /// Everything of a user up to a place.
+    pub(super) fn through(hasher: &Hasher, user_id: &str, through: Seq) -> Self {
+        Self {
+            hash: hasher.person(Person::User(user_id)),
+            user_id: user_id.into(),
+            through,
+            asked_at: through,
+        }
+    }
 }
 
 impl Tx<'_> {
-    /// Forgets everything of a user.
-    pub(super) fn erase_all(&mut self, user_id: &str) -> Outcome<Erased> {
-        let forgotten = self.forgotten(user_id.into(), self.state.last);
-        let dead_letters =
-            self.unbury("user_id = ?1 OR previous_user_id = ?1", params![user_id])?;
-        let events = self.erase(vec![forgotten])?;
-        self.scrubs = true;
-        Ok(Erased::new(events, dead_letters))
-    }
-
-    /// Erases those whose `delete` is settled everywhere.
-    pub(super) fn erase_due(&mut self) -> Outcome<()> {
-        // What is erased may have been what another one waited for.
-        loop {
-            self.find_nobodys();
-            if self.maybe_due.is_empty() {
-                return Ok(());
-            }
-            self.erase_if_due()?;
-        }
-    }
-
-    fn erase_if_due(&mut self) -> Outcome<()> {
+    /// Those whose `delete` is settled everywhere, after this transaction.
+    pub(super) fn take_due(&mut self) -> Outcome<Vec<Forgotten>> {
+        self.find_nobodys();
         let mut due = Vec::new();
         for seq in std::mem::take(&mut self.maybe_due) {
             if self.state.owed == 0 || !self.state.is_settled(seq) {
                 continue;
             }
-            let sql = "SELECT user_id FROM erasures WHERE seq = ?1";
+            let sql = "SELECT user_id, coalesce(through, seq) FROM erasures WHERE seq = ?1";
             let mut statement = self.conn.prepare_cached(sql)?;
-            let user_id: Option<String> = statement
-                .query_row([signed(seq)], |row| row.get(0))
+            let row: Option<(String, i64)> = statement
+                .query_row([signed(seq)], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()?;
-            if let Some(user_id) = user_id {
-                due.push(self.forgotten(user_id.into(), seq));
+            if let Some((user_id, through)) = row {
+                let one = Forgotten::through(self.hasher, &user_id, unsigned(through)?);
+                due.push(Forgotten {
+                    asked_at: seq,
+                    ..one
+                });
             }
         }
-        if due.is_empty() {
-            return Ok(());
-        }
-        for forgotten in &due {
-            self.unbury(
-                "(user_id = ?1 OR previous_user_id = ?1) AND seq < ?2",
-                params![forgotten.user_id, signed(forgotten.through)],
-            )?;
-        }
-        self.erase(due)?;
-        Ok(())
+        Ok(due)
     }
 
     /// A `delete` that is for nobody waits until every lane has come past it,
@@ -106,25 +127,65 @@ impl Tx<'_> {
         Ok(())
     }
 
-    fn forgotten(&self, user_id: Arc<str>, through: Seq) -> Forgotten {
-        Forgotten {
-            hash: self.hasher.person(Person::User(&user_id)),
-            user_id,
-            through,
+    /// Goes on with an erasure, as far as one transaction goes.
+    pub(super) fn erase(&mut self, erasing: &Erasing) -> Outcome<Erasing> {
+        let mut erasing = erasing.clone();
+        self.state.must_scrub = true;
+        let letters = self.erase_letters(&erasing.forgotten)?;
+        erasing.erased.dead_letters += letters;
+        if letters >= LETTERS {
+            return Ok(erasing);
         }
+        let is_all = self.erase_events(&mut erasing)?;
+        if is_all {
+            for one in &erasing.forgotten {
+                self.is_erased(one)?;
+            }
+            self.has_erased = true;
+            self.scrubs |= erasing.is_awaited;
+            erasing.is_done = true;
+        }
+        Ok(erasing)
     }
 
-    /// Takes events out of their chunks: how many.
-    fn erase(&mut self, forgotten: Vec<Forgotten>) -> Outcome<u64> {
+    /// Dead letters come first in each transaction: what was refused meanwhile
+    /// is among them.
+    fn erase_letters(&mut self, forgotten: &[Forgotten]) -> Outcome<u64> {
+        let mut gone = 0;
+        for one in forgotten {
+            let condition = "id IN (SELECT id FROM dead_letters \
+                             WHERE (user_id = ?1 OR previous_user_id = ?1) AND seq <= ?2 \
+                             AND kind IS NOT ?3 LIMIT ?4)";
+            gone += self.unbury(
+                condition,
+                params![
+                    one.user_id,
+                    signed(one.through),
+                    Kind::Delete.as_str(),
+                    signed(LETTERS - gone)
+                ],
+            )?;
+        }
+        Ok(gone)
+    }
+
+    /// Takes events out of their chunks; whether these were the last.
+    fn erase_events(&mut self, erasing: &mut Erasing) -> Outcome<bool> {
         let mut by_hash: HashMap<u64, Vec<&Forgotten>> = HashMap::new();
-        for one in &forgotten {
+        for one in &erasing.forgotten {
             by_hash.entry(one.hash).or_default().push(one);
         }
-        let until = forgotten.iter().map(|one| one.through).max().unwrap_or(0);
-        let chunks = table::of_people(self.conn, until, |hash| by_hash.contains_key(&hash))?;
+        let until = erasing.forgotten.iter();
+        let until = until.map(|one| one.through.max(one.asked_at)).max();
+        let found = table::of_people(
+            self.conn,
+            erasing.after,
+            until.unwrap_or(0),
+            self.settings.erase_bytes,
+            |hash| by_hash.contains_key(&hash),
+        )?;
         self.forget_chunk();
-        let mut erased = 0;
-        for first in chunks {
+        for first in found.chunks {
             let Some(chunk) = table::find(self.conn, first)? else {
                 continue;
             };
@@ -133,23 +194,26 @@ impl Tx<'_> {
                 let candidates = record.people.iter().filter_map(|hash| by_hash.get(hash));
                 let mut candidates = candidates
                     .flatten()
-                    .filter(|one| record.seq <= one.through)
+                    .filter(|one| record.seq <= one.through || record.seq == one.asked_at)
                     .peekable();
                 if candidates.peek().is_none() {
                     continue;
                 }
                 let ids = Ids::read(&chunk.json(record));
-                if candidates.any(|one| ids.is_of(&one.user_id)) {
+                let is_awaited =
+                    ids.kind == Some(Kind::Delete) && !self.state.is_settled(record.seq);
+                if !is_awaited && candidates.any(|one| ids.is_of(&one.user_id)) {
                     gone.push(record.seq);
                 }
             }
             if gone.is_empty() {
                 continue;
             }
+            self.forgets_recent = true;
             let kept = chunk.keep(|record| gone.binary_search(&record.seq).is_err());
             table::update(self.conn, first, &kept)?;
             self.state.stored = self.state.stored.saturating_sub(gone.len() as u64);
-            erased += gone.len() as u64;
+            erasing.erased.events += gone.len() as u64;
             let lanes: Vec<_> = self.state.lanes.keys().copied().collect();
             for seq in gone {
                 for lane in &lanes {
@@ -157,17 +221,44 @@ impl Tx<'_> {
                 }
             }
         }
-        for one in forgotten {
-            let sql = "DELETE FROM erasures WHERE user_id = ?1 AND seq <= ?2";
+        erasing.after = found.through;
+        Ok(found.is_all)
+    }
+
+    /// A user is erased: nothing is owed for what has come to its end, and
+    /// everybody is told.
+    fn is_erased(&mut self, one: &Forgotten) -> Outcome<()> {
+        let mut settled = Vec::new();
+        {
+            let sql =
+                "SELECT seq FROM erasures WHERE user_id = ?1 AND coalesce(through, seq) <= ?2";
             let mut statement = self.conn.prepare_cached(sql)?;
-            let gone = statement.execute(params![one.user_id, signed(one.through)])?;
-            self.state.owed = self.state.owed.saturating_sub(gone as u64);
-            self.erasures
-                .push(Erasure::new(one.user_id, one.hash, one.through));
+            let mut rows = statement.query(params![one.user_id, signed(one.through)])?;
+            while let Some(row) = rows.next()? {
+                let seq = unsigned(row.get(0)?)?;
+                if self.state.is_settled(seq) {
+                    settled.push(seq);
+                }
+            }
         }
-        self.has_erased = true;
-        self.forgets_recent = true;
-        self.state.must_scrub = true;
-        Ok(erased)
+        for seq in settled {
+            let sql = "DELETE FROM erasures WHERE seq = ?1";
+            self.conn.prepare_cached(sql)?.execute([signed(seq)])?;
+            self.state.owed = self.state.owed.saturating_sub(1);
+        }
+        // Once for each user, also if there was more than one `delete`.
+        let told = self
+            .erasures
+            .iter_mut()
+            .find(|told| told.user_id == one.user_id);
+        match told {
+            Some(told) => told.through = told.through.max(one.through),
+            None => {
+                let user_id = Arc::clone(&one.user_id);
+                self.erasures
+                    .push(Erasure::new(user_id, one.hash, one.through));
+            }
+        }
+        Ok(())
     }
 }

@@ -33,6 +33,13 @@ impl Failure {
         Self::new(ErrorKind::Configuration, message)
     }
 
+    pub(super) fn disk_full() -> Self {
+        Self::new(
+            ErrorKind::Full,
+            "has no room: the disk is full; free some of it",
+        )
+    }
+
     pub(super) fn closed() -> Self {
         Self::new(ErrorKind::Closed, "is closed")
     }
@@ -83,11 +90,11 @@ impl From<rusqlite::Error> for Failure {
                 _ => Self::new(ErrorKind::Internal, format!("failed: {error}")),
             };
         };
+        /// `SQLITE_IOERR_SHMSIZE`: no room for the index of the log.
+        const NO_ROOM: i32 = 4874;
         match code.code {
-            ErrorCode::DiskFull => Self::new(
-                ErrorKind::Full,
-                "has no room: the disk is full; free some of it",
-            ),
+            _ if code.extended_code == NO_ROOM => Self::disk_full(),
+            ErrorCode::DiskFull => Self::disk_full(),
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Self::corrupt(error),
             ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Self::configuration(format!(
                 "cannot be written: {error}; check who owns the directory"

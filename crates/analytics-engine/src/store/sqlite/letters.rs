@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use analytics_spec::{Kind, Timestamp, Value};
-use rusqlite::{Connection, Row, ToSql, params, params_from_iter, types::Value as Column};
+use rusqlite::{
+    Connection, OptionalExtension as _, Row, ToSql, params, params_from_iter,
+    types::{ToSqlOutput, Value as Column, ValueRef},
+};
 use serde_json::value::RawValue;
 use smallvec::smallvec;
 
 use super::{
-    super::{DeadLetter, DeadLetterId, Filter, Reason, Seq},
+    super::{DeadLetter, DeadLetterId, Filter, Reason, Replayed, Seq},
     failure::{Failure, Outcome},
     raw::{self, Ids},
     state::{signed, unsigned},
@@ -34,11 +37,16 @@ impl Tx<'_> {
     ) -> Outcome<()> {
         let ids = Ids::read(json);
         let reason = serde_json::to_string(&cut(reason)).map_err(|error| unwritable(&error))?;
-        let input = std::str::from_utf8(json).map_err(Failure::corrupt)?;
-        let bytes = (input.len() + reason.len()) as u64;
+        // As it is, also if nobody can read it.
+        let input = match std::str::from_utf8(json) {
+            Ok(text) => ValueRef::Text(text.as_bytes()),
+            Err(_) => ValueRef::Blob(json),
+        };
+        let bytes = (json.len() + reason.len()) as u64;
+        let through = self.erases_through(seq, ids.kind)?;
         let sql = "INSERT INTO dead_letters(lane, seq, bytes, kind, user_id, previous_user_id, \
-                   attempts, accepted_at, refused_at, message_id, reason, input) \
-                   VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+                   attempts, accepted_at, refused_at, message_id, reason, input, through) \
+                   VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
         self.conn.prepare_cached(sql)?.execute(params![
             lane,
             signed(seq),
@@ -51,11 +59,25 @@ impl Tx<'_> {
             self.now_ms(),
             ids.message_id,
             reason,
-            input
+            ToSqlOutput::Borrowed(input),
+            through
         ])?;
         *self.state.dead.entry(Arc::clone(lane)).or_default() += 1;
         self.state.dead_bytes += bytes;
         Ok(())
+    }
+
+    /// Up to where a `delete` that was replayed erases.
+    fn erases_through(&self, seq: Seq, kind: Option<Kind>) -> Outcome<Option<i64>> {
+        if kind != Some(Kind::Delete) {
+            return Ok(None);
+        }
+        let sql = "SELECT through FROM erasures WHERE seq = ?1";
+        let mut statement = self.conn.prepare_cached(sql)?;
+        let through = statement
+            .query_row([signed(seq)], |row| row.get(0))
+            .optional()?;
+        Ok(through.flatten())
     }
 
     /// Deletes the dead letters for which a condition holds: how many.
@@ -86,33 +108,36 @@ impl Tx<'_> {
     }
 
     /// Accepts dead letters once more.
-    pub(super) fn replay(&mut self, filter: &Filter) -> Outcome<u64> {
-        let (mut after, mut replayed) = (0, 0);
+    pub(super) fn replay(&mut self, filter: &Filter) -> Outcome<Replayed> {
+        let (mut after, mut replayed) = (0, Replayed::default());
         loop {
-            let letters = page(self.conn, filter, after, PAGE)?;
+            let letters = replays(self.conn, filter, after)?;
             let Some(last) = letters.last() else { break };
             after = last.id;
             let mut people = Vec::with_capacity(letters.len());
             for letter in &letters {
-                people.push(raw::people(letter.input.get().as_bytes(), self.hasher));
+                people.push(raw::people(&letter.input, self.hasher));
             }
             let mut items = Vec::with_capacity(letters.len());
             for (letter, people) in letters.iter().zip(&people) {
-                let lane = self.lane_or_new(&letter.integration.as_str().into())?;
-                let is_delete = letter.kind == Some(Kind::Delete);
+                let lane = self.lane_or_new(&letter.lane)?;
+                let lane_is = self.state.lanes.get(&lane);
+                replayed.detached += u64::from(lane_is.is_some_and(|lane| !lane.is_attached));
+                let is_delete = letter.kind.as_deref() == Some(Kind::Delete.as_str());
                 items.push(Item {
-                    json: letter.input.get().as_bytes(),
+                    json: &letter.input,
                     people,
                     lanes: smallvec![lane],
                     deletes: letter.user_id.as_deref().filter(|_| is_delete),
+                    through: Some(letter.through),
                 });
             }
             self.place(&items)?;
             for letter in &letters {
-                replayed += self.unbury("id = ?1", params![signed(letter.id)])?;
+                replayed.events += self.unbury("id = ?1", params![signed(letter.id)])?;
             }
         }
-        self.forgets_recent |= replayed > 0;
+        self.forgets_recent |= replayed.events > 0;
         Ok(replayed)
     }
 
@@ -130,7 +155,6 @@ impl Tx<'_> {
 
     /// Forgets the oldest, as long as there are too many.
     pub(super) fn shrink(&mut self) -> Outcome<()> {
-        let mut gone = 0;
         while self.state.dead_bytes > self.settings.letters_bytes {
             let surplus = self.state.dead_bytes - self.settings.letters_bytes;
             // As many of the oldest as make up the surplus.
@@ -141,14 +165,7 @@ impl Tx<'_> {
             if now == 0 {
                 break;
             }
-            gone += now;
-        }
-        if gone > 0 {
-            tracing::warn!(
-                dead_letters = gone,
-                "the dead letters took more than {} bytes: the oldest were forgotten",
-                self.settings.letters_bytes
-            );
+            self.crowded_out += now;
         }
         Ok(())
     }
@@ -177,6 +194,54 @@ pub(super) fn page(
     Ok(letters)
 }
 
+/// A dead letter on its way back.
+struct Replay {
+    id: DeadLetterId,
+    lane: Arc<str>,
+    kind: Option<String>,
+    user_id: Option<String>,
+    input: Vec<u8>,
+    /// Up to where it erases, if it is a `delete`: whatever came after its
+    /// first place is of a user who came back.
+    through: Seq,
+}
+
+/// Dead letters after a number, as they are replayed.
+fn replays(conn: &Connection, filter: &Filter, after: DeadLetterId) -> Outcome<Vec<Replay>> {
+    let (condition, values) = condition(filter, after);
+    let sql = format!(
+        "SELECT id, lane, kind, user_id, input, coalesce(through, seq) FROM dead_letters \
+         WHERE {condition} ORDER BY id LIMIT {PAGE}"
+    );
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut rows = statement.query(params_from_iter(values))?;
+    let mut letters = Vec::new();
+    while let Some(row) = rows.next()? {
+        let lane: String = row.get(1)?;
+        letters.push(Replay {
+            id: unsigned(row.get(0)?)?,
+            lane: lane.into(),
+            kind: row.get(2)?,
+            user_id: row.get(3)?,
+            input: bytes(row, 4)?.to_vec(),
+            through: unsigned(row.get(5)?)?,
+        });
+    }
+    Ok(letters)
+}
+
+/// A column of text, or of what is not even that.
+fn bytes<'a>(row: &'a Row<'_>, at: usize) -> Outcome<&'a [u8]> {
+    row.get_ref(at)?.as_bytes().map_err(Failure::corrupt)
+}
+
+/// An event as it was accepted; a JSON string, if it is no JSON.
+fn event(input: &[u8]) -> serde_json::Result<Box<RawValue>> {
+    let text = String::from_utf8_lossy(input);
+    RawValue::from_string(text.clone().into_owned())
+        .or_else(|_| serde_json::value::to_raw_value(&text))
+}
+
 fn read(row: &Row<'_>) -> Outcome<DeadLetter> {
     let id = unsigned(row.get(0)?)?;
     let damaged = |what: &str| Failure::corrupt(format!("the {what} of the dead letter {id}"));
@@ -197,7 +262,7 @@ fn read(row: &Row<'_>) -> Outcome<DeadLetter> {
         accepted_at: time(7, "time of acceptance")?,
         refused_at: time(8, "time of refusal")?,
         reason: serde_json::from_str(&reason).map_err(|_| damaged("reason"))?,
-        input: RawValue::from_string(row.get(10)?).map_err(|_| damaged("event"))?,
+        input: event(bytes(row, 10)?).map_err(|_| damaged("event"))?,
     })
 }
 

@@ -6,6 +6,8 @@ use std::{
     path::Path,
 };
 
+use analytics_spec::ErrorKind;
+
 use super::failure::{Failure, Outcome};
 
 /// The lock of a directory, as long as it lives.
@@ -19,6 +21,7 @@ impl Lock {
         let path = dir.join("lock");
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
+        private(&mut options);
         let mut file = options
             .open(&path)
             .map_err(|e| Failure::io("write", &path, &e))?;
@@ -40,8 +43,12 @@ impl Lock {
             .set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| write!(file, "{}", std::process::id()));
-        written.map_err(|e| Failure::io("write", &path, &e))?;
-        Ok(Self(file))
+        let written = written.map_err(|e| Failure::io("write", &path, &e));
+        match written {
+            // It only tells others who it is.
+            Err(failure) if failure.kind != ErrorKind::Full => Err(failure),
+            _ => Ok(Self(file)),
+        }
     }
 }
 
@@ -52,6 +59,17 @@ impl Drop for Lock {
         let _ = self.0.set_len(0);
         let _ = self.0.unlock();
     }
+}
+
+/// Only its owner may read and write what is made.
+pub(super) fn private(options: &mut OpenOptions) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    #[cfg(not(unix))]
+    let _ = options;
 }
 
 fn make(dir: &Path) -> Outcome<()> {

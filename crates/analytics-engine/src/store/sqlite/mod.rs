@@ -7,12 +7,15 @@
 //! | `chunk`, `table` | events that were accepted together, in one row |
 //! | `marks` | what a lane has settled |
 //! | `state` | what is known without reading the file |
-//! | `queue`, `writer` | the way to the one thread that writes |
+//! | `queue`, `writer`, `ending` | the way to the one thread that writes, and its end |
 //! | `tx` and `lanes`, `letters`, `erase`, `tidy` | what it writes |
+//! | `erasures` | whom it has yet to erase |
 //! | `reader`, `pull`, `inspect` | what others read |
 
 mod chunk;
+mod ending;
 mod erase;
+mod erasures;
 mod failure;
 mod hash;
 mod inspect;
@@ -46,7 +49,7 @@ use async_trait::async_trait;
 
 use super::{
     Accepted, DeadLetter, DeadLetterId, DeadLetters, Erased, Filter, LaneStatus, OnAppended,
-    OnErased, Pulled, Resumed, Seq, Settlement, Store,
+    OnErased, Pulled, Replayed, Resumed, Seq, Settlement, Store,
 };
 pub use inspect::Inspection;
 pub use options::SqliteOptions;
@@ -62,6 +65,10 @@ use shared::Shared;
 /// - One engine at a time has a directory open. Others may look at it
 ///   ([`inspect`](Self::inspect)).
 /// - What is settled everywhere is deleted, and its room used again.
+/// - [`close`](Store::close) it at the end. A store that is dropped loses
+///   nothing either. Dropped in a runtime, it ends in the background: whoever
+///   opens the directory next in this process waits for that, and another
+///   process may have to try again.
 #[derive(Debug)]
 pub struct SqliteStore {
     shared: Arc<Shared>,
@@ -117,6 +124,12 @@ impl SqliteStore {
         self.told(self.shared.queue.chore(What::Tidy).await)
     }
 
+    /// Returns when every erasure that is due has been carried out.
+    #[doc(hidden)]
+    pub async fn erase_due(&self) -> Result<(), Error> {
+        self.told(self.shared.queue.chore(What::Erase).await)
+    }
+
     fn told<T>(&self, outcome: Outcome<T>) -> Result<T, Error> {
         outcome.map_err(|failure| failure.at(&self.shared.dir))
     }
@@ -164,21 +177,21 @@ impl SqliteStore {
         });
         self.told(read)
     }
-
-    fn join(&self) {
-        self.shared.queue.close();
-        let writer = state::lock(&self.writer).take();
-        if let Some(writer) = writer
-            && writer.join().is_err()
-        {
-            tracing::error!("the store's thread has panicked");
-        }
-    }
 }
 
 impl Drop for SqliteStore {
+    /// Whatever was accepted before is written. In a runtime, nobody is held up
+    /// by it: a thread ends the store, and gives the directory back.
     fn drop(&mut self) {
-        self.join();
+        self.shared.queue.close();
+        let Some(writer) = state::lock(&self.writer).take() else {
+            return;
+        };
+        if tokio::runtime::Handle::try_current().is_ok() {
+            ending::leave(&self.shared.dir, writer);
+        } else {
+            ending::join(writer);
+        }
     }
 }
 
@@ -224,12 +237,8 @@ impl Store for SqliteStore {
     }
 
     async fn erase(&self, user_id: &str) -> Result<Erased, Error> {
-        let user_id = user_id.to_owned();
-        let erased = self
-            .shared
-            .queue
-            .call(true, move |tx| tx.erase_all(&user_id));
-        let erased = self.told(erased.await);
+        let erased = self.shared.queue.erase(user_id.to_owned()).await;
+        let erased = self.told(erased);
         state::lock(&self.last_read).clear();
         erased
     }
@@ -286,7 +295,7 @@ impl DeadLetters for SqliteStore {
             .await
     }
 
-    async fn replay(&self, filter: &Filter) -> Result<u64, Error> {
+    async fn replay(&self, filter: &Filter) -> Result<Replayed, Error> {
         let filter = filter.clone();
         let replayed = self.shared.queue.call(true, move |tx| tx.replay(&filter));
         self.told(replayed.await)

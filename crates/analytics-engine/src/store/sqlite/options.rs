@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-use analytics_spec::Error;
+use analytics_spec::{Error, ErrorKind};
 
 use super::{
-    SqliteStore,
+    SqliteStore, ending,
     failure::{Failure, Outcome},
     lock::Lock,
     queue::Queue,
@@ -46,6 +46,8 @@ pub(super) struct Settings {
     pub(super) log_bytes: u64,
     /// The file is written anew after an erasure, if it is not larger.
     pub(super) scrub_bytes: u64,
+    /// About so much is read and written in one transaction of an erasure.
+    pub(super) erase_bytes: usize,
     /// Whether the writer tidies up without being asked.
     pub(super) is_tidy: bool,
     /// The disk is full when the file has so many pages: of tests.
@@ -76,6 +78,7 @@ impl SqliteOptions {
                 recent_bytes: 4 * MIB as usize,
                 log_bytes: 16 * MIB,
                 scrub_bytes: 32 * MIB,
+                erase_bytes: 8 * MIB as usize,
                 is_tidy: true,
                 max_pages: None,
             },
@@ -117,6 +120,8 @@ impl SqliteOptions {
         self.settings.chunk_events = 4;
         self.settings.group_bytes = 2000;
         self.settings.recent_bytes = 1500;
+        self.settings.erase_bytes = 1000;
+        self.settings.log_bytes = 64 * 1024;
         self
     }
 
@@ -165,9 +170,17 @@ impl SqliteOptions {
             )));
         }
         settings.letters_bytes = settings.letters_bytes.min(settings.max_bytes / 4);
+        ending::wait(&self.dir);
         let lock = Lock::take(&self.dir)?;
         let path = database(&self.dir);
-        let conn = schema::open(&path, self.checks)?;
+        let mut reserve = Reserve::new(&self.dir);
+        let conn = match schema::open(&path, self.checks) {
+            // The log's own files need some room.
+            Err(failure) if failure.kind == ErrorKind::Full && reserve.release_left() => {
+                schema::open(&path, self.checks)
+            }
+            opened => opened,
+        }?;
         let state = State::load(&conn)?;
         let shared = Arc::new(Shared {
             queue: Queue::new(self.settings.max_bytes, self.settings.group_bytes),
@@ -181,7 +194,6 @@ impl SqliteOptions {
             dir: self.dir.clone(),
         });
         let writer_shared = Arc::clone(&shared);
-        let reserve = Reserve::new(&self.dir);
         let (ready, is_ready) = mpsc::sync_channel(1);
         let mut writer = Writer::new(conn, lock, reserve, self.settings, Arc::clone(&shared));
         let thread = std::thread::Builder::new().name("analytics-store".into());

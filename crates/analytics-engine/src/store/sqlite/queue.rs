@@ -13,7 +13,7 @@ use analytics_spec::ErrorKind;
 use tokio::sync::{Notify, oneshot};
 
 use super::{
-    super::{Loaded, OnKept, People, Reason, Seq},
+    super::{Erased, Loaded, OnKept, People, Reason, Seq},
     failure::{Failure, Outcome},
     state::lock,
     tx::Tx,
@@ -106,8 +106,18 @@ pub(super) struct Taken {
     pub(super) drafts: Vec<Draft>,
     pub(super) group: Option<Arc<Group>>,
     pub(super) is_closing: bool,
+    pub(super) erasures: Vec<Asked>,
     /// Checkpoints that somebody waits for.
     pub(super) chores: Vec<Chore>,
+}
+
+impl Taken {
+    pub(super) fn is_nothing(&self) -> bool {
+        self.jobs.is_empty()
+            && self.group.is_none()
+            && self.erasures.is_empty()
+            && self.chores.is_empty()
+    }
 }
 
 impl Drop for Taken {
@@ -117,6 +127,12 @@ impl Drop for Taken {
             group.finish(Err(Failure::closed()));
         }
     }
+}
+
+/// A user to erase, in as many transactions as it takes.
+pub(super) struct Asked {
+    pub(super) user_id: String,
+    pub(super) reply: oneshot::Sender<Outcome<Erased>>,
 }
 
 /// What the writer is asked to do outside a transaction.
@@ -131,6 +147,8 @@ pub(super) enum What {
     Checkpoint,
     /// Does what is otherwise done when there is nothing else to do.
     Tidy,
+    /// Carries out every erasure that is due.
+    Erase,
 }
 
 #[derive(Default)]
@@ -141,6 +159,8 @@ struct Waiting {
     /// Bytes that the writer has taken, and not committed.
     writing: u64,
     is_over: bool,
+    /// Whoever is first in line found no room.
+    is_blocked: bool,
 }
 
 /// The limits of what may wait, and what waits.
@@ -201,19 +221,23 @@ impl Queue {
         bytes: u64,
         patience: Duration,
     ) -> Outcome<Entered> {
-        struct InLine<'a>(&'a AtomicU64);
+        struct InLine<'a>(&'a Queue);
         impl Drop for InLine<'_> {
             fn drop(&mut self) {
-                self.0.fetch_sub(1, Ordering::AcqRel);
+                if self.0.in_line.fetch_sub(1, Ordering::AcqRel) == 1 {
+                    lock(&self.0.waiting).is_blocked = false;
+                }
             }
         }
         self.in_line.fetch_add(1, Ordering::AcqRel);
-        let _in_line = InLine(&self.in_line);
+        let in_line = InLine(self);
         let entered = async {
             let _first = self.line.lock().await;
             self.wait(drafts, bytes, true).await
         };
-        match tokio::time::timeout(patience.min(crate::LONGEST), entered).await {
+        let entered = tokio::time::timeout(patience.min(crate::LONGEST), entered).await;
+        drop(in_line);
+        match entered {
             Ok(entered) => entered,
             // Says what there is no room in, unless there is some just now.
             Err(_) => match self.enter(drafts, bytes, false)? {
@@ -254,7 +278,9 @@ impl Queue {
         }
         let used = self.used.load(Ordering::Acquire);
         let after = used + waiting.writing + waiting.open + bytes;
-        if after > self.max_bytes {
+        // Whoever does not wait overtakes nobody who waits for room.
+        let is_overtaking = !waits && waiting.is_blocked;
+        if after > self.max_bytes || is_overtaking {
             if !waits || bytes > self.max_bytes / 2 {
                 self.is_short.store(true, Ordering::Release);
                 self.wake.notify_one();
@@ -268,10 +294,14 @@ impl Queue {
                     ),
                 ));
             }
+            waiting.is_blocked = true;
             if !self.is_short.swap(true, Ordering::AcqRel) {
                 self.wake.notify_one();
             }
             return Ok(None);
+        }
+        if waits {
+            waiting.is_blocked = false;
         }
         if waiting.open > 0 && waiting.open + bytes > self.max_group {
             return Ok(None);
@@ -305,6 +335,13 @@ impl Queue {
         answer.await.unwrap_or_else(|_| Err(Failure::closed()))
     }
 
+    /// Forgets a user.
+    pub(super) async fn erase(&self, user_id: String) -> Outcome<Erased> {
+        let (reply, answer) = oneshot::channel();
+        self.push(|taken| taken.erasures.push(Asked { user_id, reply }))?;
+        answer.await.unwrap_or_else(|_| Err(Failure::closed()))
+    }
+
     pub(super) async fn chore(&self, what: What) -> Outcome<()> {
         let (reply, answer) = oneshot::channel();
         self.push(|taken| taken.chores.push(Chore { what, reply }))?;
@@ -333,13 +370,8 @@ impl Queue {
     pub(super) fn take(&self, patience: Duration) -> Taken {
         let waiting = lock(&self.waiting);
         let is_idle = |waiting: &mut Waiting| {
-            let taken = &waiting.taken;
             let is_short = self.is_short.load(Ordering::Acquire);
-            taken.jobs.is_empty()
-                && taken.group.is_none()
-                && taken.chores.is_empty()
-                && !taken.is_closing
-                && !is_short
+            waiting.taken.is_nothing() && !waiting.taken.is_closing && !is_short
         };
         let waited = self.wake.wait_timeout_while(waiting, patience, is_idle);
         let (mut waiting, _) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -353,13 +385,18 @@ impl Queue {
         taken
     }
 
-    /// What was taken is committed, or has failed.
-    pub(super) fn written(&self, used: u64) {
-        let before = self.used.swap(used, Ordering::AcqRel);
-        let mut waiting = lock(&self.waiting);
-        let was_writing = std::mem::take(&mut waiting.writing);
-        drop(waiting);
-        if used < before + was_writing {
+    /// So much of the file is in use.
+    pub(super) fn uses(&self, used: u64) {
+        if used < self.used.swap(used, Ordering::AcqRel) {
+            self.room.notify_waiters();
+        }
+    }
+
+    /// The group that was taken is committed, and counts as used; or it has
+    /// failed.
+    pub(super) fn written(&self) {
+        let written = std::mem::take(&mut lock(&self.waiting).writing);
+        if written > 0 {
             self.room.notify_waiters();
         }
     }
@@ -395,5 +432,81 @@ impl std::fmt::Debug for Queue {
             .field("used", &self.used)
             .field("max_bytes", &self.max_bytes)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use analytics_spec::{Input, Track};
+
+    use super::*;
+
+    fn drafts(bytes: usize) -> Vec<Draft> {
+        vec![Draft {
+            json: vec![b' '; bytes],
+            loaded: Arc::new(Loaded::new(Input::from(Track::new("e")).into_any())),
+            deletes: None,
+            kept: None,
+            people: People::default(),
+            lanes: Arc::default(),
+            refused: Vec::new(),
+        }]
+    }
+
+    fn enters(queue: &Queue, bytes: usize) -> bool {
+        match queue.enter(&mut Some(drafts(bytes)), bytes as u64, false) {
+            Ok(entered) => entered.is_some(),
+            Err(failure) => {
+                assert_eq!(failure.kind, ErrorKind::Full);
+                false
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_writer_has_taken_counts_until_it_is_written() {
+        let queue = Queue::new(1000, 1000);
+        assert!(enters(&queue, 600));
+        let taken = queue.take(Duration::ZERO);
+        assert_eq!(taken.drafts.len(), 1);
+        // Another job of the same round was committed meanwhile.
+        queue.uses(100);
+        assert!(!enters(&queue, 500));
+        assert!(enters(&queue, 300));
+        queue.written();
+        assert!(enters(&queue, 500));
+    }
+
+    #[tokio::test]
+    async fn who_does_not_wait_overtakes_nobody() {
+        let queue = Arc::new(Queue::new(1000, 1000));
+        assert!(enters(&queue, 600));
+        let waiting = {
+            let queue = Arc::clone(&queue);
+            let patience = Duration::from_secs(60);
+            tokio::spawn(async move { queue.append(drafts(500), patience).await })
+        };
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        // It would fit, were there nobody in line.
+        assert!(!enters(&queue, 100));
+        // Who goes leaves no trace.
+        waiting.abort();
+        assert!(waiting.await.is_err());
+        assert!(enters(&queue, 100));
+        let waiting = {
+            let queue = Arc::clone(&queue);
+            let patience = Duration::from_secs(60);
+            tokio::spawn(async move { queue.append(drafts(500), patience).await })
+        };
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let taken = queue.take(Duration::ZERO);
+        queue.written();
+        drop(taken);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let taken = queue.take(Duration::ZERO);
+        assert_eq!(taken.drafts.len(), 1);
+        assert!(enters(&queue, 100));
+        drop(taken);
+        assert!(waiting.await.is_ok_and(|waited| waited.is_err()));
     }
 }

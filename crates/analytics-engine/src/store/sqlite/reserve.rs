@@ -2,11 +2,13 @@
 //! sent can still be written down.
 
 use std::{
-    fs::File,
+    fs::OpenOptions,
     io::{self, Write as _},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
+
+use super::lock::private;
 
 /// How much is held back.
 pub(super) const BYTES: u64 = 4 * 1024 * 1024;
@@ -53,7 +55,10 @@ impl Reserve {
         if std::fs::metadata(&self.path).is_ok_and(|file| file.len() == BYTES) {
             return Ok(());
         }
-        let mut file = File::create(&self.path)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        private(&mut options);
+        let mut file = options.open(&self.path)?;
         let block = [0_u8; 64 * 1024];
         for _ in 0..BYTES / block.len() as u64 {
             file.write_all(&block)?;
@@ -66,6 +71,13 @@ impl Reserve {
         self.asked_at = Some(Instant::now());
         self.remove();
         std::mem::take(&mut self.is_held)
+    }
+
+    /// Gives up what the last engine has left; whether there was anything.
+    pub(super) fn release_left(&mut self) -> bool {
+        let is_there = self.path.exists();
+        self.release();
+        is_there
     }
 
     fn remove(&self) {

@@ -5,7 +5,10 @@ use std::{path::Path, time::Duration};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior};
 
-use super::failure::{Failure, Outcome};
+use super::{
+    failure::{Failure, Outcome},
+    lock::private,
+};
 
 /// Says that a file is ours: `anly`.
 pub(super) const APPLICATION_ID: i32 = 0x616e_6c79;
@@ -13,10 +16,10 @@ pub(super) const APPLICATION_ID: i32 = 0x616e_6c79;
 pub(super) const PAGE: u64 = 4096;
 
 /// How long a connection waits for another program's.
-const BUSY: Duration = Duration::from_secs(5);
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 
 /// How the file came to its form: each takes it one version further.
-const MIGRATIONS: &[&str] = &[V1];
+const MIGRATIONS: &[&str] = &[V1, V2];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -83,6 +86,13 @@ CREATE INDEX dead_letters_by_user ON dead_letters(user_id);
 CREATE INDEX dead_letters_by_previous_user ON dead_letters(previous_user_id)
     WHERE previous_user_id IS NOT NULL;
 CREATE INDEX dead_letters_by_time ON dead_letters(refused_at);
+";
+
+/// A `delete` that is replayed erases up to its first place: what it erases
+/// through, if that is not its own place.
+const V2: &str = "
+ALTER TABLE erasures ADD COLUMN through INTEGER;
+ALTER TABLE dead_letters ADD COLUMN through INTEGER;
 ";
 
 /// Opens the file for writing; makes it if there is none.
@@ -171,11 +181,7 @@ fn prepare_reader(conn: &Connection) -> Outcome<()> {
 fn make_private(path: &Path) -> Outcome<()> {
     let mut options = std::fs::OpenOptions::new();
     options.create(true).append(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600);
-    }
+    private(&mut options);
     let opened = options.open(path);
     opened.map(drop).map_err(|e| Failure::io("write", path, &e))
 }

@@ -127,18 +127,40 @@ pub(super) fn spans(conn: &Connection, after: Seq, until: Seq, limit: u32) -> Ou
     Ok(spans)
 }
 
-/// The chunks, of those that begin at `until` at the latest, in which a head
-/// names one of the people.
+/// Chunks in which heads name somebody, and how far they were looked at.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) chunks: Vec<Seq>,
+    /// Where the last one that was looked at begins.
+    pub(super) through: Seq,
+    pub(super) is_all: bool,
+}
+
+/// The chunks, of those that begin after `after` and at `until` at the latest,
+/// in which a head names one of the people; at most about `max_bytes` of heads,
+/// and of what is found.
 pub(super) fn of_people(
     conn: &Connection,
+    after: Seq,
     until: Seq,
+    max_bytes: usize,
     people: impl Fn(u64) -> bool,
-) -> Outcome<Vec<Seq>> {
-    let sql = "SELECT first, last, length(body), head FROM chunks WHERE first <= ?1";
+) -> Outcome<Found> {
+    let sql = "SELECT first, last, length(body), head FROM chunks \
+               WHERE first > ?1 AND first <= ?2 ORDER BY first";
     let mut statement = conn.prepare_cached(sql)?;
-    let mut rows = statement.query([signed(until)])?;
-    let mut found = Vec::new();
+    let mut rows = statement.query([signed(after), signed(until)])?;
+    let mut found = Found {
+        chunks: Vec::new(),
+        through: after,
+        is_all: true,
+    };
+    let mut read = 0_usize;
     while let Some(row) = rows.next()? {
+        if read > max_bytes {
+            found.is_all = false;
+            break;
+        }
         let (first, last) = (unsigned(row.get(0)?)?, unsigned(row.get(1)?)?);
         let bytes = usize::try_from(unsigned(row.get(2)?)?).unwrap_or(usize::MAX);
         let head = row.get_ref(3)?.as_blob().map_err(Failure::corrupt)?;
@@ -147,8 +169,11 @@ pub(super) fn of_people(
                 "the head of the events {first} to {last} in the table chunks cannot be read"
             ))
         })?;
+        found.through = first;
+        read = read.saturating_add(head.len());
         if records.iter().any(|r| r.people.iter().any(|p| people(*p))) {
-            found.push(first);
+            read = read.saturating_add(bytes);
+            found.chunks.push(first);
         }
     }
     Ok(found)

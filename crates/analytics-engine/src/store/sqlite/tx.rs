@@ -32,6 +32,8 @@ pub(in crate::store) struct Tx<'a> {
     pub(super) has_erased: bool,
     /// Whoever erased it waits until that is so.
     pub(super) scrubs: bool,
+    /// Dead letters that there was no room for.
+    pub(super) crowded_out: u64,
     pub(super) recent: Vec<Arc<Recent>>,
     pub(super) forgets_recent: bool,
     /// The chunk that was read last.
@@ -45,6 +47,8 @@ pub(super) struct Item<'a> {
     pub(super) lanes: SmallVec<[LaneId; 4]>,
     /// The user to be erased after it.
     pub(super) deletes: Option<&'a str>,
+    /// Up to where, if not up to the event itself.
+    pub(super) through: Option<Seq>,
 }
 
 impl<'a> Tx<'a> {
@@ -65,6 +69,7 @@ impl<'a> Tx<'a> {
             erasures: Vec::new(),
             has_erased: false,
             scrubs: false,
+            crowded_out: 0,
             recent: Vec::new(),
             forgets_recent: false,
             chunk: None,
@@ -125,6 +130,7 @@ impl<'a> Tx<'a> {
                 people: &draft.people,
                 lanes: lanes.collect::<Outcome<_>>()?,
                 deletes: draft.deletes.as_deref(),
+                through: None,
             });
         }
         let first = self.place(&items)?;
@@ -182,9 +188,11 @@ impl<'a> Tx<'a> {
             encoder.add(seq, item.json, item.people);
             if let Some(user_id) = item.deletes {
                 let is_for_nobody = item.lanes.is_empty();
-                let sql = "INSERT INTO erasures(seq, user_id, is_for_nobody) VALUES(?1, ?2, ?3)";
+                let sql = "INSERT INTO erasures(seq, user_id, is_for_nobody, through) \
+                           VALUES(?1, ?2, ?3, ?4)";
                 let mut statement = self.conn.prepare_cached(sql)?;
-                statement.execute(params![signed(seq), user_id, is_for_nobody])?;
+                let through = item.through.map(signed);
+                statement.execute(params![signed(seq), user_id, is_for_nobody, through])?;
                 self.state.owed += 1;
                 if is_for_nobody {
                     Arc::make_mut(&mut self.state.nobodys).insert(seq);

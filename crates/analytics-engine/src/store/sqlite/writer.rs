@@ -14,12 +14,14 @@ use rusqlite::Connection;
 
 use super::{
     super::{Erasure, Seq},
+    erase::{Erasing, Forgotten},
+    erasures::{Asked, Erasures},
     failure::{Failure, Outcome},
     lock::Lock,
     options::Settings,
     queue::{Draft, Job, Taken, What},
     reserve::{self, Reserve},
-    schema::PAGE,
+    schema::{self, PAGE},
     shared::Shared,
     state::{State, lock},
     tx::Tx,
@@ -30,6 +32,22 @@ const REST: Duration = Duration::from_millis(250);
 
 /// How often it looks for what is too old.
 const ROUND: Duration = Duration::from_secs(60);
+
+/// Erasures go on for so long after the store was closed; then when it is
+/// opened again.
+const LAST_ERASURES: Duration = Duration::from_secs(2);
+
+/// A log that is so many times longer than it should be is emptied though
+/// somebody reads it: readers that follow one another without a gap would let
+/// it grow for ever.
+const LOG_TIMES: u64 = 4;
+
+/// So long they are waited for, and then not again before the next.
+const LOG_PATIENCE: Duration = Duration::from_millis(200);
+const LOG_PAUSE: Duration = Duration::from_secs(5);
+
+/// How often the file is written anew, if nobody waits for it.
+const SCRUB_EVERY: Duration = Duration::from_secs(5 * 60);
 
 /// Free pages that the file may keep.
 const FREE_PAGES: u64 = 256;
@@ -47,9 +65,17 @@ pub(super) struct Writer {
     compacted_at: Option<(u64, u64)>,
     expired_at: Option<Instant>,
     scrubbed_at: Option<Instant>,
+    /// When somebody who reads was waited for in vain.
+    waited_at: Option<Instant>,
+    /// Dead letters that there was no room for, and that nobody was told of.
+    crowded_out: u64,
+    crowded_out_at: Option<Instant>,
     has_more_to_trim: bool,
+    /// There was no room to look for the erasures that are due.
+    must_find_due: bool,
     /// The log has yet to be emptied after an erasure.
     owes_truncate: bool,
+    erasures: Erasures,
     /// What makes it impossible to go on.
     broken: Option<Failure>,
     lock: Option<Lock>,
@@ -76,8 +102,13 @@ impl Writer {
             compacted_at: None,
             expired_at: None,
             scrubbed_at: None,
+            waited_at: None,
+            crowded_out: 0,
+            crowded_out_at: None,
             has_more_to_trim: false,
+            must_find_due: false,
             owes_truncate: false,
+            erasures: Erasures::default(),
             broken: None,
             lock: Some(lock),
         }
@@ -96,34 +127,99 @@ impl Writer {
         self.limit_pages()?;
         self.measure()?;
         self.owes_truncate = self.shared.state().must_scrub;
+        // A disk that is full keeps nobody from delivering: that makes room.
+        unless_full(self.find_due())?;
+        unless_full(self.expire())?;
+        unless_full(self.shrink())
+    }
+
+    /// Finds the erasures that came due before the store was opened.
+    fn find_due(&mut self) -> Outcome<()> {
+        self.must_find_due = true;
         self.attempt(&mut [&mut |tx: &mut Tx<'_>| tx.find_due()], &[])?;
-        self.expire()?;
-        self.attempt(&mut [&mut |tx: &mut Tx<'_>| tx.shrink()], &[])?;
+        self.must_find_due = false;
         Ok(())
+    }
+
+    fn shrink(&mut self) -> Outcome<()> {
+        self.attempt(&mut [&mut |tx: &mut Tx<'_>| tx.shrink()], &[])
+            .map(drop)
     }
 
     pub(super) fn run(&mut self) {
         let mut patience = REST;
+        let mut closing_since = None;
         loop {
-            let taken = self.shared.queue.take(patience);
-            let is_closing = taken.is_closing;
-            let is_nothing =
-                taken.jobs.is_empty() && taken.group.is_none() && taken.chores.is_empty();
-            if !is_nothing {
+            let must_erase = self.erasures.is_waiting();
+            let patience_now = match (must_erase, self.erasures.until()) {
+                (true, _) => Duration::ZERO,
+                (false, Some(until)) => patience.min(until),
+                (false, None) => patience,
+            };
+            let taken = self.shared.queue.take(patience_now);
+            if taken.is_closing {
+                let since: Instant = *closing_since.get_or_insert_with(Instant::now);
+                if taken.is_nothing() && (!must_erase || since.elapsed() > LAST_ERASURES) {
+                    return;
+                }
+            }
+            if !taken.is_nothing() {
                 self.commit(taken);
                 self.press();
                 patience = REST;
             } else if self.shared.queue.is_short.swap(false, Ordering::AcqRel) {
                 self.press();
                 patience = REST;
-            } else if is_closing {
-                return;
+            } else if must_erase {
+                patience = REST;
             } else if self.settings.is_tidy && self.tidy(false) {
                 patience = Duration::ZERO;
             } else {
                 patience = ROUND;
             }
+            // One step: settlements come in between.
+            if must_erase {
+                self.erase();
+            }
         }
+    }
+
+    /// One step of an erasure.
+    fn erase(&mut self) {
+        if let Some(Asked { erasing, reply }) = self.erasures.next_asked() {
+            // Whoever asked may have gone.
+            match self.erase_step(&erasing) {
+                Ok(erasing) if erasing.is_done => drop(reply.send(Ok(erasing.erased))),
+                Ok(erasing) => self.erasures.go_on_asked(Asked { erasing, reply }),
+                Err(failure) => drop(reply.send(Err(failure))),
+            }
+        } else if let Some(erasing) = self.erasures.next_due() {
+            match self.erase_step(&erasing) {
+                Ok(erasing) => self.erasures.go_on(erasing),
+                Err(failure) => {
+                    tracing::warn!("an erasure is put off: the store {}", failure.message);
+                    self.erasures.put_off(erasing);
+                }
+            }
+        }
+        // What it writes over goes through the log.
+        self.press();
+    }
+
+    fn erase_all(&mut self) {
+        while self.erasures.is_waiting() {
+            self.erase();
+        }
+    }
+
+    fn erase_step(&mut self, erasing: &Erasing) -> Outcome<Erasing> {
+        let mut next = None;
+        self.persist(&mut |tx| {
+            next = Some(tx.erase(erasing)?);
+            Ok(())
+        })?;
+        self.measure()?;
+        next.ok_or_else(Failure::closed)
     }
 
     /// Ends well: everything is in the file, and the lock is given back.
@@ -150,12 +246,26 @@ impl Writer {
             }
         }
         self.together(light, &mut taken);
+        self.shared.queue.written();
+        for asked in std::mem::take(&mut taken.erasures) {
+            let through = self.shared.state().last;
+            let one = Forgotten::through(&self.shared.hasher, &asked.user_id, through);
+            self.erasures.ask(Asked {
+                erasing: Erasing::new(vec![one], true),
+                reply: asked.reply,
+            });
+        }
         for chore in std::mem::take(&mut taken.chores) {
             let done = match chore.what {
                 What::Checkpoint => self.checkpoint().map(drop),
                 What::Tidy => {
+                    self.erase_all();
                     while self.tidy(true) {}
                     self.broken.clone().map_or(Ok(()), Err)
+                }
+                What::Erase => {
+                    self.erase_all();
+                    Ok(())
                 }
             };
             let _ = chore.reply.send(done);
@@ -194,7 +304,7 @@ impl Writer {
                     let done = if is_alone && !is_full {
                         Err(failure.clone())
                     } else {
-                        self.alone(&mut *job)
+                        self.persist(&mut |tx| job.run(tx))
                     };
                     job.finish(done);
                 }
@@ -211,22 +321,19 @@ impl Writer {
                 }
             }
         }
-        // Also if it failed: its bytes are no longer on their way.
         if let Err(failure) = self.measure() {
             tracing::warn!("the store {}", failure.message);
         }
     }
 
-    /// One job. What is settled finds room also on a disk that is full.
-    fn alone(&mut self, job: &mut dyn Job) -> Outcome<()> {
-        let mut run = |tx: &mut Tx<'_>| job.run(tx);
-        let done = self.attempt(&mut [&mut run], &[]);
-        match done {
+    /// A step that finds room also on a disk that is full.
+    fn persist(&mut self, step: Step<'_>) -> Outcome<()> {
+        match self.attempt(&mut [&mut *step], &[]) {
             Err(failure) if failure.kind == ErrorKind::Full => {
                 // What is in the log gives its room back, if it can go into the
                 // file.
                 let _ = self.truncate();
-                if self.attempt(&mut [&mut run], &[]).is_ok() {
+                if self.attempt(&mut [&mut *step], &[]).is_ok() {
                     return Ok(());
                 }
                 if self.reserve.release() {
@@ -234,7 +341,7 @@ impl Writer {
                     self.limit_pages()?;
                     let _ = self.truncate();
                 }
-                self.attempt(&mut [&mut run], &[]).map(drop)
+                self.attempt(&mut [&mut *step], &[]).map(drop)
             }
             done => done.map(drop),
         }
@@ -257,10 +364,7 @@ impl Writer {
         if !drafts.is_empty() && !self.reserve.is_held() {
             // What is accepted now might take the room of what is settled.
             if !self.reserve.take() {
-                return Err(Failure::new(
-                    ErrorKind::Full,
-                    "has no room: the disk is full; free some of it",
-                ));
+                return Err(Failure::disk_full());
             }
             self.limit_pages()?;
         }
@@ -280,7 +384,7 @@ impl Writer {
             self.conn.execute_batch("COMMIT")?;
             Ok(done)
         });
-        let done = match done {
+        let mut done = match done {
             Ok(done) => done,
             Err(failure) => {
                 if !self.conn.is_autocommit() {
@@ -298,8 +402,26 @@ impl Writer {
         };
         self.has_more_to_trim = done.has_more_to_trim;
         let first = done.first;
+        self.erasures.owe(std::mem::take(&mut done.due));
+        self.crowded_out += done.crowded_out;
+        self.tell_crowded_out();
         self.publish(done, committing);
         Ok(first)
+    }
+
+    /// Once in a while: where everything is refused, each refusal crowds one
+    /// out.
+    fn tell_crowded_out(&mut self) {
+        let is_soon = self.crowded_out_at.is_some_and(|at| at.elapsed() < ROUND);
+        if self.crowded_out == 0 || is_soon {
+            return;
+        }
+        self.crowded_out_at = Some(Instant::now());
+        tracing::warn!(
+            dead_letters = std::mem::take(&mut self.crowded_out),
+            "the dead letters took more than {} bytes: the oldest were forgotten",
+            self.settings.letters_bytes
+        );
     }
 
     /// Shows everybody what was committed.
@@ -358,7 +480,7 @@ impl Writer {
     /// Tells how much of the file is in use.
     fn measure(&mut self) -> Outcome<()> {
         let used = self.pages()? - self.free_pages()?;
-        self.shared.queue.written(used * PAGE);
+        self.shared.queue.uses(used * PAGE);
         Ok(())
     }
 
@@ -404,18 +526,25 @@ impl Writer {
 
     /// Moves the log into the file, and empties it.
     fn truncate(&mut self) -> Outcome<()> {
+        if self.try_truncate()? {
+            return Ok(());
+        }
+        Err(Failure::new(
+            ErrorKind::Internal,
+            "cannot empty its log while another program reads it",
+        ))
+    }
+
+    /// Whether nobody was in the way.
+    fn try_truncate(&mut self) -> Outcome<bool> {
         let is_busy: bool = self
             .conn
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-        if is_busy {
-            return Err(Failure::new(
-                ErrorKind::Internal,
-                "cannot empty its log while another program reads it",
-            ));
+        if !is_busy {
+            self.log_pages.store(0, Ordering::Relaxed);
+            self.owes_truncate = false;
         }
-        self.log_pages.store(0, Ordering::Relaxed);
-        self.owes_truncate = false;
-        Ok(())
+        Ok(!is_busy)
     }
 
     /// Leaves nothing of what was erased. `secure_delete` writes zeros over
@@ -449,11 +578,16 @@ impl Writer {
             // needs to take in the log.
             warn(self.checkpoint().map(drop));
         }
+        if self.must_find_due {
+            warn(self.find_due());
+        }
         if !self.settings.is_tidy {
             return;
         }
         let log_bytes = self.log_pages.load(Ordering::Relaxed).unsigned_abs() * PAGE;
-        let mut done = if log_bytes > self.settings.log_bytes {
+        let mut done = if log_bytes > self.settings.log_bytes * LOG_TIMES {
+            self.cut_log()
+        } else if log_bytes > self.settings.log_bytes {
             self.checkpoint().map(drop)
         } else {
             Ok(())
@@ -464,13 +598,31 @@ impl Writer {
         if done.is_ok() && self.is_round() {
             done = self.expire();
         }
-        let is_overdue = self
-            .scrubbed_at
-            .is_none_or(|at| at.elapsed() > Duration::from_secs(30));
-        if done.is_ok() && self.shared.state().must_scrub && self.can_scrub() && is_overdue {
+        if done.is_ok() && self.must_scrub() {
             done = self.scrub();
         }
         warn(done);
+    }
+
+    /// Moves the log into the file, and empties it between two who read it;
+    /// for new ones read the file alone once all of it has been moved.
+    fn cut_log(&mut self) -> Outcome<()> {
+        self.checkpoint()?;
+        if self.waited_at.is_some_and(|at| at.elapsed() < LOG_PAUSE) {
+            return Ok(());
+        }
+        self.conn.busy_timeout(LOG_PATIENCE)?;
+        let is_cut = self.try_truncate();
+        self.conn.busy_timeout(schema::BUSY)?;
+        self.waited_at = (!is_cut?).then(Instant::now);
+        Ok(())
+    }
+
+    fn must_scrub(&self) -> bool {
+        let is_due = self.scrubbed_at.is_none_or(|at| at.elapsed() > SCRUB_EVERY);
+        // Not before all of it is erased.
+        let is_over = !self.erasures.is_waiting();
+        is_due && is_over && self.shared.state().must_scrub && self.can_scrub()
     }
 
     /// Does one thing that need not be done at once; whether there was one.
@@ -522,7 +674,7 @@ impl Writer {
             self.truncate()?;
             return Ok(true);
         }
-        if state.must_scrub && self.can_scrub() {
+        if self.must_scrub() || is_asked && state.must_scrub && self.can_scrub() {
             self.scrub()?;
             return Ok(true);
         }
@@ -610,6 +762,17 @@ fn tell_kept(drafts: &mut [Draft], first: Seq) {
     }
 }
 
+/// What finds no room is done later.
+fn unless_full(done: Outcome<()>) -> Outcome<()> {
+    match done {
+        Err(failure) if failure.kind == ErrorKind::Full => {
+            warn(Err(failure));
+            Ok(())
+        }
+        done => done,
+    }
+}
+
 fn warn(done: Outcome<()>) {
     if let Err(failure) = done {
         tracing::warn!("the store {}", failure.message);
@@ -620,6 +783,9 @@ fn warn(done: Outcome<()>) {
 struct Done {
     first: Seq,
     state: State,
+    /// Whom to erase next.
+    due: Vec<Forgotten>,
+    crowded_out: u64,
     erasures: Vec<Erasure>,
     has_erased: bool,
     scrubs: bool,
@@ -647,12 +813,14 @@ fn work(
     } else {
         tx.append(drafts)?
     };
-    tx.erase_due()?;
     tx.shrink()?;
+    let due = tx.take_due()?;
     tx.flush()?;
     Ok(Done {
         first,
         state: tx.state,
+        due,
+        crowded_out: tx.crowded_out,
         erasures: tx.erasures,
         has_erased: tx.has_erased,
         scrubs: tx.scrubs,
