@@ -309,7 +309,7 @@ async fn what_nobody_can_read_is_buried_as_it_is() {
     let store = open(dir.path()).await;
     attach(&store, &["a"]).await;
     let pulled = pull_all(&store, "a", usize::MAX).await;
-    assert!(pulled.iter().all(|event| event.body.read().is_err()));
+    assert!(pulled.iter().all(|event| event.body.load().is_err()));
     for _ in 0..2 {
         let pulled = pull_all(&store, "a", usize::MAX).await;
         let found = pulled.iter().map(|event| match &event.body {

@@ -13,6 +13,7 @@
 //! | `reader`, `pull`, `inspect` | what others read |
 
 mod chunk;
+mod drafts;
 mod ending;
 mod erase;
 mod erasures;
@@ -44,7 +45,7 @@ use std::{
     time::Duration,
 };
 
-use analytics_spec::{AnyEvent, AnyInput, Error, ErrorKind, Timestamp};
+use analytics_spec::{AnyEvent, Error, ErrorKind, Timestamp};
 use async_trait::async_trait;
 
 use super::{
@@ -54,8 +55,9 @@ use super::{
 pub use inspect::Inspection;
 pub use options::SqliteOptions;
 
+use drafts::{Draft, Drafts};
 use failure::{Failure, Outcome};
-use queue::{Draft, What};
+use queue::What;
 use shared::Shared;
 
 /// Keeps events in a directory of this machine, in an SQLite database.
@@ -134,23 +136,23 @@ impl SqliteStore {
         outcome.map_err(|failure| failure.at(&self.shared.dir))
     }
 
-    fn draft(&self, accepted: Accepted) -> Result<Draft, Error> {
-        let json = to_json(&accepted.input).map_err(|error| {
+    fn draft(&self, accepted: Accepted, drafts: &mut Drafts) -> Result<(), Error> {
+        let written = drafts.write(|json| serde_json::to_writer(json, &*accepted.input));
+        let bytes = written.map_err(|error| {
             Error::new(ErrorKind::Internal, "the event cannot be written as JSON")
                 .with_source(error)
         })?;
-        if json.len() > options::MAX_EVENT_BYTES {
+        if bytes > options::MAX_EVENT_BYTES {
             return Err(Error::new(
                 ErrorKind::TooLarge,
                 format!(
-                    "the event has {} bytes: the store takes at most {}",
-                    json.len(),
+                    "the event has {bytes} bytes: the store takes at most {}",
                     options::MAX_EVENT_BYTES
                 ),
             ));
         }
-        Ok(Draft {
-            json,
+        drafts.push(Draft {
+            bytes,
             people: self.shared.hasher.people(&accepted.input),
             deletes: match &accepted.input.event {
                 AnyEvent::Delete(delete) => Some(delete.user_id.as_str().into()),
@@ -160,7 +162,8 @@ impl SqliteStore {
             lanes: accepted.lanes,
             refused: accepted.refused,
             kept: accepted.kept,
-        })
+        });
+        Ok(())
     }
 
     /// Reads one state of the file, that of the last commit or a later one.
@@ -209,8 +212,10 @@ impl Store for SqliteStore {
     }
 
     async fn append(&self, events: Vec<Accepted>, patience: Duration) -> Result<Seq, Error> {
-        let drafts = events.into_iter().map(|event| self.draft(event));
-        let drafts = drafts.collect::<Result<Vec<_>, _>>()?;
+        let mut drafts = Drafts::spare();
+        for event in events {
+            self.draft(event, &mut drafts)?;
+        }
         if drafts.is_empty() {
             return Ok(self.last() + 1);
         }
@@ -306,11 +311,4 @@ impl DeadLetters for SqliteStore {
         let purged = self.shared.queue.call(true, move |tx| tx.purge(&filter));
         self.told(purged.await)
     }
-}
-
-/// An event's JSON, in one piece of memory for most.
-fn to_json(input: &AnyInput) -> serde_json::Result<Vec<u8>> {
-    let mut json = Vec::with_capacity(512);
-    serde_json::to_writer(&mut json, input)?;
-    Ok(json)
 }

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc, Condvar, Mutex, OnceLock,
+        Arc, Condvar, Mutex, MutexGuard, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -13,24 +13,12 @@ use analytics_spec::ErrorKind;
 use tokio::sync::{Notify, oneshot};
 
 use super::{
-    super::{Erased, Loaded, OnKept, People, Reason, Seq},
+    super::{Erased, Seq},
+    drafts::Drafts,
     failure::{Failure, Outcome},
     state::lock,
     tx::Tx,
 };
-
-/// An event, ready to be written.
-#[derive(Debug)]
-pub(super) struct Draft {
-    pub(super) json: Vec<u8>,
-    pub(super) loaded: Arc<Loaded>,
-    /// The user to be erased after it.
-    pub(super) deletes: Option<Box<str>>,
-    pub(super) people: People,
-    pub(super) lanes: Arc<[Arc<str>]>,
-    pub(super) refused: Vec<(Arc<str>, Reason)>,
-    pub(super) kept: Option<OnKept>,
-}
 
 /// Events that are committed together.
 #[derive(Debug, Default)]
@@ -103,7 +91,7 @@ impl<T: Send, F: FnMut(&mut Tx<'_>) -> Outcome<T> + Send> Job for Call<T, F> {
 #[derive(Default)]
 pub(super) struct Taken {
     pub(super) jobs: Vec<Box<dyn Job>>,
-    pub(super) drafts: Vec<Draft>,
+    pub(super) drafts: Drafts,
     pub(super) group: Option<Arc<Group>>,
     pub(super) is_closing: bool,
     pub(super) erasures: Vec<Asked>,
@@ -161,7 +149,14 @@ struct Waiting {
     is_over: bool,
     /// Whoever is first in line found no room.
     is_blocked: bool,
+    /// The writer waits to be woken.
+    is_asleep: bool,
+    /// Empty: room for the next group.
+    spare: Drafts,
 }
+
+/// A group that took more gives its room back.
+const MAX_SPARE: usize = 4 * 1024 * 1024;
 
 /// The limits of what may wait, and what waits.
 pub(super) struct Queue {
@@ -197,9 +192,8 @@ impl Queue {
 
     /// Adds events that are committed together: the place of the first. Waits
     /// for room no longer than `patience`.
-    pub(super) async fn append(&self, drafts: Vec<Draft>, patience: Duration) -> Outcome<Seq> {
-        let bytes = drafts.iter().map(|draft| draft.json.len() as u64).sum();
-        let mut drafts = Some(drafts);
+    pub(super) async fn append(&self, mut drafts: Drafts, patience: Duration) -> Outcome<Seq> {
+        let bytes = drafts.bytes() as u64;
         let is_first = patience.is_zero() || self.in_line.load(Ordering::Acquire) == 0;
         let entered = if is_first {
             self.enter(&mut drafts, bytes, !patience.is_zero())?
@@ -211,13 +205,14 @@ impl Queue {
             None if patience.is_zero() => self.wait(&mut drafts, bytes, false).await?,
             None => self.wait_in_line(&mut drafts, bytes, patience).await?,
         };
+        drafts.reuse();
         Ok(group.wait().await? + offset)
     }
 
     /// Waits in line, so that what is large is not overtaken for ever.
     async fn wait_in_line(
         &self,
-        drafts: &mut Option<Vec<Draft>>,
+        drafts: &mut Drafts,
         bytes: u64,
         patience: Duration,
     ) -> Outcome<Entered> {
@@ -249,12 +244,7 @@ impl Queue {
 
     /// Waits for room, or, if it is not to wait for that, for the writer, who
     /// has what is committed next.
-    async fn wait(
-        &self,
-        drafts: &mut Option<Vec<Draft>>,
-        bytes: u64,
-        waits: bool,
-    ) -> Outcome<Entered> {
+    async fn wait(&self, drafts: &mut Drafts, bytes: u64, waits: bool) -> Outcome<Entered> {
         loop {
             let notified = self.room.notified();
             tokio::pin!(notified);
@@ -266,12 +256,7 @@ impl Queue {
         }
     }
 
-    fn enter(
-        &self,
-        drafts: &mut Option<Vec<Draft>>,
-        bytes: u64,
-        waits: bool,
-    ) -> Outcome<Option<Entered>> {
+    fn enter(&self, drafts: &mut Drafts, bytes: u64, waits: bool) -> Outcome<Option<Entered>> {
         let mut waiting = lock(&self.waiting);
         if waiting.taken.is_closing || waiting.is_over {
             return Err(Failure::closed());
@@ -308,13 +293,9 @@ impl Queue {
         }
         let offset = waiting.taken.drafts.len() as u64;
         waiting.open += bytes;
-        waiting
-            .taken
-            .drafts
-            .extend(drafts.take().unwrap_or_default());
+        drafts.move_to(&mut waiting.taken.drafts);
         let group = Arc::clone(waiting.taken.group.get_or_insert_default());
-        drop(waiting);
-        self.wake.notify_one();
+        self.wake(waiting);
         Ok(Some((group, offset)))
     }
 
@@ -354,9 +335,17 @@ impl Queue {
             return Err(Failure::closed());
         }
         add(&mut waiting.taken);
-        drop(waiting);
-        self.wake.notify_one();
+        self.wake(waiting);
         Ok(())
+    }
+
+    /// Wakes the writer, if it sleeps. Once: to wake is to ask the system.
+    fn wake(&self, mut waiting: MutexGuard<'_, Waiting>) {
+        let is_asleep = std::mem::take(&mut waiting.is_asleep);
+        drop(waiting);
+        if is_asleep {
+            self.wake.notify_one();
+        }
     }
 
     /// Nothing more comes.
@@ -371,11 +360,16 @@ impl Queue {
         let waiting = lock(&self.waiting);
         let is_idle = |waiting: &mut Waiting| {
             let is_short = self.is_short.load(Ordering::Acquire);
-            waiting.taken.is_nothing() && !waiting.taken.is_closing && !is_short
+            waiting.is_asleep =
+                waiting.taken.is_nothing() && !waiting.taken.is_closing && !is_short;
+            waiting.is_asleep
         };
         let waited = self.wake.wait_timeout_while(waiting, patience, is_idle);
         let (mut waiting, _) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
+        waiting.is_asleep = false;
+        let spare = std::mem::take(&mut waiting.spare);
         let taken = std::mem::take(&mut waiting.taken);
+        waiting.taken.drafts = spare;
         waiting.taken.is_closing = taken.is_closing;
         waiting.writing = std::mem::take(&mut waiting.open);
         drop(waiting);
@@ -383,6 +377,14 @@ impl Queue {
             self.room.notify_waiters();
         }
         taken
+    }
+
+    /// Gives back the room of drafts that are written.
+    pub(super) fn reuse(&self, mut drafts: Drafts) {
+        drafts.clear();
+        if (1..=MAX_SPARE).contains(&drafts.capacity()) {
+            lock(&self.waiting).spare = drafts;
+        }
     }
 
     /// So much of the file is in use.
@@ -439,22 +441,34 @@ impl std::fmt::Debug for Queue {
 mod tests {
     use analytics_spec::{Input, Track};
 
-    use super::*;
+    use super::{
+        super::{
+            super::{Loaded, People},
+            drafts::Draft,
+        },
+        *,
+    };
 
-    fn drafts(bytes: usize) -> Vec<Draft> {
-        vec![Draft {
-            json: vec![b' '; bytes],
+    fn drafts(bytes: usize) -> Drafts {
+        let mut drafts = Drafts::default();
+        let bytes = drafts.write(|json| {
+            json.resize(bytes, b' ');
+            Ok::<_, Failure>(())
+        });
+        drafts.push(Draft {
+            bytes: bytes.unwrap(),
             loaded: Arc::new(Loaded::new(Input::from(Track::new("e")).into_any())),
             deletes: None,
             kept: None,
             people: People::default(),
             lanes: Arc::default(),
             refused: Vec::new(),
-        }]
+        });
+        drafts
     }
 
     fn enters(queue: &Queue, bytes: usize) -> bool {
-        match queue.enter(&mut Some(drafts(bytes)), bytes as u64, false) {
+        match queue.enter(&mut drafts(bytes), bytes as u64, false) {
             Ok(entered) => entered.is_some(),
             Err(failure) => {
                 assert_eq!(failure.kind, ErrorKind::Full);

@@ -9,10 +9,10 @@ use smallvec::SmallVec;
 use super::{
     super::{Erasure, People, Seq},
     chunk::{Chunk, Encoder},
+    drafts::Drafts,
     failure::Outcome,
     hash::Hasher,
     options::Settings,
-    queue::Draft,
     state::{Lane, LaneId, Recent, RecentEvent, State, signed},
     table,
 };
@@ -121,12 +121,12 @@ impl<'a> Tx<'a> {
     }
 
     /// Appends what was drafted: the place of the first.
-    pub(super) fn append(&mut self, drafts: &[Draft]) -> Outcome<Seq> {
+    pub(super) fn append(&mut self, drafts: &Drafts) -> Outcome<Seq> {
         let mut items = Vec::with_capacity(drafts.len());
-        for draft in drafts {
+        for (json, draft) in drafts.iter() {
             let lanes = draft.lanes.iter().map(|name| self.lane_or_new(name));
             items.push(Item {
-                json: &draft.json,
+                json,
                 people: &draft.people,
                 lanes: lanes.collect::<Outcome<_>>()?,
                 deletes: draft.deletes.as_deref(),
@@ -135,19 +135,19 @@ impl<'a> Tx<'a> {
         }
         let first = self.place(&items)?;
         let accepted_at = self.now_ms();
-        for (seq, draft) in (first..).zip(drafts) {
+        for (seq, (json, draft)) in (first..).zip(drafts.iter()) {
             for (lane, reason) in &draft.refused {
-                self.bury(lane, seq, 0, accepted_at, reason, &draft.json)?;
+                self.bury(lane, seq, 0, accepted_at, reason, json)?;
             }
         }
         let mut events = Vec::with_capacity(drafts.len());
         let mut bytes = 0;
-        for (seq, draft) in (first..).zip(drafts) {
-            bytes += draft.loaded.weight(draft.json.len());
+        for (seq, (_, draft)) in (first..).zip(drafts.iter()) {
+            bytes += draft.loaded.weight(draft.bytes);
             events.push(RecentEvent {
                 seq,
                 people: draft.people.clone(),
-                bytes: draft.json.len(),
+                bytes: draft.bytes,
                 accepted_at: self.now,
                 loaded: Arc::clone(&draft.loaded),
             });

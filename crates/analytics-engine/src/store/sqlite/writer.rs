@@ -14,12 +14,13 @@ use rusqlite::Connection;
 
 use super::{
     super::{Erasure, Seq},
+    drafts::Drafts,
     erase::{Erasing, Forgotten},
     erasures::{Asked, Erasures},
     failure::{Failure, Outcome},
     lock::Lock,
     options::Settings,
-    queue::{Draft, Job, Taken, What},
+    queue::{Job, Taken, What},
     reserve::{self, Reserve},
     schema::{self, PAGE},
     shared::Shared,
@@ -136,14 +137,20 @@ impl Writer {
     /// Finds the erasures that came due before the store was opened.
     fn find_due(&mut self) -> Outcome<()> {
         self.must_find_due = true;
-        self.attempt(&mut [&mut |tx: &mut Tx<'_>| tx.find_due()], &[])?;
+        self.attempt(
+            &mut [&mut |tx: &mut Tx<'_>| tx.find_due()],
+            &Drafts::default(),
+        )?;
         self.must_find_due = false;
         Ok(())
     }
 
     fn shrink(&mut self) -> Outcome<()> {
-        self.attempt(&mut [&mut |tx: &mut Tx<'_>| tx.shrink()], &[])
-            .map(drop)
+        self.attempt(
+            &mut [&mut |tx: &mut Tx<'_>| tx.shrink()],
+            &Drafts::default(),
+        )
+        .map(drop)
     }
 
     pub(super) fn run(&mut self) {
@@ -321,6 +328,7 @@ impl Writer {
                 }
             }
         }
+        self.shared.queue.reuse(drafts);
         if let Err(failure) = self.measure() {
             tracing::warn!("the store {}", failure.message);
         }
@@ -328,12 +336,12 @@ impl Writer {
 
     /// A step that finds room also on a disk that is full.
     fn persist(&mut self, step: Step<'_>) -> Outcome<()> {
-        match self.attempt(&mut [&mut *step], &[]) {
+        match self.attempt(&mut [&mut *step], &Drafts::default()) {
             Err(failure) if failure.kind == ErrorKind::Full => {
                 // What is in the log gives its room back, if it can go into the
                 // file.
                 let _ = self.truncate();
-                if self.attempt(&mut [&mut *step], &[]).is_ok() {
+                if self.attempt(&mut [&mut *step], &Drafts::default()).is_ok() {
                     return Ok(());
                 }
                 if self.reserve.release() {
@@ -341,7 +349,8 @@ impl Writer {
                     self.limit_pages()?;
                     let _ = self.truncate();
                 }
-                self.attempt(&mut [&mut *step], &[]).map(drop)
+                self.attempt(&mut [&mut *step], &Drafts::default())
+                    .map(drop)
             }
             done => done.map(drop),
         }
@@ -349,7 +358,7 @@ impl Writer {
 
     /// One transaction: the place of the first event. How it went is seen in
     /// [`Store::trouble`](super::super::Store::trouble).
-    fn attempt(&mut self, steps: &mut [Step<'_>], drafts: &[Draft]) -> Outcome<Seq> {
+    fn attempt(&mut self, steps: &mut [Step<'_>], drafts: &Drafts) -> Outcome<Seq> {
         let done = self.transact(steps, drafts);
         if !done.as_ref().is_err_and(|failure| failure.is_askers) {
             *lock(&self.shared.trouble) = done.as_ref().err().cloned();
@@ -357,7 +366,7 @@ impl Writer {
         done
     }
 
-    fn transact(&mut self, steps: &mut [Step<'_>], drafts: &[Draft]) -> Outcome<Seq> {
+    fn transact(&mut self, steps: &mut [Step<'_>], drafts: &Drafts) -> Outcome<Seq> {
         if let Some(broken) = &self.broken {
             return Err(broken.clone());
         }
@@ -560,7 +569,7 @@ impl Writer {
                     tx.state.must_scrub = false;
                     Ok(())
                 }],
-                &[],
+                &Drafts::default(),
             )?;
             self.measure()?;
         }
@@ -644,7 +653,7 @@ impl Writer {
         let state = self.shared.state();
         if self.has_more_to_trim || state.stored > 0 && state.floor() == state.last {
             let before = state.stored;
-            self.attempt(&mut [], &[])?;
+            self.attempt(&mut [], &Drafts::default())?;
             self.measure()?;
             return Ok(self.shared.state().stored < before);
         }
@@ -709,7 +718,7 @@ impl Writer {
                 (through, is_all) = tx.compact(after)?;
                 Ok(())
             }],
-            &[],
+            &Drafts::default(),
         )?;
         self.measure()?;
         if is_all {
@@ -738,7 +747,7 @@ impl Writer {
                     gone = tx.expire()?;
                     Ok(())
                 }],
-                &[],
+                &Drafts::default(),
             )?;
             total += gone;
             if gone == 0 {
@@ -754,8 +763,8 @@ impl Writer {
 }
 
 /// Tells whoever may not wait any more.
-fn tell_kept(drafts: &mut [Draft], first: Seq) {
-    for (seq, draft) in (first..).zip(drafts) {
+fn tell_kept(drafts: &mut Drafts, first: Seq) {
+    for (seq, draft) in (first..).zip(drafts.iter_mut()) {
         if let Some(kept) = draft.kept.take() {
             kept.tell(seq);
         }
@@ -800,7 +809,7 @@ fn work(
     shared: &Shared,
     base: Arc<State>,
     steps: &mut [Step<'_>],
-    drafts: &[Draft],
+    drafts: &Drafts,
 ) -> Outcome<Done> {
     let mut tx = Tx::new(conn, settings, &shared.hasher, base);
     for step in steps {
