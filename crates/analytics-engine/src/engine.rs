@@ -31,7 +31,7 @@ use crate::{
     letters::Letters,
     metrics::{self, Accepts, LaneMetrics},
     settled::{Left, Observer, Settled, Unsettled},
-    store::{Accepted, Erased, LaneStatus, Loaded, OnKept, Seq, Store},
+    store::{Accepted, Appending, Erased, LaneStatus, Loaded, OnKept, Seq, Store},
     worker::EmbeddedWorker,
 };
 
@@ -308,10 +308,13 @@ impl Engine {
             accepted.kept = refusals.watch(0, &input, &mut receipt);
             // The store is to be the only one who has it.
             drop(input);
-            let seq = tokio::select! {
-                biased;
-                appended = self.store.append(vec![accepted], patience) => appended?,
-                () = sealed => return Err(overtaken(Some(&receipt), 1)),
+            let seq = match self.store.append(vec![accepted], patience) {
+                Appending::Done(Some(appended)) => appended?,
+                appending => tokio::select! {
+                    biased;
+                    appended = appending => appended?,
+                    () = sealed => return Err(overtaken(Some(&receipt), 1)),
+                },
             };
             self.metrics.count(kind);
             receipt.seq = Some(seq);

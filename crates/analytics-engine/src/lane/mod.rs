@@ -526,10 +526,22 @@ impl Running {
             let batch = self.schedule.claim(&limits, now);
             self.start(batch, is_down);
         }
-        if self.deliveries.len() < max_in_flight {
-            self.appetite = Some(1);
+        if self.deliveries.len() >= max_in_flight {
+            return self.schedule.next_wake();
         }
-        self.schedule.next_wake()
+        // While others are under way, the next batch is likely to fill up as
+        // well: its first event need not wake anybody, which takes longer than
+        // to send it.
+        let until = if self.deliveries.is_empty() {
+            None
+        } else {
+            self.lingers_until(now)
+        };
+        if until.is_none() {
+            self.lingering_since = None;
+        }
+        self.appetite = Some(until.map_or(1, |_| self.missing()));
+        earliest(until, self.schedule.next_wake())
     }
 
     /// About how many events a batch that waits to fill up has room for.

@@ -15,8 +15,8 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use super::{
-    Accepted, Body, DeadLetters, Erased, Erasure, LaneStatus, Loaded, OnErased, People, Pulled,
-    Resumed, Seq, Settlement, Store, Stored, rate::Rate,
+    Accepted, Appending, Body, DeadLetters, Erased, Erasure, LaneStatus, Loaded, OnErased, People,
+    Pulled, Resumed, Seq, Settlement, Store, Stored, rate::Rate,
 };
 use crate::by_seq::BySeq;
 
@@ -507,13 +507,14 @@ impl Store for MemoryStore {
         Ok(resumed.collect())
     }
 
-    async fn append(&self, events: Vec<Accepted>, patience: Duration) -> Result<Seq, Error> {
-        let mut arriving = self.measure(events)?;
+    fn append(&self, events: Vec<Accepted>, patience: Duration) -> Appending<'_> {
+        let mut arriving = match self.measure(events) {
+            Ok(arriving) => arriving,
+            Err(error) => return Appending::done(Err(error)),
+        };
         match self.take(&mut arriving, false) {
-            Some(seq) => Ok(seq),
-            // In a box of its own: there is room nearly always, and every call
-            // would pay for what waiting takes.
-            None => Box::pin(self.wait(arriving, patience)).await,
+            Some(seq) => Appending::done(Ok(seq)),
+            None => Appending::waiting(self.wait(arriving, patience)),
         }
     }
 

@@ -4,6 +4,7 @@
 //! integration's lane in the order in which they were accepted, and forgets
 //! what is settled. When to send what is the lane's business.
 
+mod appending;
 mod body;
 mod dead_letters;
 mod memory;
@@ -19,6 +20,7 @@ use serde::Serialize;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
+pub use appending::Appending;
 pub use body::{Body, Loaded};
 pub use dead_letters::{DeadLetter, DeadLetterId, DeadLetters, Filter, Reason, Replayed};
 pub use memory::MemoryStore;
@@ -340,7 +342,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     ///
     /// There is no room, an event is larger than this store takes
     /// ([`TooLarge`](analytics_spec::ErrorKind::TooLarge)), or the store failed.
-    async fn append(&self, events: Vec<Accepted>, patience: Duration) -> Result<Seq, Error>;
+    fn append(&self, events: Vec<Accepted>, patience: Duration) -> Appending<'_>;
 
     /// What a lane has not settled, after `after`, in order, at most about
     /// `max_bytes` of it, and at least one event if there is one.

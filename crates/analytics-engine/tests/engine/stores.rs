@@ -11,8 +11,8 @@ use std::{
 use analytics_engine::{
     MemoryStore, Store,
     store::{
-        Accepted, DeadLetters, Erased, Erasure, LaneStatus, OnAppended, OnErased, Pulled, Resumed,
-        Seq, Settlement,
+        Accepted, Appending, DeadLetters, Erased, Erasure, LaneStatus, OnAppended, OnErased,
+        Pulled, Resumed, Seq, Settlement,
     },
 };
 use analytics_spec::{Error, ErrorKind, Input, Retries, Timestamp};
@@ -111,8 +111,8 @@ impl Store for Disk {
         self.memory.trouble()
     }
 
-    async fn append(&self, events: Vec<Accepted>, patience: Duration) -> Result<Seq, Error> {
-        self.memory.append(events, patience).await
+    fn append(&self, events: Vec<Accepted>, patience: Duration) -> Appending<'_> {
+        self.memory.append(events, patience)
     }
 
     async fn pull(&self, lane: &str, after: Seq, max_bytes: usize) -> Result<Pulled, Error> {

@@ -255,7 +255,7 @@ async fn an_append_that_is_dropped_harms_nobody() {
     for n in 0..20 {
         let accepted = Accepted::new(track("u", &format!("m{n}")), names(&["a"]));
         let mut append = store.append(vec![accepted], Duration::MAX);
-        let _ = futures::poll!(append.as_mut());
+        let _ = futures::poll!(&mut append);
     }
     append(&store, track("u", "last"), &["a"]).await;
     let ids = ids(&store, "a").await;

@@ -49,8 +49,8 @@ use analytics_spec::{AnyEvent, Error, ErrorKind, Timestamp};
 use async_trait::async_trait;
 
 use super::{
-    Accepted, DeadLetter, DeadLetterId, DeadLetters, Erased, Filter, LaneStatus, OnAppended,
-    OnErased, Pulled, Replayed, Resumed, Seq, Settlement, Store,
+    Accepted, Appending, DeadLetter, DeadLetterId, DeadLetters, Erased, Filter, LaneStatus,
+    OnAppended, OnErased, Pulled, Replayed, Resumed, Seq, Settlement, Store,
 };
 pub use inspect::Inspection;
 pub use options::SqliteOptions;
@@ -211,15 +211,22 @@ impl Store for SqliteStore {
         *state::lock(&self.shared.on_appended) = Some(told);
     }
 
-    async fn append(&self, events: Vec<Accepted>, patience: Duration) -> Result<Seq, Error> {
+    fn append(&self, events: Vec<Accepted>, patience: Duration) -> Appending<'_> {
         let mut drafts = Drafts::spare();
         for event in events {
-            self.draft(event, &mut drafts)?;
+            if let Err(error) = self.draft(event, &mut drafts) {
+                return Appending::done(Err(error));
+            }
         }
         if drafts.is_empty() {
-            return Ok(self.last() + 1);
+            return Appending::done(Ok(self.last() + 1));
         }
-        self.told(self.shared.queue.append(drafts, patience).await)
+        match self.shared.queue.append(drafts, patience) {
+            Ok(entered) => Appending::waiting(async { self.told(entered.await) }),
+            Err(late) => Appending::waiting(async move {
+                self.told(self.shared.queue.append_late(late, patience).await)
+            }),
+        }
     }
 
     async fn pull(&self, lane: &str, after: Seq, max_bytes: usize) -> Result<Pulled, Error> {

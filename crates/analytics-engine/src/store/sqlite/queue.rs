@@ -47,6 +47,35 @@ impl Group {
     }
 }
 
+/// Events that were not added at once.
+pub(super) enum Late<'a> {
+    /// Those who wait for room stand in line.
+    Waits(Drafts, Option<InLine<'a>>),
+    Failed(Failure),
+}
+
+/// Somebody who waits for room: nobody who comes later goes before.
+pub(super) struct InLine<'a>(&'a Queue);
+
+impl<'a> InLine<'a> {
+    /// Nobody waits without patience.
+    fn new(queue: &'a Queue, patience: Duration) -> Option<Self> {
+        if patience.is_zero() {
+            return None;
+        }
+        queue.in_line.fetch_add(1, Ordering::AcqRel);
+        Some(Self(queue))
+    }
+}
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        if self.0.in_line.fetch_sub(1, Ordering::AcqRel) == 1 {
+            lock(&self.0.waiting).is_blocked = false;
+        }
+    }
+}
+
 /// A group that events were added to, and how many came before them.
 type Entered = (Arc<Group>, u64);
 
@@ -190,42 +219,57 @@ impl Queue {
         }
     }
 
-    /// Adds events that are committed together: the place of the first. Waits
-    /// for room no longer than `patience`.
-    pub(super) async fn append(&self, mut drafts: Drafts, patience: Duration) -> Outcome<Seq> {
+    /// Adds events that are committed together, if there is room at once:
+    /// whoever is committed with them tells the place of the first.
+    pub(super) fn append(
+        &self,
+        mut drafts: Drafts,
+        patience: Duration,
+    ) -> Result<impl Future<Output = Outcome<Seq>> + use<>, Late<'_>> {
         let bytes = drafts.bytes() as u64;
         let is_first = patience.is_zero() || self.in_line.load(Ordering::Acquire) == 0;
         let entered = if is_first {
-            self.enter(&mut drafts, bytes, !patience.is_zero())?
+            self.enter(&mut drafts, bytes, !patience.is_zero())
         } else {
-            None
+            Ok(None)
         };
-        let (group, offset) = match entered {
-            Some(entered) => entered,
-            None if patience.is_zero() => self.wait(&mut drafts, bytes, false).await?,
-            None => self.wait_in_line(&mut drafts, bytes, patience).await?,
+        match entered {
+            Ok(Some((group, offset))) => {
+                drafts.reuse();
+                Ok(async move { Ok(group.wait().await? + offset) })
+            }
+            Ok(None) => Err(Late::Waits(drafts, InLine::new(self, patience))),
+            Err(failure) => Err(Late::Failed(failure)),
+        }
+    }
+
+    /// Does the same for those for whom there was no room: waits for it no
+    /// longer than `patience`.
+    pub(super) async fn append_late(&self, late: Late<'_>, patience: Duration) -> Outcome<Seq> {
+        let (mut drafts, in_line) = match late {
+            Late::Waits(drafts, in_line) => (drafts, in_line),
+            Late::Failed(failure) => return Err(failure),
         };
-        drafts.reuse();
+        let bytes = drafts.bytes() as u64;
+        let (group, offset) = match in_line {
+            None => self.wait(&mut drafts, bytes, false).await?,
+            Some(in_line) => {
+                let waited = self.wait_in_line(in_line, &mut drafts, bytes, patience);
+                waited.await?
+            }
+        };
+        drop(drafts);
         Ok(group.wait().await? + offset)
     }
 
     /// Waits in line, so that what is large is not overtaken for ever.
     async fn wait_in_line(
         &self,
+        in_line: InLine<'_>,
         drafts: &mut Drafts,
         bytes: u64,
         patience: Duration,
     ) -> Outcome<Entered> {
-        struct InLine<'a>(&'a Queue);
-        impl Drop for InLine<'_> {
-            fn drop(&mut self) {
-                if self.0.in_line.fetch_sub(1, Ordering::AcqRel) == 1 {
-                    lock(&self.0.waiting).is_blocked = false;
-                }
-            }
-        }
-        self.in_line.fetch_add(1, Ordering::AcqRel);
-        let in_line = InLine(self);
         let entered = async {
             let _first = self.line.lock().await;
             self.wait(drafts, bytes, true).await
@@ -498,7 +542,12 @@ mod tests {
         let waiting = {
             let queue = Arc::clone(&queue);
             let patience = Duration::from_secs(60);
-            tokio::spawn(async move { queue.append(drafts(500), patience).await })
+            tokio::spawn(async move {
+                match queue.append(drafts(500), patience) {
+                    Ok(entered) => entered.await,
+                    Err(late) => queue.append_late(late, patience).await,
+                }
+            })
         };
         tokio::time::sleep(Duration::from_millis(20)).await;
         // It would fit, were there nobody in line.
@@ -510,7 +559,12 @@ mod tests {
         let waiting = {
             let queue = Arc::clone(&queue);
             let patience = Duration::from_secs(60);
-            tokio::spawn(async move { queue.append(drafts(500), patience).await })
+            tokio::spawn(async move {
+                match queue.append(drafts(500), patience) {
+                    Ok(entered) => entered.await,
+                    Err(late) => queue.append_late(late, patience).await,
+                }
+            })
         };
         tokio::time::sleep(Duration::from_millis(20)).await;
         let taken = queue.take(Duration::ZERO);
