@@ -258,9 +258,13 @@ impl Engine {
     /// [`Closed`](ErrorKind::Closed). If the engine ended while the event was
     /// on its way into the store, it may have been accepted all the same, and
     /// even been delivered: the error then says so, with the message id.
-    pub async fn enqueue<E: Event>(&self, input: impl Into<Input<E>>) -> Result<Receipt, Error> {
-        self.enqueue_one(Arc::new(input.into().into_any()), self.patience)
-            .await
+    pub fn enqueue<E: Event>(
+        &self,
+        input: impl Into<Input<E>>,
+    ) -> impl Future<Output = Result<Receipt, Error>> + Send {
+        // Not a part of the future: of these, there may be many.
+        let input = Arc::new(input.into().into_any());
+        self.enqueue_one(input, self.patience)
     }
 
     /// Accepts an event for every integration, if there is room at once.
@@ -268,12 +272,12 @@ impl Engine {
     /// # Errors
     ///
     /// As [`enqueue`](Self::enqueue).
-    pub async fn try_enqueue<E: Event>(
+    pub fn try_enqueue<E: Event>(
         &self,
         input: impl Into<Input<E>>,
-    ) -> Result<Receipt, Error> {
-        self.enqueue_one(Arc::new(input.into().into_any()), Duration::ZERO)
-            .await
+    ) -> impl Future<Output = Result<Receipt, Error>> + Send {
+        let input = Arc::new(input.into().into_any());
+        self.enqueue_one(input, Duration::ZERO)
     }
 
     /// Accepts several events for every integration, all of them or none, and
