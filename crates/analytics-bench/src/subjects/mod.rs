@@ -27,11 +27,15 @@ pub enum Subject {
 }
 
 /// Everybody, in the order in which they are shown.
-pub const SUBJECTS: [(&str, Subject); 9] = [
+pub const SUBJECTS: [(&str, Subject); 10] = [
     ("memory", Subject::Ours(ours::Setting::MEMORY)),
     ("memory-plain", Subject::Ours(ours::Setting::PLAIN)),
     ("memory-3", Subject::Ours(ours::Setting::MEMORY.to(3))),
     ("durable", Subject::Ours(ours::Setting::DURABLE)),
+    (
+        "durable-all",
+        Subject::Ours(ours::Setting::DURABLE_TOGETHER),
+    ),
     ("durable-3", Subject::Ours(ours::Setting::DURABLE.to(3))),
     ("segment", Subject::Segment),
     ("rudderanalytics", Subject::Rudder),

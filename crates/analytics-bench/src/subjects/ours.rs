@@ -30,6 +30,8 @@ pub struct Setting {
     /// To how many vendors each event goes. All of them are Segment sources:
     /// how the cost grows with their number then shows by itself.
     pub vendors: u8,
+    /// Whether events are accepted many at a time, with `enqueue_all`.
+    pub together: bool,
 }
 
 /// Where accepted events are kept.
@@ -47,6 +49,7 @@ impl Setting {
         keeping: Keeping::Memory,
         gzip: true,
         vendors: 1,
+        together: false,
     };
 
     /// The same without compression, as the other clients have it.
@@ -59,6 +62,12 @@ impl Setting {
     pub const DURABLE: Self = Self {
         keeping: Keeping::Disk,
         ..Self::PLAIN
+    };
+
+    /// The same, for events that come many at a time.
+    pub const DURABLE_TOGETHER: Self = Self {
+        together: true,
+        ..Self::DURABLE
     };
 
     /// The same with another number of vendors.
@@ -132,6 +141,16 @@ async fn engine_on(store: Arc<dyn Store>, setting: Setting, sink: &str) -> Outco
 ///
 /// One is refused.
 pub async fn accept(engine: &Engine, setting: Setting, events: u64) -> Outcome<()> {
+    if setting.together {
+        let accepts = stream::iter((0..events).step_by(TOGETHER))
+            .map(|first| {
+                let last = events.min(first + TOGETHER as u64);
+                engine.enqueue_all((first..last).map(|number| Order::new(number).into_input()))
+            })
+            .buffered(UNDER_WAY / TOGETHER);
+        accepts.try_for_each(|_| async { Ok(()) }).await?;
+        return Ok(());
+    }
     match setting.keeping {
         Keeping::Memory => {
             for number in 0..events {
@@ -151,6 +170,9 @@ pub async fn accept(engine: &Engine, setting: Setting, events: u64) -> Outcome<(
 /// How many events one task has under way: what is accepted durably waits for
 /// the disk, and shares the wait.
 const UNDER_WAY: usize = 4096;
+
+/// How many events `enqueue_all` is given.
+const TOGETHER: usize = 512;
 
 pub(super) fn run(setting: Setting, sink: &str, events: u64) -> Outcome<Cost> {
     super::runtime()?.block_on(async {

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use super::{
     Accepted, Appending, Body, DeadLetters, Erased, Erasure, LaneStatus, Loaded, OnErased, People,
-    Pulled, Resumed, Seq, Settlement, Store, Stored, rate::Rate,
+    Pulled, Resumed, Seq, Settlement, Store, Stored, rate::Rate, retired::Retired,
 };
 use crate::by_seq::BySeq;
 
@@ -119,6 +119,7 @@ struct Inbox {
     bytes: usize,
     /// How many stand in line.
     waiting: usize,
+    retired: Retired<Arc<Loaded>>,
 }
 
 /// An event that was accepted, with its lanes, and whom it deletes.
@@ -179,12 +180,25 @@ impl MemoryStore {
     }
 
     /// Gives the room back of what is gone; whether somebody waits for it.
-    fn release(&self, mut state: MutexGuard<'_, State>) -> bool {
+    fn release(&self, mut state: MutexGuard<'_, State>, done: Vec<Arc<Loaded>>) -> bool {
         let freed = std::mem::take(&mut state.freed);
         let mut inbox = self.inbox();
         inbox.held -= freed.events;
         inbox.bytes -= freed.bytes;
-        inbox.waiting > 0
+        let rest = inbox.retired.put(done);
+        let is_awaited = inbox.waiting > 0;
+        drop(inbox);
+        drop(state);
+        // Freed outside the locks.
+        drop(rest);
+        is_awaited
+    }
+
+    /// The same after an erasure: not yet freed is not yet forgotten.
+    fn forget(&self, state: MutexGuard<'_, State>) {
+        self.release(state, Vec::new());
+        let retired = self.inbox().retired.clear();
+        drop(retired);
     }
 
     fn user(&self, user_id: &str) -> User {
@@ -231,6 +245,7 @@ impl MemoryStore {
             return None;
         }
         let first = inbox.last + 1;
+        let coming = arriving.events.len();
         let mut has_delete = false;
         for mut arrived in arriving.events.drain(..) {
             arrived.kept.accepted_at = now;
@@ -243,12 +258,14 @@ impl MemoryStore {
             inbox.events.push(arrived);
         }
         self.last.store(inbox.last, Ordering::Release);
+        let retired = inbox.retired.take(coming);
         drop(inbox);
+        drop(retired);
         if has_delete {
             let mut state = self.state();
             let erasures = state.erase_deleted();
             let on_erased = state.on_erased.clone();
-            self.release(state);
+            self.forget(state);
             self.freed.notify_one();
             tell(on_erased, &erasures);
         }
@@ -333,7 +350,7 @@ impl State {
         lane: &str,
         settlements: &[(Seq, Settlement)],
         now: Timestamp,
-    ) -> Vec<Kept> {
+    ) -> Vec<Arc<Loaded>> {
         let mut done = Vec::new();
         let Some(lane) = self.lanes.get_mut(lane) else {
             return done;
@@ -360,7 +377,7 @@ impl State {
                     && let Some(event) = self.kept.remove(*seq)
                 {
                     self.freed.count(&event);
-                    done.push(event);
+                    done.push(event.loaded);
                 }
             }
         }
@@ -562,9 +579,7 @@ impl Store for MemoryStore {
         for settlements in settlements.chunks(AT_ONCE) {
             let mut state = self.state();
             let done = state.settle(lane, settlements, now);
-            self.release(state);
-            // Freed outside the lock.
-            drop(done);
+            self.release(state, done);
         }
         let (on_erased, erasures, is_awaited) = {
             let mut state = self.state();
@@ -577,7 +592,11 @@ impl Store for MemoryStore {
                 state.erase_deleted()
             };
             let on_erased = state.on_erased.clone();
-            (on_erased, erasures, self.release(state))
+            let is_awaited = self.release(state, Vec::new());
+            if !erasures.is_empty() {
+                self.forget(self.state());
+            }
+            (on_erased, erasures, is_awaited)
         };
         if is_awaited {
             self.freed.notify_one();
@@ -592,7 +611,7 @@ impl Store for MemoryStore {
             let through = state.last;
             let (events, erasure) = state.erase(&self.user(user_id), through);
             let on_erased = state.on_erased.clone();
-            self.release(state);
+            self.forget(state);
             (events, erasure, on_erased)
         };
         self.freed.notify_one();

@@ -9,6 +9,7 @@ mod body;
 mod dead_letters;
 mod memory;
 mod rate;
+mod retired;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 

@@ -13,10 +13,10 @@ use analytics_spec::ErrorKind;
 use tokio::sync::{Notify, oneshot};
 
 use super::{
-    super::{Erased, Seq},
+    super::{Erased, Seq, retired::Retired},
     drafts::Drafts,
     failure::{Failure, Outcome},
-    state::lock,
+    state::{RecentEvent, lock},
     tx::Tx,
 };
 
@@ -182,6 +182,8 @@ struct Waiting {
     is_asleep: bool,
     /// Empty: room for the next group.
     spare: Drafts,
+    /// Events that are no longer recent.
+    retired: Retired<RecentEvent>,
 }
 
 /// A group that took more gives its room back.
@@ -335,11 +337,14 @@ impl Queue {
         if waiting.open > 0 && waiting.open + bytes > self.max_group {
             return Ok(None);
         }
+        let coming = drafts.len();
         let offset = waiting.taken.drafts.len() as u64;
         waiting.open += bytes;
         drafts.move_to(&mut waiting.taken.drafts);
         let group = Arc::clone(waiting.taken.group.get_or_insert_default());
+        let retired = waiting.retired.take(coming);
         self.wake(waiting);
+        drop(retired);
         Ok(Some((group, offset)))
     }
 
@@ -421,6 +426,18 @@ impl Queue {
             self.room.notify_waiters();
         }
         taken
+    }
+
+    /// Has events freed by those who append.
+    pub(super) fn retire(&self, events: Vec<RecentEvent>) {
+        let rest = lock(&self.waiting).retired.put(events);
+        drop(rest);
+    }
+
+    /// Frees what was left to others.
+    pub(super) fn forget_retired(&self) {
+        let retired = lock(&self.waiting).retired.clear();
+        drop(retired);
     }
 
     /// Gives back the room of drafts that are written.

@@ -259,7 +259,10 @@ impl Published {
         }
     }
 
-    pub(super) fn push(&mut self, recent: Arc<Recent>, max_bytes: usize) {
+    /// Adds a chunk: those that are no longer recent.
+    #[must_use]
+    pub(super) fn push(&mut self, recent: Arc<Recent>, max_bytes: usize) -> Vec<Arc<Recent>> {
+        let mut gone = Vec::new();
         self.recent_bytes += recent.bytes;
         self.recent.push_back(recent);
         while self.recent_bytes > max_bytes
@@ -269,7 +272,9 @@ impl Published {
             if let Some(event) = oldest.events.last() {
                 self.recent_after = event.seq;
             }
+            gone.push(oldest);
         }
+        gone
     }
 
     pub(super) fn forget_recent(&mut self) {

@@ -436,6 +436,7 @@ impl Writer {
     /// Shows everybody what was committed.
     fn publish(&mut self, done: Done, committing: MutexGuard<'_, ()>) {
         let last = done.state.last;
+        let mut gone = Vec::new();
         let has_appended = {
             let mut published = lock(&self.shared.published);
             let has_appended = published.state.last < last;
@@ -444,7 +445,7 @@ impl Writer {
                 published.forget_recent();
             } else {
                 for recent in done.recent {
-                    published.push(recent, self.settings.recent_bytes);
+                    gone.extend(published.push(recent, self.settings.recent_bytes));
                 }
             }
             if !done.erasures.is_empty() {
@@ -453,6 +454,15 @@ impl Writer {
             has_appended
         };
         drop(committing);
+        if done.forgets_recent {
+            self.shared.queue.forget_retired();
+        }
+        for recent in gone {
+            // Whoever reads it just now frees it as well.
+            if let Some(recent) = Arc::into_inner(recent) {
+                self.shared.queue.retire(recent.events);
+            }
+        }
         if has_appended {
             let on_appended = lock(&self.shared.on_appended).clone();
             if let Some(on_appended) = on_appended {
