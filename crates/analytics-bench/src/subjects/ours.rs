@@ -172,7 +172,7 @@ pub async fn accept(engine: &Engine, setting: Setting, events: u64) -> Outcome<(
 const UNDER_WAY: usize = 4096;
 
 /// How many events `enqueue_all` is given.
-const TOGETHER: usize = 512;
+const TOGETHER: usize = 64;
 
 pub(super) fn run(setting: Setting, sink: &str, events: u64) -> Outcome<Cost> {
     super::runtime()?.block_on(async {

@@ -27,7 +27,7 @@ pub(super) struct Draft {
 }
 
 /// Drafts that took more are not used again.
-const MAX_SPARE: usize = 64 * 1024;
+const MAX_SPARE: usize = 512 * 1024;
 
 thread_local! {
     static SPARE: Cell<Option<Drafts>> = const { Cell::new(None) };
