@@ -147,7 +147,7 @@ pub async fn accept(engine: &Engine, setting: Setting, events: u64) -> Outcome<(
                 let last = events.min(first + TOGETHER as u64);
                 engine.enqueue_all((first..last).map(|number| Order::new(number).into_input()))
             })
-            .buffered(UNDER_WAY / TOGETHER);
+            .buffered(CALLS_UNDER_WAY);
         accepts.try_for_each(|_| async { Ok(()) }).await?;
         return Ok(());
     }
@@ -169,10 +169,12 @@ pub async fn accept(engine: &Engine, setting: Setting, events: u64) -> Outcome<(
 
 /// How many events one task has under way: what is accepted durably waits for
 /// the disk, and shares the wait.
-const UNDER_WAY: usize = 4096;
+const UNDER_WAY: usize = 1024;
 
-/// How many events `enqueue_all` is given.
+/// How many events `enqueue_all` is given, and how many such calls are under
+/// way.
 const TOGETHER: usize = 64;
+const CALLS_UNDER_WAY: usize = 64;
 
 pub(super) fn run(setting: Setting, sink: &str, events: u64) -> Outcome<Cost> {
     super::runtime()?.block_on(async {
