@@ -97,6 +97,8 @@ struct World {
     planned: Vec<Planned>,
 }
 
+type Mapped = (Vec<u64>, Result<Vec<Step<u8>>, Error>);
+
 impl World {
     fn new(planned: Vec<Planned>, limits: [Limits; 3]) -> Self {
         let id = |index: usize| index.to_string();
@@ -129,7 +131,7 @@ impl World {
     }
 
     /// Whose each event is, and its steps.
-    fn mapped(&self) -> Vec<(Vec<u64>, Result<Vec<Step<u8>>, Error>)> {
+    fn mapped(&self) -> Vec<Mapped> {
         let hasher = RandomState::new();
         let mapped = self.inputs.iter().map(|input| {
             let people = input.event.people().map(|person| hasher.hash_one(person));
@@ -138,10 +140,7 @@ impl World {
         mapped.collect()
     }
 
-    fn items<'a>(
-        &'a self,
-        mapped: &'a [(Vec<u64>, Result<Vec<Step<u8>>, Error>)],
-    ) -> Vec<Item<'a, u8>> {
+    fn items<'a>(&'a self, mapped: &'a [Mapped]) -> Vec<Item<'a, u8>> {
         let events = self.inputs.iter().zip(&self.planned).zip(mapped);
         let items = events.map(|((input, item), (people, steps))| {
             let lead = Lead {
