@@ -152,6 +152,9 @@ impl Builder {
                 signals.erased(erasure.clone());
             }
         };
+        // Whoever else has what is in memory may give it to another engine, with
+        // other integrations, who have to see events to map them.
+        let is_shared = !self.store.is_durable() && Arc::strong_count(&self.store) > 1;
         let begin = self.store.last();
         let resumed = match self.store.attach(&names, Arc::new(on_erased)).await {
             Ok(resumed) => resumed,
@@ -168,10 +171,10 @@ impl Builder {
         }));
         metrics::describe();
         let gate = Arc::new(Gate::default());
-        let lanes = handlers.into_iter().zip(signals).zip(resumed);
+        let lanes = handlers.into_iter().zip(names).zip(signals).zip(resumed);
         let latest = self.clock.now().checked_add(MAX_ASKED);
         let latest = latest.unwrap_or(Timestamp::MAX);
-        let lanes = lanes.map(|((handler, signals), mut resumed)| {
+        let lanes = lanes.map(|(((handler, name), signals), mut resumed)| {
             // A clock that was wrong once stops no lane for years.
             resumed.paused_until = resumed.paused_until.min(Some(latest));
             signals.resume(&resumed);
@@ -182,6 +185,7 @@ impl Builder {
                 ..batching
             };
             Lane {
+                name,
                 store: Arc::clone(&self.store),
                 clock: Arc::clone(&self.clock),
                 observer: self.observer.clone(),
@@ -204,6 +208,7 @@ impl Builder {
             worker,
             lanes: lanes.collect(),
             store: self.store,
+            is_shared,
             clock: self.clock,
             context: self.context,
             observer: self.observer,

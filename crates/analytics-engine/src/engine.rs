@@ -1,7 +1,6 @@
 //! Taking events, and ending well.
 
 use std::{
-    borrow::Cow,
     collections::VecDeque,
     sync::{
         Arc,
@@ -50,8 +49,8 @@ pub struct Engine {
     /// How long events wait for room.
     patience: Duration,
     metrics: Accepts,
-    /// Somebody is told of events, and sees them.
-    is_observed: bool,
+    /// Somebody sees events: who is told of them, or another engine.
+    is_shown: bool,
     ending: Mutex<Ending>,
     /// What was not settled was returned.
     is_told: AtomicBool,
@@ -66,6 +65,8 @@ pub(crate) struct Parts {
     pub(crate) worker: EmbeddedWorker,
     pub(crate) lanes: Vec<Lane>,
     pub(crate) store: Arc<dyn Store>,
+    /// Others may give it to another engine.
+    pub(crate) is_shared: bool,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) context: Context,
     pub(crate) observer: Observer,
@@ -105,21 +106,6 @@ struct Way {
     signals: Arc<Signals>,
 }
 
-impl Way {
-    /// Checks the integration's own rules; what it will send, if it says so.
-    fn prepare(&self, input: &AnyInput) -> Result<Option<Prepared>, Error> {
-        match self.handler.complete(input) {
-            Cow::Borrowed(input) => self.handler.prepare(input),
-            // What was added may break the specification's rules.
-            Cow::Owned(input) => {
-                let valid = input.validate();
-                valid.map_err(|error| Error::from(error).with_integration(&self.name))?;
-                self.handler.prepare(&input)
-            }
-        }
-    }
-}
-
 /// What integrations will send of an event.
 type Ready = SmallVec<[(Arc<str>, Prepared); 1]>;
 
@@ -152,6 +138,7 @@ impl Engine {
             worker,
             lanes,
             store,
+            is_shared,
             clock,
             context,
             observer,
@@ -163,7 +150,7 @@ impl Engine {
         let mut aborts = Vec::with_capacity(lanes.len());
         let mut gauges = Vec::with_capacity(lanes.len());
         for lane in lanes {
-            let name: Arc<str> = lane.handler.name().into();
+            let name = Arc::clone(&lane.name);
             gauges.push((Arc::clone(&name), Arc::clone(&lane.metrics)));
             ways.push(Way {
                 name: Arc::clone(&name),
@@ -184,7 +171,7 @@ impl Engine {
             store,
             clock,
             context,
-            is_observed: observer.is_there() || has_hooks,
+            is_shown: observer.is_there() || has_hooks || is_shared,
             observer,
             gate,
             patience,
@@ -415,7 +402,7 @@ impl Engine {
                 receipt.unsupported.push(Arc::clone(name));
                 continue;
             }
-            match lane.prepare(input) {
+            match lane.handler.prepare(input) {
                 Ok(prepared) => ready.extend(prepared.map(|one| (Arc::clone(name), one))),
                 // The engine ended meanwhile: it is not the event's fault.
                 Err(_) if self.gate.is_sealed() => return Err(closed()),
@@ -435,7 +422,7 @@ impl Engine {
 
     /// An event as the store takes it.
     fn accepted(&self, input: Arc<AnyInput>, prepared: Ready, receipt: &Receipt) -> Accepted {
-        let is_shown = self.is_observed || input.policies.is_some();
+        let is_shown = self.is_shown || input.policies.is_some();
         let loaded = if is_shown || prepared.len() < receipt.queued.len() {
             Loaded::new(Arc::clone(&input))
         } else {

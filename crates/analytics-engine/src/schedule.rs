@@ -86,7 +86,7 @@ struct Line {
 fn weight(body: &Body, bytes: usize) -> usize {
     const ENTRY: usize = 256;
     let body = match body {
-        Body::Loaded(loaded) => loaded.weight(bytes),
+        Body::Loaded(loaded) => loaded.weight(),
         Body::Json(_) => bytes,
     };
     body.saturating_add(ENTRY)

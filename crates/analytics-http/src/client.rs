@@ -285,7 +285,7 @@ impl<V: HttpVendor> Integration for Client<V> {
 
     async fn deliver_batch(&self, attempts: &[Attempt<'_>]) -> Vec<Result<Delivery, Error>> {
         let hasher = RandomState::new();
-        let mapped: Vec<_> = attempts
+        let mut mapped: Vec<_> = attempts
             .iter()
             .map(|attempt| {
                 let people = attempt.input.event.people();
@@ -295,7 +295,7 @@ impl<V: HttpVendor> Integration for Client<V> {
             .collect();
         let items = attempts
             .iter()
-            .zip(&mapped)
+            .zip(&mut mapped)
             .map(|(attempt, (people, steps))| {
                 let lead = Lead {
                     kind: attempt.input.kind(),
@@ -305,7 +305,11 @@ impl<V: HttpVendor> Integration for Client<V> {
                     progress: attempt.progress,
                     timeout: attempt.timeout,
                 };
-                Item::new(lead, steps.as_deref().map_err(again))
+                let steps = match steps {
+                    Ok(steps) => Ok(steps.as_slice()),
+                    Err(error) => Err(std::mem::replace(error, not_its_own())),
+                };
+                Item::new(lead, steps)
             });
         self.carry(items.collect()).await
     }
@@ -416,11 +420,6 @@ fn both(
         }
         (rules, sizes) => rules.and(sizes),
     }
-}
-
-/// The same error once more.
-fn again(error: &Error) -> Error {
-    Error::new(error.kind(), error.message()).with_retryable(error.is_retryable())
 }
 
 impl<V> Client<V> {

@@ -407,20 +407,30 @@ impl Handler {
     /// What [`IntegrationExt::check`] finds; the handler is not ready.
     pub fn validate(&self, input: &AnyInput) -> Result<(), Error> {
         self.admit(input)
-            .inspect_err(|error| self.activity_failed(input, Step::Validation, error))
+            .inspect_err(|error| self.activity_failed(&input.event, Step::Validation, error))
     }
 
-    /// The validation step for an input that satisfies the specification: the
-    /// integration's own part of it. What the integration will send, if it maps
-    /// events ahead of their delivery.
+    /// The validation step for an input that satisfies the specification,
+    /// [completed](Self::complete): the integration's own part of it. What the
+    /// integration will send, if it maps events ahead of their delivery.
     ///
     /// # Errors
     ///
     /// What [`IntegrationExt::prepare_own`] finds; the handler is not ready.
     pub fn prepare(&self, input: &AnyInput) -> Result<Option<Prepared>, Error> {
-        self.ready()
-            .and_then(|()| self.integration().prepare_own(input))
-            .inspect_err(|error| self.activity_failed(input, Step::Validation, error))
+        let prepare = || {
+            self.ready()?;
+            match self.complete(input) {
+                Cow::Borrowed(input) => self.integration().prepare_own(input),
+                // What was added may break the specification's rules.
+                Cow::Owned(input) => {
+                    let valid = input.validate().map_err(Error::from);
+                    valid.map_err(|error| error.with_integration(self.name()))?;
+                    self.integration().prepare_own(&input)
+                }
+            }
+        };
+        prepare().inspect_err(|error| self.activity_failed(&input.event, Step::Validation, error))
     }
 
     /// One attempt of the request step. The input is validated again.
@@ -433,7 +443,8 @@ impl Handler {
             Ok(()) => self.integration().deliver(attempt).await,
             Err(error) => Err(error),
         };
-        outcome.inspect_err(|error| self.activity_failed(attempt.input, Step::Request, error))
+        outcome
+            .inspect_err(|error| self.activity_failed(&attempt.input.event, Step::Request, error))
     }
 
     /// One attempt of the request step for several inputs: one outcome each.
@@ -456,20 +467,9 @@ impl Handler {
         outcomes
     }
 
-    /// Like [`request_batch`](Self::request_batch), for inputs that this very
-    /// handler has [validated](Self::validate): they are not looked at again.
-    pub async fn request_checked(&self, attempts: &[Attempt<'_>]) -> Vec<Result<Delivery, Error>> {
-        if let Err(error) = self.ready() {
-            return attempts.iter().map(|_| Err(again(&error))).collect();
-        }
-        let outcomes = self.deliver_batch(attempts).await;
-        self.tell_failures(attempts, &outcomes);
-        outcomes
-    }
-
     /// One attempt of the request step for several events that this very
     /// handler has [prepared](Self::prepare): one outcome each. Hooks are told
-    /// of those whose input is at hand.
+    /// of those whose event is at hand.
     pub async fn request_prepared(
         &self,
         attempts: &[PreparedAttempt<'_>],
@@ -484,8 +484,8 @@ impl Handler {
             Err(error) => attempts.iter().map(|_| Err(again(&error))).collect(),
         };
         for (attempt, outcome) in attempts.iter().zip(&outcomes) {
-            if let (Some(input), Err(error)) = (attempt.input, outcome) {
-                self.attempt_failed(input, error);
+            if let (Some(event), Err(error)) = (attempt.event, outcome) {
+                self.attempt_failed(event, error);
             }
         }
         outcomes
@@ -501,14 +501,14 @@ impl Handler {
     fn tell_failures(&self, attempts: &[Attempt<'_>], outcomes: &[Result<Delivery, Error>]) {
         for (attempt, outcome) in attempts.iter().zip(outcomes) {
             if let Err(error) = outcome {
-                self.attempt_failed(attempt.input, error);
+                self.attempt_failed(&attempt.input.event, error);
             }
         }
     }
 
-    fn attempt_failed(&self, input: &AnyInput, error: &Error) {
+    fn attempt_failed(&self, event: &AnyEvent, error: &Error) {
         if error.kind() != ErrorKind::Deferred {
-            self.activity_failed(input, Step::Request, error);
+            self.activity_failed(event, Step::Request, error);
         }
     }
 
@@ -543,10 +543,10 @@ impl Handler {
     }
 
     /// Calls `on_activity_error`: for engines, when a step failed.
-    fn activity_failed(&self, input: &AnyInput, step: Step, error: &Error) {
+    fn activity_failed(&self, event: &AnyEvent, step: Step, error: &Error) {
         if let Some(hook) = &self.0.config.on_activity_error {
-            let name = activity_name(self.name(), input.kind(), step);
-            call(hook, &name, &input.event, error);
+            let name = activity_name(self.name(), crate::Event::kind(event), step);
+            call(hook, &name, event, error);
         }
     }
 

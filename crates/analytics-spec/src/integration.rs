@@ -259,7 +259,11 @@ pub trait IntegrationExt: Integration {
     /// See [`check`](Self::check); the event cannot be mapped.
     fn prepare_own(&self, input: &AnyInput) -> Result<Option<Prepared>, Error> {
         own(self, input, |input| match self.as_prepare() {
-            Some(mapper) => mapper.prepare(input).map(Some),
+            Some(mapper) => match mapper.prepare(input) {
+                Ok(prepared) => Ok(Some(prepared)),
+                // The same event gives the same error.
+                Err(error) => Err(error.with_retryable(false)),
+            },
             None => Ok(self.validate(input).map(|()| None)?),
         })
     }

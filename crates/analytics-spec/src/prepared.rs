@@ -5,7 +5,7 @@ use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use crate::{AnyInput, Delivery, Error, ErrorKind, Kind, Progress};
+use crate::{AnyEvent, AnyInput, Delivery, Error, ErrorKind, Kind, Progress};
 
 /// An event as its integration will send it; only the integration knows what
 /// is in it. Cloning it is cheap.
@@ -57,9 +57,8 @@ pub struct PreparedAttempt<'a> {
     /// Whose it is: each person by a number that is the same in all attempts
     /// of one call.
     pub people: &'a [u64],
-    /// The event with what is known around it, if it is still at hand: for
-    /// those who are told of failures.
-    pub input: Option<&'a AnyInput>,
+    /// The event, if it is still at hand: for those who are told of failures.
+    pub event: Option<&'a AnyEvent>,
     /// Which attempt this is, from 1.
     pub number: u32,
     /// What earlier attempts got through.
@@ -81,7 +80,7 @@ pub trait Prepare: Send + Sync {
     /// # Errors
     ///
     /// [`Validation`](ErrorKind::Validation) with every violation; or the event
-    /// cannot be mapped.
+    /// cannot be mapped. Both are for good.
     fn prepare(&self, input: &AnyInput) -> Result<Prepared, Error>;
 
     /// Makes one attempt to deliver several events that this very integration

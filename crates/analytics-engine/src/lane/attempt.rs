@@ -1,33 +1,39 @@
 //! One attempt for each event of a batch.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use analytics_spec::{
-    AnyInput, Delivery, Error, ErrorKind, Handler, Prepared, PreparedAttempt, RequestPolicy,
+    AnyInput, Attempt, Delivery, Error, ErrorKind, Handler, Prepared, PreparedAttempt,
+    RequestPolicy,
 };
 
 use super::Carried;
 
 type Outcomes = Vec<Result<Delivery, Error>>;
 
-/// Delivers a batch; `is_checked`, if this engine has accepted all of it, and
-/// checked it then.
+/// Delivers a batch.
 pub(super) async fn deliver(
     handler: &Handler,
+    name: &Arc<str>,
     default: &RequestPolicy,
     batch: &[Carried],
-    is_checked: bool,
 ) -> Outcomes {
     if handler.integration().as_prepare().is_some() {
-        prepared(handler, default, batch).await
+        prepared(handler, name, default, batch).await
     } else {
-        inputs(handler, default, batch, is_checked).await
+        inputs(handler, default, batch).await
     }
 }
 
-/// What was not prepared when it was accepted is so now.
-async fn prepared(handler: &Handler, default: &RequestPolicy, batch: &[Carried]) -> Outcomes {
-    let prepared: Vec<_> = batch.iter().map(|event| prepare(handler, event)).collect();
+/// What this engine did not prepare when it accepted it is prepared now.
+async fn prepared(
+    handler: &Handler,
+    name: &Arc<str>,
+    default: &RequestPolicy,
+    batch: &[Carried],
+) -> Outcomes {
+    let prepare = |event| prepare(handler, name, event);
+    let prepared: Vec<_> = batch.iter().map(prepare).collect();
     let mut attempts = Vec::with_capacity(batch.len());
     for (event, prepared) in batch.iter().zip(&prepared) {
         let Ok(prepared) = prepared else { continue };
@@ -38,51 +44,54 @@ async fn prepared(handler: &Handler, default: &RequestPolicy, batch: &[Carried])
             kind: event.loaded.kind(),
             message_id: event.loaded.message_id(),
             people: &event.people,
-            input: input.map(|input| &**input),
+            event: input.map(|input| &input.event),
             number: event.retries.made.saturating_add(1),
             progress: event.retries.progress,
             timeout: policy.single_attempt_timeout,
         });
     }
-    let mut delivered = handler.request_prepared(&attempts).await.into_iter();
+    let delivered = handler.request_prepared(&attempts).await;
     drop(attempts);
-    let outcomes = prepared.into_iter().map(|prepared| {
-        // As many as there are events that could be prepared.
-        prepared.and_then(|_| delivered.next().unwrap_or_else(|| Err(unseen())))
-    });
-    outcomes.collect()
+    merged(prepared, delivered)
 }
 
-fn prepare<'a>(handler: &Handler, event: &'a Carried) -> Result<Cow<'a, Prepared>, Error> {
-    if let Some(prepared) = event.loaded.prepared(handler.name()) {
+fn prepare<'a>(
+    handler: &Handler,
+    name: &Arc<str>,
+    event: &'a Carried,
+) -> Result<Cow<'a, Prepared>, Error> {
+    if let Some(prepared) = event.loaded.prepared(name) {
         return Ok(Cow::Borrowed(prepared));
     }
     let input = event.loaded.input().ok_or_else(unseen)?;
-    let prepared = handler.prepare(&handler.complete(input))?;
+    let prepared = handler.prepare(input)?;
     prepared.map(Cow::Owned).ok_or_else(unseen)
 }
 
-async fn inputs(
-    handler: &Handler,
-    default: &RequestPolicy,
-    batch: &[Carried],
-    is_checked: bool,
-) -> Outcomes {
-    let inputs = batch.iter().filter_map(|event| event.loaded.input());
-    let inputs: Vec<_> = inputs.map(|input| handler.complete(input)).collect();
-    if inputs.len() < batch.len() {
-        return batch.iter().map(|_| Err(unseen())).collect();
-    }
-    let attempts = batch.iter().zip(&inputs).map(|(event, input)| {
+async fn inputs(handler: &Handler, default: &RequestPolicy, batch: &[Carried]) -> Outcomes {
+    let complete = |event: &'_ Carried| match event.loaded.input() {
+        Some(input) => Ok(handler.complete(input).into_owned()),
+        None => Err(unseen()),
+    };
+    let inputs: Vec<Result<AnyInput, _>> = batch.iter().map(complete).collect();
+    let mut attempts: Vec<Attempt<'_>> = Vec::with_capacity(batch.len());
+    for (event, input) in batch.iter().zip(&inputs) {
+        let Ok(input) = input else { continue };
         let policy = policy(handler, default, Some(input));
-        event.retries.attempt(input, &policy)
-    });
-    let attempts: Vec<_> = attempts.collect();
-    if is_checked {
-        handler.request_checked(&attempts).await
-    } else {
-        handler.request_batch(&attempts).await
+        attempts.push(event.retries.attempt(input, &policy));
     }
+    let delivered = handler.request_batch(&attempts).await;
+    drop(attempts);
+    merged(inputs, delivered)
+}
+
+/// The outcomes of those who were delivered, and why others were not.
+fn merged<T>(all: Vec<Result<T, Error>>, delivered: Outcomes) -> Outcomes {
+    let mut delivered = delivered.into_iter();
+    // There is one for each that could be.
+    let mut outcome = |_| delivered.next().unwrap_or_else(|| Err(unseen()));
+    let all = all.into_iter();
+    all.map(|one| one.and_then(&mut outcome)).collect()
 }
 
 fn policy<'a>(
@@ -96,7 +105,7 @@ fn policy<'a>(
     }
 }
 
-/// An engine keeps every event that is not prepared.
+/// An engine keeps every event in memory that somebody may yet have to see.
 fn unseen() -> Error {
     Error::new(ErrorKind::Internal, "the event was not kept in memory")
 }

@@ -34,7 +34,7 @@ use crate::{
     metrics::LaneMetrics,
     schedule::{Claimed, Limits, Schedule},
     settled::{Observer, Unsettled},
-    store::{Body, Erasure, Loaded, People, Resumed, Seq, Store},
+    store::{Erasure, Loaded, People, Resumed, Seq, Store},
 };
 use again::Again;
 use outcome::{Held, Outcome};
@@ -188,6 +188,8 @@ struct Finished {
 
 /// What a lane is given.
 pub(crate) struct Lane {
+    /// The very text by which the engine marks what it has prepared.
+    pub(crate) name: Arc<str>,
     pub(crate) handler: Handler,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -285,7 +287,7 @@ impl Lane {
             0
         };
         let mut running = Running {
-            name: self.handler.name().into(),
+            name: Arc::clone(&self.name),
             policy: Arc::new(policy),
             is_patient,
             schedule: Schedule::default(),
@@ -580,10 +582,7 @@ impl Running {
 
     fn start(&mut self, claimed: Vec<Claimed>, was_down: bool) {
         let mut batch = Vec::with_capacity(claimed.len());
-        // What this engine accepted was checked then.
-        let mut is_checked = true;
         for event in claimed {
-            is_checked &= matches!(event.body, Body::Loaded(_));
             match event.body.load() {
                 Ok(loaded) => batch.push(Carried::new(event, loaded)),
                 Err(error) => self.unreadable(&event, error),
@@ -594,11 +593,12 @@ impl Running {
         }
         self.lane.metrics.batch(batch.len());
         let handler = self.lane.handler.clone();
+        let name = Arc::clone(&self.name);
         let policy = Arc::clone(&self.policy);
         let batch = Arc::new(batch);
         let carried = Arc::clone(&batch);
         let handle = self.deliveries.spawn(async move {
-            let outcomes = attempt::deliver(&handler, &policy, &batch, is_checked).await;
+            let outcomes = attempt::deliver(&handler, &name, &policy, &batch).await;
             Finished {
                 batch,
                 was_down,

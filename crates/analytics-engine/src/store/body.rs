@@ -41,6 +41,8 @@ pub struct Loaded {
     message_id: SmallVec<[u8; MESSAGE_ID]>,
     kind: Kind,
     input: Option<Arc<AnyInput>>,
+    /// How long the input's JSON is, if it was kept.
+    json: usize,
     /// What integrations will send of it.
     prepared: SmallVec<[(Arc<str>, Prepared); 1]>,
 }
@@ -52,6 +54,7 @@ impl Loaded {
         let input = input.into();
         Self {
             input: Some(Arc::clone(&input)),
+            json: json_len(&input),
             ..Self::without_input(&input)
         }
     }
@@ -62,6 +65,7 @@ impl Loaded {
             message_id: SmallVec::from_slice(input.message_id().as_bytes()),
             kind: input.kind(),
             input: None,
+            json: 0,
             prepared: SmallVec::new(),
         }
     }
@@ -92,30 +96,34 @@ impl Loaded {
         self.input.as_ref()
     }
 
-    /// What an integration will send of it, if it was prepared.
-    #[must_use]
-    pub fn prepared(&self, integration: &str) -> Option<&Prepared> {
+    /// What a lane will send of it, if its engine had it prepared. The name has
+    /// to be the very same: another engine's integration of that name may send
+    /// something else, or with other credentials.
+    pub(crate) fn prepared(&self, lane: &Arc<str>) -> Option<&Prepared> {
         let mut prepared = self.prepared.iter();
-        let (_, prepared) = prepared.find(|(name, _)| **name == *integration)?;
+        let (_, prepared) = prepared.find(|(name, _)| Arc::ptr_eq(name, lane))?;
         Some(prepared)
     }
 
-    /// How many bytes integrations will send of it; `None`, if none of them
-    /// prepared it.
-    pub(crate) fn prepared_bytes(&self) -> Option<usize> {
-        let prepared = self.prepared.iter().map(|(_, prepared)| prepared.bytes());
-        (!self.prepared.is_empty()).then(|| prepared.sum())
+    /// How many bytes of it a lane will send, or its JSON has.
+    pub(crate) fn bytes_for(&self, lane: &str) -> usize {
+        let mut prepared = self.prepared.iter();
+        let prepared = prepared.find(|(name, _)| **name == *lane);
+        prepared.map_or(self.json, |(_, prepared)| prepared.bytes())
     }
 
-    /// About how many bytes it takes, if its JSON has so many.
-    pub(crate) fn weight(&self, json: usize) -> usize {
+    /// How long its JSON is, and what integrations will send.
+    pub(crate) fn bytes(&self) -> usize {
+        let prepared = self.prepared.iter().map(|(_, prepared)| prepared.bytes());
+        prepared.fold(self.json, usize::saturating_add)
+    }
+
+    /// About how many bytes it takes in memory.
+    pub(crate) fn weight(&self) -> usize {
         // Maps and texts take some four times as much as their JSON.
-        let input = self.input.as_ref().map_or(0, |_| json.saturating_mul(4));
-        let prepared = self.prepared.iter();
-        let prepared = prepared.map(|(_, prepared)| prepared.bytes() + PARCEL);
-        prepared
-            .fold(PARCEL, usize::saturating_add)
-            .saturating_add(input)
+        let maps = self.json.saturating_mul(3);
+        let pieces = PARCEL.saturating_mul(1 + self.prepared.len());
+        self.bytes().saturating_add(maps).saturating_add(pieces)
     }
 
     /// Whether it is erased with a user, who is known to be among its people. A
@@ -126,6 +134,24 @@ impl Loaded {
         let is_of = |input: &Arc<AnyInput>| is_of(input, user_id);
         self.kind != Kind::Delete && self.input.as_ref().is_none_or(is_of)
     }
+}
+
+/// How long an event's JSON is.
+fn json_len(input: &AnyInput) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut json = Count(0);
+    // What cannot be written, nobody can keep or send either.
+    let _ = serde_json::to_writer(&mut json, input);
+    json.0
 }
 
 /// What an event, and each that is prepared of it, takes besides what is

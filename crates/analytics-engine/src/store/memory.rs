@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use analytics_spec::{AnyEvent, Error, ErrorKind, Prepared, Retries, Timestamp, event::Person};
+use analytics_spec::{AnyEvent, Error, ErrorKind, Retries, Timestamp, event::Person};
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
@@ -97,7 +97,7 @@ struct Pending {
 struct Kept {
     loaded: Arc<Loaded>,
     people: People,
-    /// About how much it takes.
+    /// Its JSON, if it was kept, and what is sent of it.
     bytes: usize,
     accepted_at: Timestamp,
     /// How many lanes have not.
@@ -138,7 +138,8 @@ struct Arriving {
 }
 
 impl MemoryStore {
-    /// A store of at most so many events, and so many bytes of their JSON.
+    /// A store of at most so many events, and so many bytes of what is to be sent
+    /// of them, and of their JSON where somebody is to see it.
     /// What is more than the whole store is taken when it is empty.
     #[must_use]
     pub fn new(max_events: usize, max_bytes: usize) -> Self {
@@ -185,6 +186,10 @@ impl MemoryStore {
         let mut inbox = self.inbox();
         inbox.held -= freed.events;
         inbox.bytes -= freed.bytes;
+        let done = done.into_iter().map(|one| {
+            let weight = one.weight();
+            (one, weight)
+        });
         let rest = inbox.retired.put(done);
         let is_awaited = inbox.waiting > 0;
         drop(inbox);
@@ -205,13 +210,13 @@ impl MemoryStore {
         (user_id.into(), self.hasher.hash_one(Person::User(user_id)))
     }
 
-    fn measure(&self, events: Vec<Accepted>) -> Result<Arriving, Error> {
+    fn measure(&self, events: Vec<Accepted>) -> Arriving {
         let mut arriving = Arriving {
             events: Vec::with_capacity(events.len()),
             bytes: 0,
         };
         for event in events {
-            let bytes = size(&event)?;
+            let bytes = event.loaded.bytes();
             arriving.bytes = arriving.bytes.saturating_add(bytes);
             let people = event.input.event.people();
             let deletes = match &event.input.event {
@@ -231,7 +236,7 @@ impl MemoryStore {
                 deletes,
             });
         }
-        Ok(arriving)
+        arriving
     }
 
     /// Keeps events if there is room, and nobody waits for it before them.
@@ -452,36 +457,6 @@ impl State {
     }
 }
 
-impl Kept {
-    /// How many bytes a lane has of it.
-    fn bytes_for(&self, lane: &str) -> usize {
-        let prepared = self.loaded.prepared(lane);
-        prepared.map_or(self.bytes, Prepared::bytes)
-    }
-}
-
-/// About how many bytes an event takes: what is sent of it, or its JSON.
-fn size(event: &Accepted) -> Result<usize, Error> {
-    struct Count(usize);
-    impl std::io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    if let Some(bytes) = event.loaded.prepared_bytes() {
-        return Ok(bytes);
-    }
-    let mut json = Count(0);
-    serde_json::to_writer(&mut json, &*event.input).map_err(|error| {
-        Error::new(ErrorKind::Internal, "the event cannot be written as JSON").with_source(error)
-    })?;
-    Ok(json.0)
-}
-
 impl Lane {
     fn take(&mut self, seq: Seq) -> Option<Pending> {
         let pending = self.pending.remove(seq)?;
@@ -499,7 +474,7 @@ fn tell(on_erased: Option<OnErased>, erasures: &[Erasure]) {
 }
 
 impl Default for MemoryStore {
-    /// At most 100,000 events and 256 MiB of their JSON.
+    /// At most 100,000 events and 256 MiB.
     fn default() -> Self {
         Self::new(100_000, 256 * 1024 * 1024)
     }
@@ -525,10 +500,7 @@ impl Store for MemoryStore {
     }
 
     fn append(&self, events: Vec<Accepted>, patience: Duration) -> Appending<'_> {
-        let mut arriving = match self.measure(events) {
-            Ok(arriving) => arriving,
-            Err(error) => return Appending::done(Err(error)),
-        };
+        let mut arriving = self.measure(events);
         match self.take(&mut arriving, false) {
             Some(seq) => Appending::done(Ok(seq)),
             None => Appending::waiting(self.wait(arriving, patience)),
@@ -556,7 +528,7 @@ impl Store for MemoryStore {
                     seq,
                     people: kept.people.clone(),
                     body: Body::Loaded(Arc::clone(&kept.loaded)),
-                    bytes: kept.bytes_for(name),
+                    bytes: kept.loaded.bytes_for(name),
                     accepted_at: kept.accepted_at,
                     retries: pending.retries,
                     not_before: pending.not_before,
@@ -654,6 +626,8 @@ impl Store for MemoryStore {
     }
 
     async fn close(&self) -> Result<(), Error> {
+        let retired = self.inbox().retired.clear();
+        drop(retired);
         Ok(())
     }
 }

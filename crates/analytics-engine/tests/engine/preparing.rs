@@ -157,3 +157,51 @@ async fn hooks_see_events_that_were_mapped() {
         ]
     );
 }
+
+/// What one engine had mapped is for its own integrations: another one's may
+/// send something else, or with other credentials.
+#[tokio::test]
+async fn another_engine_maps_for_itself() {
+    let mut stores: Vec<Arc<dyn analytics_engine::Store>> =
+        vec![Arc::new(analytics_engine::MemoryStore::default())];
+    let dir = tempfile::tempdir().unwrap();
+    #[cfg(feature = "sqlite")]
+    stores.push(Arc::new(
+        analytics_engine::store::SqliteStore::options(dir.path())
+            .open()
+            .await
+            .unwrap(),
+    ));
+    for store in stores {
+        for later in [Vendor::new("a"), Vendor::new("a").unprepared()] {
+            let first = Arc::new(Vendor::new("a").hold());
+            let engine = engine()
+                .integration(first.clone())
+                .store(store.clone())
+                .build()
+                .await
+                .unwrap();
+            for n in 0..3 {
+                engine.enqueue(event("u", n.to_string())).await.unwrap();
+            }
+            drop(engine);
+            assert_eq!(first.prepared.load(Ordering::SeqCst), 3);
+            let (later, ends) = (Arc::new(later), Ends::default());
+            let engine = crate::support::engine()
+                .integration(later.clone())
+                .on_settled(ends.observer())
+                .store(store.clone())
+                .build()
+                .await
+                .unwrap();
+            engine.flush(secs(30)).await.unwrap();
+            let prepares = if later.prepares { 3 } else { 0 };
+            assert_eq!(later.prepared.load(Ordering::SeqCst), prepares);
+            assert_eq!(later.names(), ["0", "1", "2"]);
+            assert_eq!(ends.count(), 3);
+            assert!(ends.all().iter().all(|end| end.error.is_none()));
+            drop(engine);
+        }
+    }
+    drop(dir);
+}

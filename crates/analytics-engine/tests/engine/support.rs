@@ -392,7 +392,7 @@ impl Prepare for Vendor {
                 let Parcel(input) = attempt.prepared.parcel().unwrap();
                 assert_eq!(attempt.message_id, input.message_id());
                 assert_eq!(attempt.kind, input.kind());
-                assert!(attempt.input.is_none_or(|known| known.event == input.event));
+                assert!(attempt.event.is_none_or(|known| *known == input.event));
                 Attempt {
                     input,
                     number: attempt.number,

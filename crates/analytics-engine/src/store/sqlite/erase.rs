@@ -142,6 +142,8 @@ impl Tx<'_> {
                 self.is_erased(one)?;
             }
             self.has_erased = true;
+            // Also what is settled, and no longer in the file.
+            self.forgets_recent = true;
             self.scrubs |= erasing.is_awaited;
             erasing.is_done = true;
         }

@@ -24,6 +24,8 @@ pub(super) struct Waits {
 impl Tx<'_> {
     /// Says which lanes there are from here on.
     pub(super) fn attach(&mut self, names: &[Arc<str>]) -> Outcome<Vec<Resumed>> {
+        // Another engine's integrations have to see events to map them.
+        self.forgets_recent = true;
         let gone = self
             .state
             .lanes

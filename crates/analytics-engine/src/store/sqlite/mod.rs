@@ -74,7 +74,6 @@ use shared::Shared;
 #[derive(Debug)]
 pub struct SqliteStore {
     shared: Arc<Shared>,
-    last_read: Arc<pull::LastRead>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -97,7 +96,6 @@ impl SqliteStore {
     fn new(shared: Arc<Shared>, writer: JoinHandle<()>) -> Self {
         Self {
             shared,
-            last_read: Arc::default(),
             writer: Mutex::new(Some(writer)),
         }
     }
@@ -230,7 +228,7 @@ impl Store for SqliteStore {
     }
 
     async fn pull(&self, lane: &str, after: Seq, max_bytes: usize) -> Result<Pulled, Error> {
-        let pulled = pull::pull(&self.shared, &self.last_read, lane, after, max_bytes);
+        let pulled = pull::pull(&self.shared, lane, after, max_bytes);
         self.told(pulled.await)
     }
 
@@ -251,7 +249,6 @@ impl Store for SqliteStore {
     async fn erase(&self, user_id: &str) -> Result<Erased, Error> {
         let erased = self.shared.queue.erase(user_id.to_owned()).await;
         let erased = self.told(erased);
-        state::lock(&self.last_read).clear();
         erased
     }
 

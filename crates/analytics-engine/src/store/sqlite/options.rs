@@ -12,6 +12,7 @@ use super::{
     SqliteStore, ending,
     failure::{Failure, Outcome},
     lock::Lock,
+    pull::LastRead,
     queue::Queue,
     reader::Readers,
     reserve::Reserve,
@@ -40,7 +41,7 @@ pub(super) struct Settings {
     pub(super) chunk_events: u64,
     /// The most that an open group has.
     pub(super) group_bytes: u64,
-    /// How much JSON of the last events is kept at hand.
+    /// How much of the last events is kept at hand.
     pub(super) recent_bytes: usize,
     /// The log is moved into the file when it is longer.
     pub(super) log_bytes: u64,
@@ -191,6 +192,7 @@ impl SqliteOptions {
             trouble: Mutex::default(),
             hasher: state::hasher(&conn)?,
             readers: Readers::new(path),
+            last_read: LastRead::default(),
             dir: self.dir.clone(),
         });
         let writer_shared = Arc::clone(&shared);

@@ -29,7 +29,6 @@ pub(super) type LastRead = Mutex<HashMap<LaneId, (u64, Arc<Chunk>)>>;
 /// What a lane has not settled, after `after`.
 pub(super) async fn pull(
     shared: &Arc<Shared>,
-    last_read: &Arc<LastRead>,
     lane: &str,
     after: Seq,
     max_bytes: usize,
@@ -61,7 +60,7 @@ pub(super) async fn pull(
         let of_lane = Arc::clone(of_lane);
         let has_retries = of_lane.in_retry > 0 && after < of_lane.retried_through;
         let pulled = if let (Some((recent, is_all)), false) = (recent, has_retries) {
-            lock(last_read).remove(&id);
+            lock(&shared.last_read).remove(&id);
             let through = state.last;
             match from_memory(&recent, is_all, &of_lane, after, max_bytes, through) {
                 Some(pulled) => pulled,
@@ -69,19 +68,18 @@ pub(super) async fn pull(
                 None => {
                     let after = recent.last().and_then(|recent| recent.events.last());
                     let after = after.map_or(through, |event| event.seq);
-                    return Box::pin(pull(shared, last_read, lane, after, max_bytes)).await;
+                    return Box::pin(pull(shared, lane, after, max_bytes)).await;
                 }
             }
         } else if of_lane.marks.next_pending(after).is_none() {
             Pulled::new(Vec::new(), state.last)
         } else {
-            let (shared, last_read) = (Arc::clone(shared), Arc::clone(last_read));
+            let shared = Arc::clone(shared);
             let read = tokio::task::spawn_blocking(move || {
                 shared.readers.read(|conn| {
                     let file = File {
                         conn,
                         shared: &shared,
-                        last_read: &last_read,
                         state: &state,
                         erasures,
                         id,
@@ -147,7 +145,6 @@ fn from_memory(
 struct File<'a> {
     conn: &'a Connection,
     shared: &'a Shared,
-    last_read: &'a LastRead,
     state: &'a State,
     erasures: u64,
     id: LaneId,
@@ -205,7 +202,7 @@ impl File<'_> {
     }
 
     fn chunk(&self, seq: Seq) -> Outcome<Option<Arc<Chunk>>> {
-        if let Some((erasures, chunk)) = lock(self.last_read).get(&self.id)
+        if let Some((erasures, chunk)) = lock(&self.shared.last_read).get(&self.id)
             && *erasures == self.erasures
             && (chunk.first..=chunk.last).contains(&seq)
         {
@@ -216,7 +213,7 @@ impl File<'_> {
         };
         let chunk = Arc::new(chunk);
         let last_read = (self.erasures, Arc::clone(&chunk));
-        lock(self.last_read).insert(self.id, last_read);
+        lock(&self.shared.last_read).insert(self.id, last_read);
         Ok(Some(chunk))
     }
 

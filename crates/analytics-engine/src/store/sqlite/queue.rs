@@ -430,6 +430,10 @@ impl Queue {
 
     /// Has events freed by those who append.
     pub(super) fn retire(&self, events: Vec<RecentEvent>) {
+        let events = events.into_iter().map(|event| {
+            let weight = event.loaded.weight();
+            (event, weight)
+        });
         let rest = lock(&self.waiting).retired.put(events);
         drop(rest);
     }

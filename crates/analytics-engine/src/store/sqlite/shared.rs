@@ -9,6 +9,7 @@ use super::{
     super::{OnAppended, OnErased},
     failure::Failure,
     hash::Hasher,
+    pull::LastRead,
     queue::Queue,
     reader::Readers,
     state::{Published, State, lock},
@@ -26,6 +27,7 @@ pub(super) struct Shared {
     pub(super) trouble: Mutex<Option<Failure>>,
     pub(super) hasher: Hasher,
     pub(super) readers: Readers,
+    pub(super) last_read: LastRead,
     pub(super) dir: PathBuf,
 }
 

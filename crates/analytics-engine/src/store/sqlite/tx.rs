@@ -143,7 +143,7 @@ impl<'a> Tx<'a> {
         let mut events = Vec::with_capacity(drafts.len());
         let mut bytes = 0;
         for (seq, (_, draft)) in (first..).zip(drafts.iter()) {
-            bytes += draft.loaded.weight(draft.bytes);
+            bytes += draft.loaded.weight();
             events.push(RecentEvent {
                 seq,
                 people: draft.people.clone(),

@@ -456,6 +456,7 @@ impl Writer {
         drop(committing);
         if done.forgets_recent {
             self.shared.queue.forget_retired();
+            lock(&self.shared.last_read).clear();
         }
         for recent in gone {
             // Whoever reads it just now frees it as well.
