@@ -16,7 +16,7 @@ use analytics_mixpanel::{
     MixpanelVendor, Page, Region, Screen, Track,
 };
 use analytics_spec::{
-    AnyInput, Code, Event, Kind, KindSet, Value,
+    AnyInput, Code, Event, Integration as _, Kind, KindSet, Value,
     config::{Instance, VendorConfig, keys, read},
     integration::Support,
 };
@@ -146,7 +146,7 @@ fn groups(record: Value) -> Sent {
 /// The requests that an input becomes, one for each step.
 fn sent(config: Config, input: &AnyInput) -> Vec<Sent> {
     let vendor = vendor(config);
-    HttpVendor::validate(&vendor, input).unwrap();
+    vendor.validate(input).unwrap();
     let at = "2030-01-01T00:00:00Z".parse().unwrap();
     let steps = vendor.steps(input).unwrap();
     assert_eq!(

@@ -248,8 +248,7 @@ impl Store for SqliteStore {
 
     async fn erase(&self, user_id: &str) -> Result<Erased, Error> {
         let erased = self.shared.queue.erase(user_id.to_owned()).await;
-        let erased = self.told(erased);
-        erased
+        self.told(erased)
     }
 
     async fn status(&self) -> Result<Vec<LaneStatus>, Error> {
