@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -104,6 +105,19 @@ struct Way {
     name: Arc<str>,
     handler: Handler,
     signals: Arc<Signals>,
+}
+
+impl Way {
+    /// What the integration will send of an event, if it says so; its mistakes
+    /// stay its own.
+    fn prepare(&self, input: &AnyInput) -> Result<Option<Prepared>, Error> {
+        let prepare = AssertUnwindSafe(|| self.handler.prepare(input));
+        catch_unwind(prepare).unwrap_or_else(|_| {
+            tracing::error!(integration = %self.name, "the integration panicked");
+            let error = Error::new(ErrorKind::Internal, "the integration panicked");
+            Err(error.with_integration(&self.name))
+        })
+    }
 }
 
 /// What integrations will send of an event.
@@ -402,7 +416,7 @@ impl Engine {
                 receipt.unsupported.push(Arc::clone(name));
                 continue;
             }
-            match lane.handler.prepare(input) {
+            match lane.prepare(input) {
                 Ok(prepared) => ready.extend(prepared.map(|one| (Arc::clone(name), one))),
                 // The engine ended meanwhile: it is not the event's fault.
                 Err(_) if self.gate.is_sealed() => return Err(closed()),

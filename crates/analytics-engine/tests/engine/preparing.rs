@@ -88,6 +88,28 @@ async fn an_event_that_breaks_a_rule_is_refused_when_it_is_mapped() {
     }
 }
 
+/// Whoever brings an event does not suffer from an integration's mistake, and
+/// neither does another integration.
+#[tokio::test(start_paused = true)]
+async fn an_integration_that_panics_refuses_the_event() {
+    for vendor in [Vendor::new("a"), Vendor::new("a").unprepared()] {
+        let mut vendor = vendor;
+        vendor.rule = |_| panic!("a mistake");
+        let other = Arc::new(Vendor::new("b"));
+        let engine = engine()
+            .integration(Arc::new(vendor))
+            .integration(other.clone())
+            .build()
+            .await
+            .unwrap();
+        let receipt = engine.enqueue(event("u", "0")).await.unwrap();
+        let (name, error) = &receipt.refused[0];
+        assert_eq!((&**name, error.kind()), ("a", ErrorKind::Internal));
+        assert!(engine.close(secs(1)).await.is_empty());
+        assert_eq!(other.names(), ["0"]);
+    }
+}
+
 /// One that maps, one that does not, and policies that one of them takes.
 #[tokio::test(start_paused = true)]
 async fn an_event_is_at_hand_for_whoever_needs_to_see_it() {

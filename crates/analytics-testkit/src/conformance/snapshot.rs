@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, io};
 
-use analytics_spec::{AnyInput, IntegrationExt as _, Kind, Timestamp, Value};
+use analytics_spec::{AnyInput, Kind, Timestamp, Value};
 use jiff::SignedDuration;
 use serde_json::{Map, json};
 
@@ -90,7 +90,7 @@ async fn mapping(run: &Run<'_>, input: &AnyInput, requests: &[Value]) -> BTreeMa
         let changed = changes(&leaf.value)
             .into_iter()
             .filter_map(|value| with(input, &leaf.pointer, value))
-            .find(|changed| trial.subject.check(changed).is_ok());
+            .find(|changed| trial.accepts(changed));
         let places = match changed {
             Some(changed) => {
                 trial.wire.restart(accepting());

@@ -203,6 +203,13 @@ impl Trial<'_> {
         self.note(kind, outcome)
     }
 
+    /// Whether validation accepts an input; where it panics, whoever sends it
+    /// finds that out.
+    pub(crate) fn accepts(&self, input: &AnyInput) -> bool {
+        let check = AssertUnwindSafe(|| self.subject.check(input).is_ok());
+        catch_unwind(check).unwrap_or(true)
+    }
+
     /// Makes one attempt for one input.
     pub(crate) async fn attempt(&self, input: &AnyInput) -> Outcome {
         let attempt = self.first_attempt(input);

@@ -1,6 +1,6 @@
 //! Whatever people write: no panic, one outcome, no other URL, nothing bent.
 
-use analytics_spec::{AnyInput, ErrorKind, IntegrationExt as _, Map, Value};
+use analytics_spec::{AnyInput, ErrorKind, Map, Value};
 use serde_json::json;
 
 use super::Base;
@@ -90,7 +90,7 @@ async fn ids(run: &Run<'_>, base: &Base, hostile: &str) {
     let Some(trial) = run.trial_of(base.kind, accepting()) else {
         return;
     };
-    if trial.subject.check(&all).is_ok() {
+    if trial.accepts(&all) {
         single = vec![all];
     }
     for input in single {
@@ -155,7 +155,7 @@ async fn unbent(run: &Run<'_>, base: &Base, json: &Value, hostile: &str) {
     let Some(trial) = run.trial_of(base.kind, accepting()) else {
         return;
     };
-    if trial.subject.check(&input).is_err() {
+    if !trial.accepts(&input) {
         return;
     }
     let _ = trial.attempt(&input).await;
@@ -218,7 +218,7 @@ async fn outcome(run: &Run<'_>, base: &Base, mut input: AnyInput, what: &str) {
     let Some(trial) = run.trial_of(base.kind, accepting()) else {
         return;
     };
-    let valid = trial.subject.check(&input).is_ok();
+    let valid = trial.accepts(&input);
     let outcome = trial.send(&mut input).await;
     let sent = trial.wire.sent();
     if !valid {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use analytics_spec::{AnyInput, IntegrationExt as _, Secret, Value, config::Instance};
+use analytics_spec::{AnyInput, Secret, Value, config::Instance};
 use jiff::SignedDuration;
 
 use super::Base;
@@ -204,7 +204,7 @@ pub(crate) async fn reserved(run: &Run<'_>, bases: &[Base]) {
                     map.entry(*name).or_insert_with(|| Value::from(INTRUDER));
                 }
                 let input = AnyInput::from_value(json).ok()?;
-                trial.subject.check(&input).is_ok().then_some(input)
+                trial.accepts(&input).then_some(input)
             };
             let all: Vec<_> = names.iter().collect();
             let mut inputs = vec![(format!("names of the request in {place}"), with(&all))];
