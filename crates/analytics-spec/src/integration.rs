@@ -69,7 +69,8 @@ impl Delivery {
 pub struct Batching {
     /// The most events in one [`Integration::deliver_batch`].
     pub max_items: usize,
-    /// About how many bytes of JSON those events may have together.
+    /// About how many bytes those events may have together, as JSON or as what
+    /// is sent of them.
     pub max_bytes: usize,
     /// How many deliveries may be under way at the same time.
     pub max_in_flight: usize,

@@ -18,8 +18,8 @@ use std::{
 use analytics_spec::{
     ActivityPolicy, Alias, AnyEvent, AnyInput, Attempt, Clock, Code, Context, Delete, Delivery,
     Error, ErrorKind, Event, Handler, HttpResponse, Identify, Input, Integration, IntegrationExt,
-    Kind, KindSet, Map, Output, Policies, Progress, Retries, RetryPolicy, Status, Timestamp, Track,
-    ValidationError, Value, Violation, Worker,
+    Kind, KindSet, Map, Output, Policies, Prepared, PreparedAttempt, Progress, Retries,
+    RetryPolicy, Status, Timestamp, Track, ValidationError, Value, Violation, Worker,
     clock::Sleep,
     config::Instance,
     handler::{self, Activity, Config, Step, Workflow, activity_name, workflow_name},
@@ -425,8 +425,19 @@ async fn nothing_is_sent_before_init_or_after_close() {
             .request_batch(&[attempt(&input), attempt(&input)])
             .await;
         assert_eq!(kinds(&outcomes), [Err(ErrorKind::Closed); 2], "{when}");
-        let outcomes = handler.request_prepared(&[]).await;
-        assert!(outcomes.is_empty(), "{when}");
+        let prepared = Prepared::new((), 0);
+        let attempts = [PreparedAttempt {
+            prepared: &prepared,
+            kind: input.kind(),
+            message_id: input.message_id(),
+            people: &[],
+            event: None,
+            number: 1,
+            progress: Progress::NONE,
+            timeout: Duration::from_secs(1),
+        }];
+        let outcomes = handler.request_prepared(&attempts).await;
+        assert_eq!(kinds(&outcomes), [Err(ErrorKind::Closed)], "{when}");
         let error = handler.prepare(&input).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Closed, "{when}");
     };

@@ -1,6 +1,8 @@
 //! `cargo xtask test`
 
-use crate::{Outcome, cargo};
+use std::{fs, io, path::Path, process::Command};
+
+use crate::{Outcome, cargo, warn};
 
 /// Runs every test of the workspace, documentation and examples included, and
 /// those of the benchmarks.
@@ -18,5 +20,42 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         "run",
     ]);
     cargo::run(&segment)?;
+    small_disks()?;
     cargo::run_bench("test", &[])
+}
+
+/// Disks that are full, or read-only, are mounted for it.
+fn small_disks() -> Outcome {
+    if !may_mount().map_err(|error| error.to_string())? {
+        warn("left out: the tests of full and read-only disks, which only root may mount");
+        return Ok(());
+    }
+    for (package, test) in [("analytics-engine", "sqlite"), ("analytics-cli", "cli")] {
+        let test = [
+            "test",
+            "--package",
+            package,
+            "--all-features",
+            "--test",
+            test,
+        ];
+        let ignored = ["--", "--ignored", "disk"];
+        cargo::run(&[&test[..], &ignored[..]].concat())?;
+    }
+    Ok(())
+}
+
+fn may_mount() -> io::Result<bool> {
+    if !cfg!(target_os = "linux") {
+        return Ok(false);
+    }
+    let place = Path::new("target").join("may-mount");
+    fs::create_dir_all(&place)?;
+    let mut mount = Command::new("mount");
+    let mount = mount.args(["-t", "tmpfs", "tmpfs"]).arg(&place).output();
+    let may_mount = mount.is_ok_and(|mount| mount.status.success());
+    if may_mount {
+        Command::new("umount").arg(&place).status()?;
+    }
+    Ok(may_mount)
 }

@@ -415,6 +415,7 @@ async fn killed_at_any_moment_nothing_with_a_receipt_is_lost() {
 /// is named.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "mounts a disk, which `cargo xtask test` does if it may"]
 async fn a_full_disk_ends_with_a_summary() {
     let (vendor, dir) = vendor().await;
     let kept = dir.path().join("kept");
@@ -424,10 +425,7 @@ async fn a_full_disk_ends_with_a_summary() {
         let run = command.args(&args[1..]).arg(&kept).output();
         run.is_ok_and(|run| run.status.success())
     };
-    if !run(&["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs"]) {
-        println!("SKIPPED: no disk can be mounted here");
-        return;
-    }
+    assert!(run(&["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs"]));
     // Nothing is settled until the disk is full.
     let delay = Duration::from_millis(1000);
     vendor.faults().push(Fault::Delay(delay));

@@ -25,7 +25,10 @@ impl Body {
     pub fn load(&self) -> Result<Arc<Loaded>, ValidationError> {
         match self {
             Self::Loaded(loaded) => Ok(Arc::clone(loaded)),
-            Self::Json(json) => AnyInput::from_json(json).map(|input| Loaded::new(input).into()),
+            Self::Json(json) => {
+                let input = Arc::new(AnyInput::from_json(json)?);
+                Ok(Arc::new(Loaded::with_input(input, json.len())))
+            }
         }
     }
 }
@@ -52,11 +55,15 @@ impl Loaded {
     #[must_use]
     pub fn new(input: impl Into<Arc<AnyInput>>) -> Self {
         let input = input.into();
-        Self {
-            input: Some(Arc::clone(&input)),
-            json: json_len(&input),
-            ..Self::without_input(&input)
-        }
+        let json = json_len(&input);
+        Self::with_input(input, json)
+    }
+
+    fn with_input(input: Arc<AnyInput>, json: usize) -> Self {
+        let mut loaded = Self::without_input(&input);
+        loaded.json = json;
+        loaded.input = Some(input);
+        loaded
     }
 
     /// An event of which nothing is kept but what integrations prepare.

@@ -109,7 +109,8 @@ struct Kept {
 const AT_ONCE: usize = 256;
 
 /// What was accepted lately, and how much there is in all. Whoever appends
-/// touches nothing else, and so waits for nobody who pulls or settles.
+/// touches nothing else, unless it is a `delete`, and so waits for nobody who
+/// pulls or settles.
 #[derive(Debug, Default)]
 struct Inbox {
     last: Seq,

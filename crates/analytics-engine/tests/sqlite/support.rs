@@ -174,3 +174,48 @@ pub(crate) fn holding(dir: &Path, needle: &str) -> Vec<String> {
     }
     found
 }
+
+/// A disk of 8 MiB, for users who may mount one.
+#[cfg(target_os = "linux")]
+pub(crate) struct SmallDisk(tempfile::TempDir);
+
+#[cfg(target_os = "linux")]
+impl SmallDisk {
+    pub(crate) fn mount() -> Self {
+        let disk = Self(tempfile::tempdir().unwrap());
+        disk.run(&["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs"]);
+        disk
+    }
+
+    pub(crate) fn make_read_only(&self) {
+        self.run(&["mount", "-o", "remount,ro"]);
+    }
+
+    pub(crate) fn path(&self) -> &std::path::Path {
+        self.0.path()
+    }
+
+    fn run(&self, args: &[&str]) {
+        let mut command = std::process::Command::new(args[0]);
+        let run = command.args(&args[1..]).arg(self.path()).output().unwrap();
+        assert!(run.status.success(), "{args:?}: {run:?}");
+    }
+
+    /// Takes all the room but for so many bytes.
+    pub(crate) fn fill(&self, leaving: u64) {
+        use std::io::Write as _;
+        let path = self.path().join("filler");
+        let mut file = std::fs::File::create(&path).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+        let size = file.metadata().unwrap().len();
+        file.set_len(size - leaving).unwrap();
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let mut command = std::process::Command::new("umount");
+        let _ = command.arg("-l").arg(self.path()).output();
+    }
+}

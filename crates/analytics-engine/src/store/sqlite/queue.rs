@@ -532,6 +532,14 @@ mod tests {
         drafts
     }
 
+    async fn append(queue: Arc<Queue>, bytes: usize) -> Outcome<Seq> {
+        let patience = Duration::from_secs(60);
+        match queue.append(drafts(bytes), patience) {
+            Ok(entered) => entered.await,
+            Err(late) => queue.append_late(late, patience).await,
+        }
+    }
+
     fn enters(queue: &Queue, bytes: usize) -> bool {
         match queue.enter(&mut drafts(bytes), bytes as u64, false) {
             Ok(entered) => entered.is_some(),
@@ -560,16 +568,7 @@ mod tests {
     async fn who_does_not_wait_overtakes_nobody() {
         let queue = Arc::new(Queue::new(1000, 1000));
         assert!(enters(&queue, 600));
-        let waiting = {
-            let queue = Arc::clone(&queue);
-            let patience = Duration::from_secs(60);
-            tokio::spawn(async move {
-                match queue.append(drafts(500), patience) {
-                    Ok(entered) => entered.await,
-                    Err(late) => queue.append_late(late, patience).await,
-                }
-            })
-        };
+        let waiting = tokio::spawn(append(Arc::clone(&queue), 500));
         tokio::time::sleep(Duration::from_millis(20)).await;
         // It would fit, were there nobody in line.
         assert!(!enters(&queue, 100));
@@ -577,16 +576,7 @@ mod tests {
         waiting.abort();
         assert!(waiting.await.is_err());
         assert!(enters(&queue, 100));
-        let waiting = {
-            let queue = Arc::clone(&queue);
-            let patience = Duration::from_secs(60);
-            tokio::spawn(async move {
-                match queue.append(drafts(500), patience) {
-                    Ok(entered) => entered.await,
-                    Err(late) => queue.append_late(late, patience).await,
-                }
-            })
-        };
+        let waiting = tokio::spawn(append(Arc::clone(&queue), 500));
         tokio::time::sleep(Duration::from_millis(20)).await;
         let taken = queue.take(Duration::ZERO);
         queue.written();
