@@ -40,7 +40,12 @@ async fn main() -> Result<(), Error> {
         .await?;
     println!("accepted as number {}", receipt.seq.unwrap_or_default());
 
-    let left = analytics.close(Duration::from_secs(2)).await;
+    // A vendor that was down is asked again when its pause is over, and the
+    // pause outlives the program.
+    let wait = var("WAIT_SECONDS").and_then(|seconds| seconds.parse().ok());
+    let left = analytics
+        .close(Duration::from_secs(wait.unwrap_or(10)))
+        .await;
     println!("{} kept for the next run", left.kept);
     Ok(())
 }

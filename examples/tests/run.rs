@@ -173,18 +173,21 @@ async fn durable() {
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("durable");
     let _ = std::fs::remove_dir_all(&folder);
     let program = env!("CARGO_BIN_EXE_durable");
-    let env = [
-        ("ANALYTICS_DATA_DIR", folder.to_str().unwrap()),
-        ("SEGMENT_WRITE_KEY", "the write key"),
-        ("SEGMENT_BASE_URL", url.as_str()),
-    ];
+    let env = |wait_seconds| {
+        [
+            ("ANALYTICS_DATA_DIR", folder.to_str().unwrap()),
+            ("SEGMENT_WRITE_KEY", "the write key"),
+            ("SEGMENT_BASE_URL", url.as_str()),
+            ("WAIT_SECONDS", wait_seconds),
+        ]
+    };
     // The vendor is down.
-    let said = run(program, &env).await;
+    let said = run(program, &env("1")).await;
     assert_eq!(said, "accepted as number 1\n1 kept for the next run\n");
     let segment = ScriptedSegment::start_on(address, SegmentAccount::new("the write key"))
         .await
         .unwrap();
-    let said = run(program, &env).await;
+    let said = run(program, &env("60")).await;
     assert!(said.starts_with("1 from earlier runs\n"), "{said}");
     assert!(said.contains("accepted as number 2\n"), "{said}");
     let delivered = said.matches(": delivered to segment\n").count();
