@@ -82,7 +82,10 @@ impl<T> BySeq<T> {
         if self.row.is_empty() {
             self.first = seq;
         }
-        let place = self.place(seq)?;
+        // The row may begin later now.
+        let Some(place) = self.place(seq) else {
+            return self.behind.insert(seq, value);
+        };
         while self.row.len() <= place {
             self.row.push_back(None);
         }
@@ -218,6 +221,20 @@ mod tests {
         for seq in 1..=MANY {
             assert_eq!(by_seq.from(seq).next(), Some((seq, &())));
         }
+    }
+
+    #[test]
+    fn what_comes_where_the_row_began_before_is_not_lost() {
+        let mut by_seq = BySeq::default();
+        for seq in (1..=10).chain([80]) {
+            by_seq.insert(seq, ());
+        }
+        for seq in 2..=10 {
+            by_seq.remove(seq);
+        }
+        by_seq.insert(70, ());
+        assert_eq!(by_seq.len(), 3);
+        assert!(by_seq.contains(70));
     }
 
     #[test]

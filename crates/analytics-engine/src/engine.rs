@@ -44,7 +44,8 @@ pub struct Engine {
     names: Arc<[Arc<str>]>,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    context: Context,
+    /// What every event inherits, if that is anything.
+    context: Option<Context>,
     observer: Observer,
     gate: Arc<Gate>,
     /// How long events wait for room.
@@ -184,7 +185,7 @@ impl Engine {
             lanes: ways,
             store,
             clock,
-            context,
+            context: Some(context).filter(|context| !context.is_empty()),
             is_shown: observer.is_there() || has_hooks || is_shared,
             observer,
             gate,
@@ -399,7 +400,9 @@ impl Engine {
     /// Completes, stamps and validates; who is to get the event, and what they
     /// will send of it.
     fn accept(&self, input: &mut AnyInput) -> Result<(Receipt, Ready), Error> {
-        input.context.inherit(&self.context);
+        if let Some(context) = &self.context {
+            input.context.inherit(context);
+        }
         input.stamp(self.clock.now());
         input.validate()?;
         let mut receipt = Receipt {

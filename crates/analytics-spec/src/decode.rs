@@ -3,6 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, time::Duration};
 
 use serde_json::{Map, Value};
+use smallvec::SmallVec;
 
 use crate::{
     Timestamp,
@@ -15,7 +16,8 @@ use crate::{
 /// wrong.
 #[derive(Debug, Default)]
 pub struct Reader {
-    path: Vec<Cow<'static, str>>,
+    /// In place: nearly every event is valid.
+    path: SmallVec<[Cow<'static, str>; 4]>,
     violations: Vec<Violation>,
 }
 

@@ -88,6 +88,7 @@ macro_rules! events {
                 $(
                     $(#[$id_doc])*
                     #[must_use]
+                    #[inline]
                     pub fn $id(mut self, $id: impl Into<String>) -> Self {
                         self.$id = Some($id.into());
                         self
@@ -96,6 +97,7 @@ macro_rules! events {
                 $(
                     #[doc = concat!("Adds to [`", stringify!($dict), "`](Self::", stringify!($dict), ").")]
                     #[must_use]
+                    #[inline]
                     pub fn $entry(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
                         self.$dict.insert(key.into(), value.into());
                         self

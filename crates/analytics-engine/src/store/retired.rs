@@ -39,8 +39,13 @@ impl<T> Retired<T> {
     #[must_use]
     pub(super) fn take(&mut self, coming: usize) -> SmallVec<[T; 2]> {
         let mut taken = SmallVec::new();
+        if self.weight <= MAX_WEIGHT / 2 {
+            return taken;
+        }
+        let most = coming.saturating_mul(2).min(self.events.len());
+        taken.reserve(most);
         while self.weight > MAX_WEIGHT / 2
-            && taken.len() < coming.saturating_mul(2)
+            && taken.len() < most
             && let Some((event, weight)) = self.events.pop_front()
         {
             self.weight -= weight;

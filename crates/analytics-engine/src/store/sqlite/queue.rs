@@ -428,6 +428,11 @@ impl Queue {
         taken
     }
 
+    /// How many events wait to be written.
+    pub(super) fn waiting(&self) -> usize {
+        lock(&self.waiting).taken.drafts.len()
+    }
+
     /// Has events freed by those who append.
     pub(super) fn retire(&self, events: Vec<RecentEvent>) {
         let events = events.into_iter().map(|event| {

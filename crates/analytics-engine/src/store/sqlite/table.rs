@@ -109,14 +109,23 @@ pub(super) struct Span {
     pub(super) bytes: u64,
 }
 
-/// Chunks that begin after `after` and at `until` at the latest.
-pub(super) fn spans(conn: &Connection, after: Seq, until: Seq, limit: u32) -> Outcome<Vec<Span>> {
+/// The first chunks that begin after `after` and at `until` at the latest, at
+/// most so many.
+pub(super) fn spans(
+    conn: &Connection,
+    after: Seq,
+    until: Seq,
+    at_most: usize,
+) -> Outcome<Vec<Span>> {
+    // With a limit that is bound, SQLite would prepare it anew each time.
     let sql = "SELECT first, last, events, length(body) FROM chunks \
-               WHERE first > ?1 AND first <= ?2 ORDER BY first LIMIT ?3";
+               WHERE first > ?1 AND first <= ?2 ORDER BY first";
     let mut statement = conn.prepare_cached(sql)?;
-    let mut rows = statement.query(params![signed(after), signed(until), limit])?;
+    let mut rows = statement.query(params![signed(after), signed(until)])?;
     let mut spans = Vec::new();
-    while let Some(row) = rows.next()? {
+    while spans.len() < at_most
+        && let Some(row) = rows.next()?
+    {
         spans.push(Span {
             first: unsigned(row.get(0)?)?,
             last: unsigned(row.get(1)?)?,

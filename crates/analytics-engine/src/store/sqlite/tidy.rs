@@ -8,7 +8,7 @@ use super::{super::Seq, failure::Outcome, table, tx::Tx};
 const TRIM_BYTES: u64 = 8 * 1024 * 1024;
 
 /// At most so many rows.
-const TRIM_ROWS: u32 = 2048;
+const TRIM_ROWS: usize = 2048;
 
 impl Tx<'_> {
     /// Deletes chunks in which everything is settled everywhere; whether there
@@ -16,7 +16,7 @@ impl Tx<'_> {
     pub(super) fn trim(&mut self) -> Outcome<bool> {
         let floor = self.state.floor();
         let spans = table::spans(self.conn, 0, floor, TRIM_ROWS)?;
-        let is_all = spans.len() < TRIM_ROWS as usize;
+        let is_all = spans.len() < TRIM_ROWS;
         let mut bytes = 0;
         for span in spans {
             if span.last > floor {
@@ -36,7 +36,7 @@ impl Tx<'_> {
     /// as one transaction goes: how far it came, and whether that is the end.
     pub(super) fn compact(&mut self, after: Seq) -> Outcome<(Seq, bool)> {
         let spans = table::spans(self.conn, after, self.state.last, TRIM_ROWS)?;
-        let is_all = spans.len() < TRIM_ROWS as usize;
+        let is_all = spans.len() < TRIM_ROWS;
         let (mut bytes, mut through) = (0, after);
         for span in spans {
             if bytes > TRIM_BYTES {

@@ -82,6 +82,14 @@ pub(super) struct Writer {
     lock: Option<Lock>,
 }
 
+/// So many events are worth waiting for more.
+const CROWD: usize = 48;
+
+/// The longest that is waited for more, and how often is looked whether they
+/// come.
+const GATHER: Duration = Duration::from_millis(2);
+const GLANCE: Duration = Duration::from_micros(150);
+
 /// What is done in one transaction.
 type Step<'a> = &'a mut dyn FnMut(&mut Tx<'_>) -> Outcome<()>;
 
@@ -171,8 +179,11 @@ impl Writer {
                 }
             }
             if !taken.is_nothing() {
+                let began = Instant::now();
+                let events = taken.drafts.len();
                 self.commit(taken);
                 self.press();
+                self.gather(events, began.elapsed());
                 patience = REST;
             } else if self.shared.queue.is_short.swap(false, Ordering::AcqRel) {
                 self.press();
@@ -188,6 +199,29 @@ impl Writer {
             if must_erase {
                 self.erase();
             }
+        }
+    }
+
+    /// Lets a crowd gather: where as many come during a commit as a part of what
+    /// it carried, fewer and larger ones take less time in all. As soon as
+    /// nobody comes any more, all of them are waiting for the next.
+    fn gather(&self, carried: usize, took: Duration) {
+        let mut there = self.shared.queue.waiting();
+        if there < CROWD.max(carried / 4) {
+            return;
+        }
+        let until = Instant::now() + took.saturating_mul(4).min(GATHER);
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::sleep(left.min(GLANCE));
+            let now = self.shared.queue.waiting();
+            if now == there {
+                return;
+            }
+            there = now;
         }
     }
 
@@ -378,7 +412,7 @@ impl Writer {
             self.limit_pages()?;
         }
         let base = self.shared.state();
-        self.conn.execute_batch("BEGIN IMMEDIATE")?;
+        self.execute("BEGIN IMMEDIATE")?;
         let done = work(
             &self.conn,
             &self.settings,
@@ -390,14 +424,14 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         let committing = lock(&shared.committing);
         let done = done.and_then(|done| {
-            self.conn.execute_batch("COMMIT")?;
+            self.execute("COMMIT")?;
             Ok(done)
         });
         let mut done = match done {
             Ok(done) => done,
             Err(failure) => {
                 if !self.conn.is_autocommit() {
-                    self.conn.execute_batch("ROLLBACK")?;
+                    self.execute("ROLLBACK")?;
                 }
                 if failure.is_lost_sync {
                     self.broken = Some(Failure::new(
@@ -515,6 +549,11 @@ impl Writer {
     fn number(&self, sql: &str) -> Outcome<u64> {
         let mut statement = self.conn.prepare_cached(sql)?;
         super::state::unsigned(statement.query_row([], |row| row.get(0))?)
+    }
+
+    fn execute(&self, sql: &str) -> Outcome<()> {
+        self.conn.prepare_cached(sql)?.execute([])?;
+        Ok(())
     }
 
     fn limit_pages(&self) -> Outcome<()> {
