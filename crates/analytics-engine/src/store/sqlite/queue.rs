@@ -10,7 +10,10 @@ use std::{
 };
 
 use analytics_spec::ErrorKind;
-use tokio::sync::{Notify, oneshot};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::{Instant, timeout_at},
+};
 
 use super::{
     super::{Erased, Seq, retired::Retired},
@@ -49,30 +52,25 @@ impl Group {
 
 /// Events that were not added at once.
 pub(super) enum Late<'a> {
-    /// Those who wait for room stand in line.
-    Waits(Drafts, Option<InLine<'a>>),
+    /// Whoever waits stands in line.
+    Waits(Drafts, InLine<'a>),
     Failed(Failure),
 }
 
-/// Somebody who waits for room: nobody who comes later goes before.
+/// Somebody who waits, for room or for the next group: nobody who comes later
+/// goes before.
 pub(super) struct InLine<'a>(&'a Queue);
 
 impl<'a> InLine<'a> {
-    /// Nobody waits without patience.
-    fn new(queue: &'a Queue, patience: Duration) -> Option<Self> {
-        if patience.is_zero() {
-            return None;
-        }
+    fn new(queue: &'a Queue) -> Self {
         queue.in_line.fetch_add(1, Ordering::AcqRel);
-        Some(Self(queue))
+        Self(queue)
     }
 }
 
 impl Drop for InLine<'_> {
     fn drop(&mut self) {
-        if self.0.in_line.fetch_sub(1, Ordering::AcqRel) == 1 {
-            lock(&self.0.waiting).is_blocked = false;
-        }
+        self.0.in_line.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -176,8 +174,6 @@ struct Waiting {
     /// Bytes that the writer has taken, and not committed.
     writing: u64,
     is_over: bool,
-    /// Whoever is first in line found no room.
-    is_blocked: bool,
     /// The writer waits to be woken.
     is_asleep: bool,
     /// Empty: room for the next group.
@@ -229,9 +225,10 @@ impl Queue {
         patience: Duration,
     ) -> Result<impl Future<Output = Outcome<Seq>> + use<>, Late<'_>> {
         let bytes = drafts.bytes() as u64;
-        let is_first = patience.is_zero() || self.in_line.load(Ordering::Acquire) == 0;
-        let entered = if is_first {
+        let entered = if self.in_line.load(Ordering::Acquire) == 0 {
             self.enter(&mut drafts, bytes, !patience.is_zero())
+        } else if patience.is_zero() {
+            Err(awaited())
         } else {
             Ok(None)
         };
@@ -240,7 +237,7 @@ impl Queue {
                 drafts.reuse();
                 Ok(async move { Ok(group.wait().await? + offset) })
             }
-            Ok(None) => Err(Late::Waits(drafts, InLine::new(self, patience))),
+            Ok(None) => Err(Late::Waits(drafts, InLine::new(self))),
             Err(failure) => Err(Late::Failed(failure)),
         }
     }
@@ -253,13 +250,9 @@ impl Queue {
             Late::Failed(failure) => return Err(failure),
         };
         let bytes = drafts.bytes() as u64;
-        let (group, offset) = match in_line {
-            None => self.wait(&mut drafts, bytes, false).await?,
-            Some(in_line) => {
-                let waited = self.wait_in_line(in_line, &mut drafts, bytes, patience);
-                waited.await?
-            }
-        };
+        let waited = self.wait_in_line(&mut drafts, bytes, patience);
+        let (group, offset) = waited.await?;
+        drop(in_line);
         drop(drafts);
         Ok(group.wait().await? + offset)
     }
@@ -267,24 +260,22 @@ impl Queue {
     /// Waits in line, so that what is large is not overtaken for ever.
     async fn wait_in_line(
         &self,
-        in_line: InLine<'_>,
         drafts: &mut Drafts,
         bytes: u64,
         patience: Duration,
     ) -> Outcome<Entered> {
-        let entered = async {
-            let _first = self.line.lock().await;
-            self.wait(drafts, bytes, true).await
-        };
-        let entered = tokio::time::timeout(patience.min(crate::LONGEST), entered).await;
-        drop(in_line);
-        match entered {
+        if patience.is_zero() {
+            let _first = self.line.try_lock().map_err(|_| awaited())?;
+            return self.wait(drafts, bytes, false).await;
+        }
+        let until = Instant::now() + patience.min(crate::LONGEST);
+        let _first = timeout_at(until, self.line.lock())
+            .await
+            .map_err(|_| awaited())?;
+        match timeout_at(until, self.wait(drafts, bytes, true)).await {
             Ok(entered) => entered,
             // Says what there is no room in, unless there is some just now.
-            Err(_) => match self.enter(drafts, bytes, false)? {
-                Some(entered) => Ok(entered),
-                None => self.wait(drafts, bytes, false).await,
-            },
+            Err(_) => self.wait(drafts, bytes, false).await,
         }
     }
 
@@ -309,9 +300,7 @@ impl Queue {
         }
         let used = self.used.load(Ordering::Acquire);
         let after = used + waiting.writing + waiting.open + bytes;
-        // Whoever does not wait overtakes nobody who waits for room.
-        let is_overtaking = !waits && waiting.is_blocked;
-        if after > self.max_bytes || is_overtaking {
+        if after > self.max_bytes {
             if !waits || bytes > self.max_bytes / 2 {
                 self.is_short.store(true, Ordering::Release);
                 self.wake.notify_one();
@@ -325,14 +314,10 @@ impl Queue {
                     ),
                 ));
             }
-            waiting.is_blocked = true;
             if !self.is_short.swap(true, Ordering::AcqRel) {
                 self.wake.notify_one();
             }
             return Ok(None);
-        }
-        if waits {
-            waiting.is_blocked = false;
         }
         if waiting.open > 0 && waiting.open + bytes > self.max_group {
             return Ok(None);
@@ -498,6 +483,14 @@ impl Queue {
     }
 }
 
+/// There may be room, but not for those who do not wait.
+fn awaited() -> Failure {
+    Failure::new(
+        ErrorKind::Full,
+        "has no room at once: others wait for it; wait longer, or try again",
+    )
+}
+
 impl std::fmt::Debug for Queue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Queue")
@@ -546,9 +539,10 @@ mod tests {
     }
 
     fn enters(queue: &Queue, bytes: usize) -> bool {
-        match queue.enter(&mut drafts(bytes), bytes as u64, false) {
-            Ok(entered) => entered.is_some(),
-            Err(failure) => {
+        match queue.append(drafts(bytes), Duration::ZERO) {
+            Ok(_) => true,
+            Err(Late::Waits(..)) => false,
+            Err(Late::Failed(failure)) => {
                 assert_eq!(failure.kind, ErrorKind::Full);
                 false
             }
@@ -591,6 +585,23 @@ mod tests {
         assert_eq!(taken.drafts.len(), 1);
         assert!(enters(&queue, 100));
         drop(taken);
+        assert!(waiting.await.is_ok_and(|waited| waited.is_err()));
+    }
+
+    #[tokio::test]
+    async fn who_fits_into_a_group_overtakes_nobody_who_does_not() {
+        let queue = Arc::new(Queue::new(10_000, 1000));
+        assert!(enters(&queue, 800));
+        let waiting = tokio::spawn(append(Arc::clone(&queue), 500));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(!enters(&queue, 100));
+        let first = queue.take(Duration::ZERO);
+        assert_eq!(first.drafts.len(), 1);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(enters(&queue, 100));
+        let next = queue.take(Duration::ZERO);
+        assert_eq!(next.drafts.len(), 2);
+        drop((first, next));
         assert!(waiting.await.is_ok_and(|waited| waited.is_err()));
     }
 }
