@@ -39,7 +39,7 @@ impl Builder {
             clock: Arc::new(TokioClock::new()),
             observer: Observer::default(),
             linger: Duration::from_millis(50),
-            window_bytes: 8 * 1024 * 1024,
+            window_bytes: 12 * 1024 * 1024,
             patience: Duration::from_secs(30),
         }
     }
@@ -103,7 +103,7 @@ impl Builder {
     }
 
     /// Sets how much memory each integration's events take, beyond what the
-    /// store itself keeps in memory: about 8 MiB, if nothing else is said. Who
+    /// store itself keeps in memory: about 12 MiB, if nothing else is said. Who
     /// waits for another attempt is left to the store when there is no room.
     pub fn window_bytes(mut self, bytes: usize) -> Self {
         self.window_bytes = bytes.max(1);

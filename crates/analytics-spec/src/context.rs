@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use serde_json::{Map, Value};
-use uuid::{NoContext, Uuid};
+use uuid::Uuid;
 
 use crate::{
     Timestamp,
@@ -367,10 +367,7 @@ impl Context {
     /// this happens once, when the event is accepted.
     pub fn stamp(&mut self, now: Timestamp) {
         if self.message_id.is_none() {
-            let seconds = u64::try_from(now.as_second()).unwrap_or_default();
-            let nanoseconds = now.subsec_nanosecond().unsigned_abs();
-            let time = uuid::Timestamp::from_unix(NoContext, seconds, nanoseconds);
-            let id = Uuid::new_v7(time).hyphenated();
+            let id = Uuid::now_v7().hyphenated();
             let mut text = Uuid::encode_buffer();
             self.message_id = Some(id.encode_lower(&mut text).to_owned());
         }

@@ -568,7 +568,8 @@ impl Running {
             ..
         } = self.lane.batching;
         let open = self.schedule.open();
-        let is_full = open.items >= max_items || open.bytes >= max_bytes;
+        // Or there is no room for more.
+        let is_full = open.items >= max_items || open.bytes >= max_bytes || self.is_full;
         let signals = &self.lane.signals;
         let is_urgent =
             signals.flushes.load(Ordering::Acquire) > 0 || signals.closing.load(Ordering::Acquire);

@@ -33,8 +33,8 @@ const STUCK: Duration = Duration::from_secs(10);
 const PLACES_A_SECOND: u64 = 20_000;
 
 /// How many people may be away at a time, by the bytes of the window: a million
-/// for 16 MiB. Each takes some 150 bytes.
-const WINDOW_PER_AWAY: usize = 16;
+/// for 12 MiB. Each takes some 150 bytes.
+const WINDOW_PER_AWAY: usize = 12;
 
 /// However small the window is.
 const AWAY_AT_LEAST: usize = 1000;

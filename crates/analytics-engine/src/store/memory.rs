@@ -12,11 +12,12 @@ use std::{
 
 use analytics_spec::{AnyEvent, Error, ErrorKind, Retries, Timestamp, event::Person};
 use async_trait::async_trait;
-use tokio::sync::Notify;
+use tokio::sync::oneshot;
 
 use super::{
-    Accepted, Appending, Body, DeadLetters, Erased, Erasure, LaneStatus, Loaded, OnErased, People,
-    Pulled, Resumed, Seq, Settlement, Store, Stored, rate::Rate, retired::Retired,
+    Accepted, Appending, Body, DeadLetters, Erased, Erasure, LaneStatus, Loaded, OnAppended,
+    OnErased, People, Pulled, Resumed, Seq, Settlement, Store, Stored, line::Line, rate::Rate,
+    retired::Retired,
 };
 use crate::by_seq::BySeq;
 
@@ -31,10 +32,6 @@ pub struct MemoryStore {
     inbox: Mutex<Inbox>,
     /// Locked before the inbox.
     state: Mutex<State>,
-    /// Those who wait for room stand in line, and the first is told when there
-    /// is some.
-    line: tokio::sync::Mutex<()>,
-    freed: Notify,
 }
 
 #[derive(Default)]
@@ -47,6 +44,7 @@ struct State {
     /// Users to erase, when every lane has settled the event that says so.
     deletes: BTreeMap<Seq, Deleted>,
     on_erased: Option<OnErased>,
+    on_appended: Option<OnAppended>,
     /// Empty: room for what the inbox has.
     arrived: Vec<Arrived>,
 }
@@ -118,8 +116,7 @@ struct Inbox {
     /// How many events there are here and in the state, for any lane.
     held: usize,
     bytes: usize,
-    /// How many stand in line.
-    waiting: usize,
+    line: Line<Arriving, Seq>,
     retired: Retired<Arc<Loaded>>,
 }
 
@@ -136,6 +133,15 @@ struct Arrived {
 struct Arriving {
     events: Vec<Arrived>,
     bytes: usize,
+    has_delete: bool,
+}
+
+/// Events that waited for room have been accepted.
+#[derive(Debug, Default)]
+struct Admitted {
+    /// The last of them, if there are any.
+    through: Option<Seq>,
+    has_delete: bool,
 }
 
 impl MemoryStore {
@@ -151,8 +157,6 @@ impl MemoryStore {
             last: AtomicU64::new(0),
             inbox: Mutex::default(),
             state: Mutex::default(),
-            line: tokio::sync::Mutex::default(),
-            freed: Notify::new(),
         }
     }
 
@@ -181,8 +185,10 @@ impl MemoryStore {
         guard
     }
 
-    /// Gives the room back of what is gone; whether somebody waits for it.
-    fn release(&self, mut state: MutexGuard<'_, State>, done: Vec<Arc<Loaded>>) -> bool {
+    /// Gives the room back of what is gone, and lets others in who wait for it;
+    /// what is to be done about that.
+    #[must_use]
+    fn release(&self, mut state: MutexGuard<'_, State>, done: Vec<Arc<Loaded>>) -> Admitted {
         let freed = std::mem::take(&mut state.freed);
         let mut inbox = self.inbox();
         inbox.held -= freed.events;
@@ -192,19 +198,67 @@ impl MemoryStore {
             (one, weight)
         });
         let rest = inbox.retired.put(done);
-        let is_awaited = inbox.waiting > 0;
+        let admitted = self.admit(&mut inbox);
         drop(inbox);
         drop(state);
         // Freed outside the locks.
         drop(rest);
-        is_awaited
+        admitted
     }
 
     /// The same after an erasure: not yet freed is not yet forgotten.
-    fn forget(&self, state: MutexGuard<'_, State>) {
-        self.release(state, Vec::new());
+    #[must_use]
+    fn forget(&self, state: MutexGuard<'_, State>) -> Admitted {
+        let admitted = self.release(state, Vec::new());
         let retired = self.inbox().retired.clear();
         drop(retired);
+        admitted
+    }
+
+    /// Lets in whom there is room for.
+    fn admit(&self, inbox: &mut Inbox) -> Admitted {
+        let mut admitted = Admitted::default();
+        if inbox.line.is_empty() {
+            return admitted;
+        }
+        let mut line = std::mem::take(&mut inbox.line);
+        line.admit(|arriving| {
+            let first = self.enter(inbox, arriving)?;
+            admitted.through = Some(inbox.last);
+            admitted.has_delete |= arriving.has_delete;
+            Some(first)
+        });
+        inbox.line = line;
+        admitted
+    }
+
+    /// Does what is to be done when somebody was let in, without any lock.
+    fn admitted(&self, mut admitted: Admitted) {
+        while let Some(through) = admitted.through {
+            let on_appended = self.state().on_appended.clone();
+            if let Some(on_appended) = on_appended {
+                on_appended(through);
+            }
+            admitted = if admitted.has_delete {
+                self.erase_deleted()
+            } else {
+                Admitted::default()
+            };
+        }
+    }
+
+    /// Erases those whose deletion is for nobody, or has been settled.
+    fn erase_deleted(&self) -> Admitted {
+        let mut state = self.state();
+        let erasures = state.erase_deleted();
+        let on_erased = state.on_erased.clone();
+        let admitted = if erasures.is_empty() {
+            self.release(state, Vec::new())
+        } else {
+            self.forget(state)
+        };
+        tell(on_erased, &erasures);
+        admitted
     }
 
     fn user(&self, user_id: &str) -> User {
@@ -215,6 +269,7 @@ impl MemoryStore {
         let mut arriving = Arriving {
             events: Vec::with_capacity(events.len()),
             bytes: 0,
+            has_delete: false,
         };
         for event in events {
             let bytes = event.loaded.bytes();
@@ -224,6 +279,7 @@ impl MemoryStore {
                 AnyEvent::Delete(delete) => Some(self.user(&delete.user_id)),
                 _ => None,
             };
+            arriving.has_delete |= deletes.is_some();
             let kept = Kept {
                 people: people.map(|p| self.hasher.hash_one(p)).collect(),
                 loaded: event.loaded,
@@ -240,22 +296,18 @@ impl MemoryStore {
         arriving
     }
 
-    /// Keeps events if there is room, and nobody waits for it before them.
-    fn take(&self, arriving: &mut Arriving, is_first: bool) -> Option<Seq> {
+    /// Keeps events if there is room: the place of the first.
+    fn enter(&self, inbox: &mut Inbox, arriving: &mut Arriving) -> Option<Seq> {
         let now = Timestamp::now();
-        let mut inbox = self.inbox();
         let has_room = inbox.held == 0
             || inbox.held.saturating_add(arriving.events.len()) <= self.max_events
                 && inbox.bytes.saturating_add(arriving.bytes) <= self.max_bytes;
-        if !has_room || (inbox.waiting > 0 && !is_first) {
+        if !has_room {
             return None;
         }
         let first = inbox.last + 1;
-        let coming = arriving.events.len();
-        let mut has_delete = false;
         for mut arrived in arriving.events.drain(..) {
             arrived.kept.accepted_at = now;
-            has_delete |= arrived.deletes.is_some();
             inbox.last += 1;
             if !arrived.lanes.is_empty() {
                 inbox.held += 1;
@@ -264,58 +316,62 @@ impl MemoryStore {
             inbox.events.push(arrived);
         }
         self.last.store(inbox.last, Ordering::Release);
-        let retired = inbox.retired.take(coming);
-        drop(inbox);
-        drop(retired);
-        if has_delete {
-            let mut state = self.state();
-            let erasures = state.erase_deleted();
-            let on_erased = state.on_erased.clone();
-            self.forget(state);
-            self.freed.notify_one();
-            tell(on_erased, &erasures);
-        }
         Some(first)
     }
 
-    async fn wait(&self, mut arriving: Arriving, patience: Duration) -> Result<Seq, Error> {
-        let full = || {
-            Error::new(
-                ErrorKind::Full,
-                "the queue is full: wait for room, or give the store more of it",
-            )
-        };
-        if patience.is_zero() {
-            return Err(full());
-        }
-        let _waiting = Waiting::new(self);
-        let taken = async {
-            let _first = self.line.lock().await;
-            loop {
-                if let Some(seq) = self.take(&mut arriving, true) {
-                    return seq;
-                }
-                self.freed.notified().await;
-            }
-        };
-        let taken = tokio::time::timeout(patience.min(crate::LONGEST), taken).await;
-        taken.map_err(|_| full())
+    /// Gives a place in line up; whether somebody still stood there.
+    fn leave(&self, number: u64) -> bool {
+        let mut inbox = self.inbox();
+        let left = inbox.line.leave(number);
+        let admitted = self.admit(&mut inbox);
+        drop(inbox);
+        self.admitted(admitted);
+        left.is_some()
     }
 }
 
-/// Somebody in line.
-struct Waiting<'a>(&'a MemoryStore);
+/// The room is taken.
+fn full() -> Error {
+    Error::new(
+        ErrorKind::Full,
+        "the queue is full: wait for room, or give the store more of it",
+    )
+}
 
-impl<'a> Waiting<'a> {
-    fn new(store: &'a MemoryStore) -> Self {
-        store.inbox().waiting += 1;
-        Self(store)
+/// A place in line. Whoever drops it gives it up.
+struct InLine<'a> {
+    store: &'a MemoryStore,
+    number: u64,
+    told: oneshot::Receiver<Seq>,
+    has_left: bool,
+}
+
+impl InLine<'_> {
+    /// Waits for room: the place of the first event.
+    async fn place(mut self, patience: Duration) -> Result<Seq, Error> {
+        let patience = patience.min(crate::LONGEST);
+        let admitted = match tokio::time::timeout(patience, &mut self.told).await {
+            Ok(admitted) => admitted,
+            Err(_) if self.leave() => return Err(full()),
+            // It was let in at the last moment.
+            Err(_) => (&mut self.told).await,
+        };
+        self.has_left = true;
+        admitted.map_err(|_| full())
+    }
+
+    /// Whether it still stood there.
+    fn leave(&mut self) -> bool {
+        self.has_left = true;
+        self.store.leave(self.number)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for InLine<'_> {
     fn drop(&mut self) {
-        self.0.inbox().waiting -= 1;
+        if !self.has_left {
+            self.leave();
+        }
     }
 }
 
@@ -502,10 +558,40 @@ impl Store for MemoryStore {
 
     fn append(&self, events: Vec<Accepted>, patience: Duration) -> Appending<'_> {
         let mut arriving = self.measure(events);
-        match self.take(&mut arriving, false) {
-            Some(seq) => Appending::done(Ok(seq)),
-            None => Appending::waiting(self.wait(arriving, patience)),
+        let (coming, has_delete) = (arriving.events.len(), arriving.has_delete);
+        let mut inbox = self.inbox();
+        // Here and now, so that the order in which calls come is that of events.
+        let first = if inbox.line.is_empty() {
+            self.enter(&mut inbox, &mut arriving)
+        } else {
+            None
+        };
+        if let Some(first) = first {
+            let retired = inbox.retired.take(coming);
+            drop(inbox);
+            drop(retired);
+            if has_delete {
+                let admitted = self.erase_deleted();
+                self.admitted(admitted);
+            }
+            return Appending::done(Ok(first));
         }
+        if patience.is_zero() {
+            return Appending::done(Err(full()));
+        }
+        let (number, told) = inbox.line.join(arriving);
+        drop(inbox);
+        let place = InLine {
+            store: self,
+            number,
+            told,
+            has_left: false,
+        };
+        Appending::waiting(place.place(patience))
+    }
+
+    fn on_appended(&self, told: OnAppended) {
+        self.state().on_appended = Some(told);
     }
 
     async fn pull(&self, name: &str, after: Seq, max_bytes: usize) -> Result<Pulled, Error> {
@@ -552,43 +638,33 @@ impl Store for MemoryStore {
         for settlements in settlements.chunks(AT_ONCE) {
             let mut state = self.state();
             let done = state.settle(lane, settlements, now);
-            self.release(state, done);
+            let admitted = self.release(state, done);
+            self.admitted(admitted);
         }
-        let (on_erased, erasures, is_awaited) = {
+        let has_deletes = {
             let mut state = self.state();
             if let Some(lane) = state.lanes.get_mut(lane) {
                 lane.paused_until = paused_until;
             }
-            let erasures = if state.deletes.is_empty() {
-                Vec::new()
-            } else {
-                state.erase_deleted()
-            };
-            let on_erased = state.on_erased.clone();
-            let is_awaited = self.release(state, Vec::new());
-            if !erasures.is_empty() {
-                self.forget(self.state());
-            }
-            (on_erased, erasures, is_awaited)
+            !state.deletes.is_empty()
         };
-        if is_awaited {
-            self.freed.notify_one();
+        if has_deletes {
+            let admitted = self.erase_deleted();
+            self.admitted(admitted);
         }
-        tell(on_erased, &erasures);
         Ok(())
     }
 
     async fn erase(&self, user_id: &str) -> Result<Erased, Error> {
-        let (events, erasure, on_erased) = {
+        let (events, erasure, on_erased, admitted) = {
             let mut state = self.state();
             let through = state.last;
             let (events, erasure) = state.erase(&self.user(user_id), through);
             let on_erased = state.on_erased.clone();
-            self.forget(state);
-            (events, erasure, on_erased)
+            (events, erasure, on_erased, self.forget(state))
         };
-        self.freed.notify_one();
         tell(on_erased, &[erasure]);
+        self.admitted(admitted);
         Ok(Erased::new(events, 0))
     }
 

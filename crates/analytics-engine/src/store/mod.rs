@@ -7,6 +7,7 @@
 mod appending;
 mod body;
 mod dead_letters;
+mod line;
 mod memory;
 mod rate;
 mod retired;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use analytics_engine::{Engine, MemoryStore};
 use analytics_spec::{ErrorKind, Track};
-use futures::FutureExt as _;
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 
 use crate::support::{Ends, Vendor, engine, event, ms, secs};
 
@@ -98,6 +98,69 @@ async fn an_enqueue_that_is_dropped_while_it_waits_leaves_no_trace() {
         "nobody is on the way in"
     );
     assert_eq!(vendor.names(), ["large", "0", "1", "2"]);
+}
+
+/// A task that has had its turn is not polled through, and its futures are then
+/// woken in another order.
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_room_keeps_the_order_also_in_a_task_that_is_busy() {
+    const MANY: usize = 400;
+    let vendor = Arc::new(Vendor::new("a").hold());
+    let engine = Arc::new(with_room(&vendor, 1, 1_000_000).await);
+    engine.enqueue(event("u1", "0")).await.unwrap();
+    let (give, events) = tokio::sync::mpsc::channel(MANY);
+    for n in 1..MANY {
+        give.try_send(n).unwrap();
+    }
+    drop(give);
+    let accepting = Arc::clone(&engine);
+    let accepting = tokio::spawn(async move {
+        stream::unfold(events, |mut events| async {
+            let n = events.recv().await?;
+            Some((n, events))
+        })
+        .map(|n| accepting.enqueue(event("u1", n.to_string())))
+        .buffered(MANY)
+        .try_for_each(|_| async { Ok(()) })
+        .await
+    });
+    tokio::time::sleep(secs(1)).await;
+    vendor.release();
+    accepting.await.unwrap().unwrap();
+    engine.flush(secs(10)).await.unwrap();
+    let expected: Vec<_> = (0..MANY).map(|n| n.to_string()).collect();
+    assert_eq!(vendor.names(), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_not_polled_keeps_nobody_waiting() {
+    let vendor = Arc::new(Vendor::new("a").hold());
+    let engine = with_room(&vendor, 1, 1_000_000).await;
+    let enqueue = |n| engine.enqueue(event("u1", n));
+    enqueue("0").await.unwrap();
+    let mut stream = stream::iter(["1", "2", "3"]).map(enqueue).buffered(3);
+    assert!(stream.next().now_or_never().is_none());
+    vendor.release();
+    let begin = tokio::time::Instant::now();
+    enqueue("4").await.unwrap();
+    assert!(begin.elapsed() < secs(1));
+    assert_eq!(stream.try_collect::<Vec<_>>().await.unwrap().len(), 3);
+    engine.flush(secs(1)).await.unwrap();
+    assert_eq!(vendor.names(), ["0", "1", "2", "3", "4"]);
+}
+
+/// Who was let in and has gone is delivered, also if nothing else comes.
+#[tokio::test(start_paused = true)]
+async fn who_was_let_in_is_delivered_also_if_nobody_waits() {
+    let vendor = Arc::new(Vendor::new("a").hold());
+    let engine = with_room(&vendor, 1, 1_000_000).await;
+    engine.enqueue(event("u1", "0")).await.unwrap();
+    let mut waiting = Box::pin(engine.enqueue(event("u1", "1")));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    vendor.release();
+    tokio::time::sleep(secs(10)).await;
+    assert_eq!(vendor.names(), ["0", "1"]);
+    waiting.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -57,7 +57,7 @@ pub use options::SqliteOptions;
 
 use drafts::{Draft, Drafts};
 use failure::{Failure, Outcome};
-use queue::What;
+use queue::{Coming, What};
 use shared::Shared;
 
 /// Keeps events in a directory of this machine, in an SQLite database.
@@ -220,10 +220,13 @@ impl Store for SqliteStore {
             return Appending::done(Ok(self.last() + 1));
         }
         match self.shared.queue.append(drafts, patience) {
-            Ok(entered) => Appending::waiting(async { self.told(entered.await) }),
-            Err(late) => Appending::waiting(async move {
-                self.told(self.shared.queue.append_late(late, patience).await)
-            }),
+            Ok(Coming::Entered(entered)) => {
+                Appending::waiting(async move { self.told(entered.place().await) })
+            }
+            Ok(Coming::InLine(late)) => {
+                Appending::waiting(async move { self.told(late.place().await) })
+            }
+            Err(failure) => Appending::done(self.told(Err(failure))),
         }
     }
 

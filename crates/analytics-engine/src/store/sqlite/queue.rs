@@ -6,17 +6,14 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use analytics_spec::ErrorKind;
-use tokio::{
-    sync::{Notify, oneshot},
-    time::{Instant, timeout_at},
-};
+use tokio::sync::{Notify, oneshot};
 
 use super::{
-    super::{Erased, Seq, retired::Retired},
+    super::{Erased, Seq, line::Line, retired::Retired},
     drafts::Drafts,
     failure::{Failure, Outcome},
     state::{RecentEvent, lock},
@@ -50,32 +47,81 @@ impl Group {
     }
 }
 
-/// Events that were not added at once.
-pub(super) enum Late<'a> {
-    /// Whoever waits stands in line.
-    Waits(Drafts, InLine<'a>),
-    Failed(Failure),
+/// A group that events were added to, and how many came before them.
+#[derive(Debug)]
+pub(super) struct Entered {
+    group: Arc<Group>,
+    offset: u64,
 }
 
-/// Somebody who waits, for room or for the next group: nobody who comes later
-/// goes before.
-pub(super) struct InLine<'a>(&'a Queue);
+impl Entered {
+    /// Waits until they are committed: the place of the first.
+    pub(super) async fn place(self) -> Outcome<Seq> {
+        Ok(self.group.wait().await? + self.offset)
+    }
+}
 
-impl<'a> InLine<'a> {
-    fn new(queue: &'a Queue) -> Self {
-        queue.in_line.fetch_add(1, Ordering::AcqRel);
-        Self(queue)
+/// What became of events when they came.
+pub(super) enum Coming<'a> {
+    Entered(Entered),
+    InLine(InLine<'a>),
+}
+
+/// Events that wait for room, or for the next group.
+#[derive(Debug)]
+struct Late {
+    drafts: Drafts,
+    bytes: u64,
+    /// For room as well.
+    is_patient: bool,
+}
+
+/// A place in line. Whoever drops it gives it up.
+pub(super) struct InLine<'a> {
+    queue: &'a Queue,
+    number: u64,
+    bytes: u64,
+    told: oneshot::Receiver<Outcome<Entered>>,
+    patience: Duration,
+    has_left: bool,
+}
+
+impl InLine<'_> {
+    /// Waits for room no longer than the patience, and then until the events
+    /// are committed: the place of the first.
+    pub(super) async fn place(mut self) -> Outcome<Seq> {
+        let admitted = if self.patience.is_zero() {
+            // There is room behind those who are in line.
+            (&mut self.told).await
+        } else {
+            let patience = self.patience.min(crate::LONGEST);
+            match tokio::time::timeout(patience, &mut self.told).await {
+                Ok(admitted) => admitted,
+                Err(_) if self.leave() => return Err(self.queue.full(self.bytes)),
+                // It was let in at the last moment.
+                Err(_) => (&mut self.told).await,
+            }
+        };
+        self.has_left = true;
+        let entered = admitted.unwrap_or_else(|_| Err(Failure::closed()))?;
+        drop(self);
+        entered.place().await
+    }
+
+    /// Whether it still stood there.
+    fn leave(&mut self) -> bool {
+        self.has_left = true;
+        self.queue.leave(self.number)
     }
 }
 
 impl Drop for InLine<'_> {
     fn drop(&mut self) {
-        self.0.in_line.fetch_sub(1, Ordering::AcqRel);
+        if !self.has_left {
+            self.leave();
+        }
     }
 }
-
-/// A group that events were added to, and how many came before them.
-type Entered = (Arc<Group>, u64);
 
 /// Something to do in a transaction.
 pub(super) trait Job: Send {
@@ -127,6 +173,14 @@ pub(super) struct Taken {
 }
 
 impl Taken {
+    /// Whether somebody waits for more than having their events kept.
+    fn is_wanted(&self) -> bool {
+        self.is_closing
+            || !self.jobs.is_empty()
+            || !self.erasures.is_empty()
+            || !self.chores.is_empty()
+    }
+
     pub(super) fn is_nothing(&self) -> bool {
         self.jobs.is_empty()
             && self.group.is_none()
@@ -176,11 +230,32 @@ struct Waiting {
     is_over: bool,
     /// The writer waits to be woken.
     is_asleep: bool,
+    /// The writer waits for more events, and is woken for anything else.
+    is_gathering: bool,
+    /// How many calls the open group has events of.
+    calls: usize,
+    line: Line<Late, Outcome<Entered>>,
+    /// Bytes of those in line.
+    late: u64,
     /// Empty: room for the next group.
     spare: Drafts,
     /// Events that are no longer recent.
     retired: Retired<RecentEvent>,
 }
+
+impl Waiting {
+    fn is_closed(&self) -> bool {
+        self.taken.is_closing || self.is_over
+    }
+}
+
+/// So many calls are a crowd.
+const CROWD: usize = 16;
+
+/// The longest that is waited for more, and how often is looked whether they
+/// come.
+const GATHER: Duration = Duration::from_millis(2);
+const GLANCE: Duration = Duration::from_micros(150);
 
 /// A group that took more gives its room back.
 const MAX_SPARE: usize = 4 * 1024 * 1024;
@@ -189,11 +264,6 @@ const MAX_SPARE: usize = 4 * 1024 * 1024;
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
     wake: Condvar,
-    /// There may be room.
-    room: Notify,
-    /// Whoever waits for room does so behind those who came before.
-    line: tokio::sync::Mutex<()>,
-    in_line: AtomicU64,
     /// Bytes of the file that are in use, as of the last commit.
     used: AtomicU64,
     /// Whether somebody found the store full lately.
@@ -207,9 +277,6 @@ impl Queue {
         Self {
             waiting: Mutex::default(),
             wake: Condvar::new(),
-            room: Notify::new(),
-            line: tokio::sync::Mutex::new(()),
-            in_line: AtomicU64::new(0),
             used: AtomicU64::new(0),
             is_short: false.into(),
             max_bytes,
@@ -217,120 +284,129 @@ impl Queue {
         }
     }
 
-    /// Adds events that are committed together, if there is room at once:
-    /// whoever is committed with them tells the place of the first.
-    pub(super) fn append(
-        &self,
-        mut drafts: Drafts,
-        patience: Duration,
-    ) -> Result<impl Future<Output = Outcome<Seq>> + use<>, Late<'_>> {
-        let bytes = drafts.bytes() as u64;
-        let entered = if self.in_line.load(Ordering::Acquire) == 0 {
-            self.enter(&mut drafts, bytes, !patience.is_zero())
-        } else if patience.is_zero() {
-            Err(awaited())
-        } else {
-            Ok(None)
-        };
-        match entered {
-            Ok(Some((group, offset))) => {
+    /// Adds events that are committed together, or puts them in line: here and
+    /// now, so that the order in which calls come is the order of events.
+    ///
+    /// Without patience they do not wait for room, but may for the next group.
+    pub(super) fn append(&self, mut drafts: Drafts, patience: Duration) -> Outcome<Coming<'_>> {
+        let (coming, bytes) = (drafts.len(), drafts.bytes() as u64);
+        let is_patient = !patience.is_zero();
+        let mut guard = lock(&self.waiting);
+        let waiting = &mut *guard;
+        if waiting.line.is_empty() {
+            if let Some(entered) = self.enter(waiting, &mut drafts, is_patient)? {
+                let retired = waiting.retired.take(coming);
+                self.wake(guard);
+                drop(retired);
                 drafts.reuse();
-                Ok(async move { Ok(group.wait().await? + offset) })
+                return Ok(Coming::Entered(entered));
             }
-            Ok(None) => Err(Late::Waits(drafts, InLine::new(self))),
-            Err(failure) => Err(Late::Failed(failure)),
+        } else if waiting.is_closed() {
+            return Err(Failure::closed());
+        } else if !is_patient && !self.has_room(waiting, waiting.late + bytes) {
+            return Err(self.no_room(waiting, bytes));
         }
+        waiting.late += bytes;
+        let (number, told) = waiting.line.join(Late {
+            drafts,
+            bytes,
+            is_patient,
+        });
+        Ok(Coming::InLine(InLine {
+            queue: self,
+            number,
+            bytes,
+            told,
+            patience,
+            has_left: false,
+        }))
     }
 
-    /// Does the same for those for whom there was no room: waits for it no
-    /// longer than `patience`.
-    pub(super) async fn append_late(&self, late: Late<'_>, patience: Duration) -> Outcome<Seq> {
-        let (mut drafts, in_line) = match late {
-            Late::Waits(drafts, in_line) => (drafts, in_line),
-            Late::Failed(failure) => return Err(failure),
-        };
-        let bytes = drafts.bytes() as u64;
-        let waited = self.wait_in_line(&mut drafts, bytes, patience);
-        let (group, offset) = waited.await?;
-        drop(in_line);
-        drop(drafts);
-        Ok(group.wait().await? + offset)
+    fn has_room(&self, waiting: &Waiting, bytes: u64) -> bool {
+        self.taken_up(waiting).saturating_add(bytes) <= self.max_bytes
     }
 
-    /// Waits in line, so that what is large is not overtaken for ever.
-    async fn wait_in_line(
+    fn taken_up(&self, waiting: &Waiting) -> u64 {
+        self.used() + waiting.writing + waiting.open
+    }
+
+    /// There is no room for so many bytes: the writer may make some.
+    fn no_room(&self, waiting: &Waiting, bytes: u64) -> Failure {
+        if !self.is_short.swap(true, Ordering::AcqRel) {
+            self.wake.notify_one();
+        }
+        Failure::new(
+            ErrorKind::Full,
+            format!(
+                "has no room for {bytes} bytes: {} of at most {} are in use, and {} are waited \
+                 for; wait until more is delivered, or raise its max_bytes",
+                self.taken_up(waiting),
+                self.max_bytes,
+                waiting.late
+            ),
+        )
+    }
+
+    fn full(&self, bytes: u64) -> Failure {
+        self.no_room(&lock(&self.waiting), bytes)
+    }
+
+    /// Adds events to the open group. Not, if there is no room and they wait for
+    /// it, or if the group is full.
+    fn enter(
         &self,
+        waiting: &mut Waiting,
         drafts: &mut Drafts,
-        bytes: u64,
-        patience: Duration,
-    ) -> Outcome<Entered> {
-        if patience.is_zero() {
-            let _first = self.line.try_lock().map_err(|_| awaited())?;
-            return self.wait(drafts, bytes, false).await;
-        }
-        let until = Instant::now() + patience.min(crate::LONGEST);
-        let _first = timeout_at(until, self.line.lock())
-            .await
-            .map_err(|_| awaited())?;
-        match timeout_at(until, self.wait(drafts, bytes, true)).await {
-            Ok(entered) => entered,
-            // Says what there is no room in, unless there is some just now.
-            Err(_) => self.wait(drafts, bytes, false).await,
-        }
-    }
-
-    /// Waits for room, or, if it is not to wait for that, for the writer, who
-    /// has what is committed next.
-    async fn wait(&self, drafts: &mut Drafts, bytes: u64, waits: bool) -> Outcome<Entered> {
-        loop {
-            let notified = self.room.notified();
-            tokio::pin!(notified);
-            notified.as_mut().enable();
-            if let Some(entered) = self.enter(drafts, bytes, waits)? {
-                return Ok(entered);
-            }
-            notified.await;
-        }
-    }
-
-    fn enter(&self, drafts: &mut Drafts, bytes: u64, waits: bool) -> Outcome<Option<Entered>> {
-        let mut waiting = lock(&self.waiting);
-        if waiting.taken.is_closing || waiting.is_over {
+        is_patient: bool,
+    ) -> Outcome<Option<Entered>> {
+        let bytes = drafts.bytes() as u64;
+        if waiting.is_closed() {
             return Err(Failure::closed());
         }
-        let used = self.used.load(Ordering::Acquire);
-        let after = used + waiting.writing + waiting.open + bytes;
-        if after > self.max_bytes {
-            if !waits || bytes > self.max_bytes / 2 {
-                self.is_short.store(true, Ordering::Release);
-                self.wake.notify_one();
-                return Err(Failure::new(
-                    ErrorKind::Full,
-                    format!(
-                        "has no room: {} of at most {} bytes are in use; wait until more is \
-                         delivered, or raise its max_bytes",
-                        used + waiting.writing + waiting.open,
-                        self.max_bytes
-                    ),
-                ));
-            }
-            if !self.is_short.swap(true, Ordering::AcqRel) {
-                self.wake.notify_one();
-            }
-            return Ok(None);
+        if !self.has_room(waiting, bytes) {
+            let failure = self.no_room(waiting, bytes);
+            let is_in_vain = !is_patient || bytes > self.max_bytes / 2;
+            return if is_in_vain { Err(failure) } else { Ok(None) };
         }
         if waiting.open > 0 && waiting.open + bytes > self.max_group {
             return Ok(None);
         }
-        let coming = drafts.len();
         let offset = waiting.taken.drafts.len() as u64;
         waiting.open += bytes;
+        waiting.calls += 1;
         drafts.move_to(&mut waiting.taken.drafts);
         let group = Arc::clone(waiting.taken.group.get_or_insert_default());
-        let retired = waiting.retired.take(coming);
-        self.wake(waiting);
-        drop(retired);
-        Ok(Some((group, offset)))
+        Ok(Some(Entered { group, offset }))
+    }
+
+    /// Lets in whom there is room for.
+    fn admit(&self, mut guard: MutexGuard<'_, Waiting>) {
+        let waiting = &mut *guard;
+        if waiting.line.is_empty() {
+            return;
+        }
+        let mut line = std::mem::take(&mut waiting.line);
+        line.admit(|late| {
+            let entered = self.enter(waiting, &mut late.drafts, late.is_patient);
+            let entered = entered.transpose()?;
+            waiting.late -= late.bytes;
+            Some(entered)
+        });
+        waiting.line = line;
+        if waiting.taken.group.is_some() {
+            self.wake(guard);
+        }
+    }
+
+    /// Gives a place in line up; whether somebody still stood there.
+    fn leave(&self, number: u64) -> bool {
+        let mut waiting = lock(&self.waiting);
+        let Some(late) = waiting.line.leave(number) else {
+            return false;
+        };
+        waiting.late -= late.bytes;
+        self.admit(waiting);
+        true
     }
 
     /// Runs something on the writer, in a transaction.
@@ -365,10 +441,11 @@ impl Queue {
 
     fn push(&self, add: impl FnOnce(&mut Taken)) -> Outcome<()> {
         let mut waiting = lock(&self.waiting);
-        if waiting.taken.is_closing || waiting.is_over {
+        if waiting.is_closed() {
             return Err(Failure::closed());
         }
         add(&mut waiting.taken);
+        waiting.is_asleep |= waiting.is_gathering;
         self.wake(waiting);
         Ok(())
     }
@@ -384,9 +461,10 @@ impl Queue {
 
     /// Nothing more comes.
     pub(super) fn close(&self) {
-        lock(&self.waiting).taken.is_closing = true;
+        let mut waiting = lock(&self.waiting);
+        waiting.taken.is_closing = true;
+        self.admit(waiting);
         self.wake.notify_one();
-        self.room.notify_waiters();
     }
 
     /// Everything that waits; nothing after `patience`.
@@ -406,16 +484,38 @@ impl Queue {
         waiting.taken.drafts = spare;
         waiting.taken.is_closing = taken.is_closing;
         waiting.writing = std::mem::take(&mut waiting.open);
-        drop(waiting);
-        if taken.group.is_some() {
-            self.room.notify_waiters();
-        }
+        waiting.calls = 0;
+        self.admit(waiting);
         taken
     }
 
-    /// How many events wait to be written.
-    pub(super) fn waiting(&self) -> usize {
-        lock(&self.waiting).taken.drafts.len()
+    /// Lets a crowd gather: where as many come during a commit as a part of what
+    /// it carried, fewer and larger ones take less time in all. As soon as
+    /// nobody comes any more, all of them are waiting for the next.
+    pub(super) fn gather(&self, carried: usize, took: Duration) {
+        let until = Instant::now() + took.saturating_mul(4).min(GATHER);
+        let mut waiting = lock(&self.waiting);
+        let mut there = waiting.taken.drafts.len();
+        if waiting.calls < CROWD || there < carried / 4 {
+            return;
+        }
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let is_wanted = waiting.taken.is_wanted() || !waiting.line.is_empty();
+            if left.is_zero() || is_wanted {
+                return;
+            }
+            waiting.is_gathering = true;
+            let waited = self.wake.wait_timeout(waiting, left.min(GLANCE));
+            (waiting, _) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
+            waiting.is_gathering = false;
+            waiting.is_asleep = false;
+            let now = waiting.taken.drafts.len();
+            if now == there {
+                return;
+            }
+            there = now;
+        }
     }
 
     /// Has events freed by those who append.
@@ -445,16 +545,16 @@ impl Queue {
     /// So much of the file is in use.
     pub(super) fn uses(&self, used: u64) {
         if used < self.used.swap(used, Ordering::AcqRel) {
-            self.room.notify_waiters();
+            self.admit(lock(&self.waiting));
         }
     }
 
     /// The group that was taken is committed, and counts as used; or it has
     /// failed.
     pub(super) fn written(&self) {
-        let written = std::mem::take(&mut lock(&self.waiting).writing);
-        if written > 0 {
-            self.room.notify_waiters();
+        let mut waiting = lock(&self.waiting);
+        if std::mem::take(&mut waiting.writing) > 0 {
+            self.admit(waiting);
         }
     }
 
@@ -473,22 +573,12 @@ impl Queue {
 
     /// The writer has ended: whoever waits is told.
     pub(super) fn end(&self) {
-        let left = {
-            let mut waiting = lock(&self.waiting);
-            waiting.is_over = true;
-            std::mem::take(&mut waiting.taken)
-        };
+        let mut waiting = lock(&self.waiting);
+        waiting.is_over = true;
+        let left = std::mem::take(&mut waiting.taken);
+        self.admit(waiting);
         drop(left);
-        self.room.notify_waiters();
     }
-}
-
-/// There may be room, but not for those who do not wait.
-fn awaited() -> Failure {
-    Failure::new(
-        ErrorKind::Full,
-        "has no room at once: others wait for it; wait longer, or try again",
-    )
 }
 
 impl std::fmt::Debug for Queue {
@@ -531,18 +621,17 @@ mod tests {
     }
 
     async fn append(queue: Arc<Queue>, bytes: usize) -> Outcome<Seq> {
-        let patience = Duration::from_secs(60);
-        match queue.append(drafts(bytes), patience) {
-            Ok(entered) => entered.await,
-            Err(late) => queue.append_late(late, patience).await,
+        match queue.append(drafts(bytes), Duration::from_secs(60))? {
+            Coming::Entered(entered) => entered.place().await,
+            Coming::InLine(late) => late.place().await,
         }
     }
 
     fn enters(queue: &Queue, bytes: usize) -> bool {
         match queue.append(drafts(bytes), Duration::ZERO) {
-            Ok(_) => true,
-            Err(Late::Waits(..)) => false,
-            Err(Late::Failed(failure)) => {
+            Ok(Coming::Entered(_)) => true,
+            Ok(Coming::InLine(_)) => false,
+            Err(failure) => {
                 assert_eq!(failure.kind, ErrorKind::Full);
                 false
             }
@@ -588,20 +677,50 @@ mod tests {
         assert!(waiting.await.is_ok_and(|waited| waited.is_err()));
     }
 
+    /// And who does not fit is let in without being polled.
     #[tokio::test]
     async fn who_fits_into_a_group_overtakes_nobody_who_does_not() {
-        let queue = Arc::new(Queue::new(10_000, 1000));
-        assert!(enters(&queue, 800));
-        let waiting = tokio::spawn(append(Arc::clone(&queue), 500));
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        assert!(!enters(&queue, 100));
-        let first = queue.take(Duration::ZERO);
-        assert_eq!(first.drafts.len(), 1);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        assert!(enters(&queue, 100));
-        let next = queue.take(Duration::ZERO);
-        assert_eq!(next.drafts.len(), 2);
-        drop((first, next));
-        assert!(waiting.await.is_ok_and(|waited| waited.is_err()));
+        let queue = Queue::new(10_000, 1000);
+        let append = |bytes, patience| queue.append(drafts(bytes), patience).unwrap();
+        let in_line = |coming: &Coming<'_>| matches!(coming, Coming::InLine(_));
+        let calls = [
+            append(800, Duration::MAX),
+            append(500, Duration::MAX),
+            append(100, Duration::ZERO),
+            append(600, Duration::MAX),
+        ];
+        assert_eq!(calls.each_ref().map(in_line), [false, true, true, true]);
+        for bytes in [800, 600, 600] {
+            let mut taken = queue.take(Duration::ZERO);
+            assert_eq!(taken.drafts.bytes(), bytes);
+            if let Some(group) = taken.group.take() {
+                group.finish(Ok(100 * bytes as u64));
+            }
+        }
+        let mut places = Vec::new();
+        for call in calls {
+            let place = match call {
+                Coming::Entered(entered) => entered.place().await,
+                Coming::InLine(late) => late.place().await,
+            };
+            places.push(place.unwrap());
+        }
+        assert_eq!(places, [80_000, 60_000, 60_001, 60_000]);
+    }
+
+    #[test]
+    fn who_does_not_wait_is_refused_only_if_there_is_no_room_behind_the_others() {
+        let queue = Queue::new(1000, 500);
+        let append = |bytes, patience| queue.append(drafts(bytes), patience);
+        let _first = append(400, Duration::MAX).unwrap();
+        let _second = append(300, Duration::MAX).unwrap();
+        let _third = append(200, Duration::ZERO).unwrap();
+        let error = append(200, Duration::ZERO).err().unwrap();
+        assert_eq!(error.kind, ErrorKind::Full);
+        assert!(
+            error
+                .message
+                .contains("400 of at most 1000 are in use, and 500 are waited")
+        );
     }
 }

@@ -82,14 +82,6 @@ pub(super) struct Writer {
     lock: Option<Lock>,
 }
 
-/// So many events are worth waiting for more.
-const CROWD: usize = 48;
-
-/// The longest that is waited for more, and how often is looked whether they
-/// come.
-const GATHER: Duration = Duration::from_millis(2);
-const GLANCE: Duration = Duration::from_micros(150);
-
 /// What is done in one transaction.
 type Step<'a> = &'a mut dyn FnMut(&mut Tx<'_>) -> Outcome<()>;
 
@@ -182,8 +174,9 @@ impl Writer {
                 let began = Instant::now();
                 let events = taken.drafts.len();
                 self.commit(taken);
+                let took = began.elapsed();
                 self.press();
-                self.gather(events, began.elapsed());
+                self.shared.queue.gather(events, took);
                 patience = REST;
             } else if self.shared.queue.is_short.swap(false, Ordering::AcqRel) {
                 self.press();
@@ -199,29 +192,6 @@ impl Writer {
             if must_erase {
                 self.erase();
             }
-        }
-    }
-
-    /// Lets a crowd gather: where as many come during a commit as a part of what
-    /// it carried, fewer and larger ones take less time in all. As soon as
-    /// nobody comes any more, all of them are waiting for the next.
-    fn gather(&self, carried: usize, took: Duration) {
-        let mut there = self.shared.queue.waiting();
-        if there < CROWD.max(carried / 4) {
-            return;
-        }
-        let until = Instant::now() + took.saturating_mul(4).min(GATHER);
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            std::thread::sleep(left.min(GLANCE));
-            let now = self.shared.queue.waiting();
-            if now == there {
-                return;
-            }
-            there = now;
         }
     }
 
