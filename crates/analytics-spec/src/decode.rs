@@ -10,6 +10,7 @@ use crate::{
     nearest::nearest,
     policies,
     validation::{Code, Violation},
+    visible::visible,
 };
 
 /// Where the decoding or the checking of a value stands, and what it found
@@ -83,26 +84,12 @@ impl Reader {
 /// what a terminal takes for a command.
 pub(crate) fn shown(key: &str) -> String {
     const MAX_CHARS: usize = 64;
-    let mut shown: String = key
-        .chars()
-        .take(MAX_CHARS)
-        .flat_map(|c| {
-            let escaped = is_command(c).then(|| c.escape_default());
-            let plain = (!is_command(c)).then_some(c);
-            escaped.into_iter().flatten().chain(plain)
-        })
-        .collect();
+    let start: String = key.chars().take(MAX_CHARS).collect();
+    let mut shown = visible(&start);
     if key.chars().nth(MAX_CHARS).is_some() {
         shown.push_str("...");
     }
     shown
-}
-
-/// Control characters, and those that break lines or turn the direction of
-/// text.
-fn is_command(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// The sentence for a key that is not among the `known` ones.

@@ -63,6 +63,7 @@ pub mod prepared;
 mod response;
 mod secret;
 pub mod validation;
+mod visible;
 
 pub use clock::Clock;
 #[cfg(feature = "tokio")]
@@ -88,3 +89,4 @@ pub use secret::Secret;
 /// A free dictionary: traits, properties, and whatever else is JSON.
 pub use serde_json::{Map, Value};
 pub use validation::{Code, ValidationError, Violation};
+pub use visible::visible;

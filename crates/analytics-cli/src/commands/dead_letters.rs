@@ -5,6 +5,7 @@ use std::time::Duration;
 use analytics_kit::{
     Kind, Timestamp, Value,
     engine::store::{DeadLetter, DeadLetterId, DeadLetters as _, Filter},
+    spec::visible,
     units,
 };
 use clap::{Args, Subcommand};
@@ -212,9 +213,9 @@ impl List {
                     letter.id.to_string(),
                     letter.integration,
                     letter.kind.map_or("?", Kind::as_str).to_owned(),
-                    letter.user_id.unwrap_or_else(|| "–".to_owned()),
+                    letter.user_id.as_deref().map_or("–".into(), visible),
                     age(letter.refused_at, now),
-                    letter.reason.to_string(),
+                    visible(&letter.reason.to_string()),
                 ]);
             }
             Ok(!has_more)
@@ -269,22 +270,26 @@ fn describe(letter: &DeadLetter) -> String {
         format!("id           {}", letter.id),
         format!("integration  {}", letter.integration),
         format!("kind         {}", letter.kind.map_or("?", Kind::as_str)),
-        format!("message id   {}", letter.message_id),
-        format!("user id      {}", letter.user_id.as_deref().unwrap_or("–")),
+        format!("message id   {}", visible(&letter.message_id)),
+        format!(
+            "user id      {}",
+            letter.user_id.as_deref().map_or("–".into(), visible)
+        ),
         format!("accepted     {}", letter.accepted_at),
         format!("refused      {}", letter.refused_at),
         format!("attempts     {}", letter.attempts),
-        format!("why          {}", letter.reason),
+        format!("why          {}", visible(&letter.reason.to_string())),
     ];
     if let Some(response) = &letter.reason.response {
         let body = response.body.as_ref().map(Value::to_string);
         lines.push(format!(
             "answer       {} {}",
             response.status_code,
-            body.unwrap_or_default()
+            visible(&body.unwrap_or_default())
         ));
     }
-    lines.push(event.unwrap_or_else(|| letter.input.get().to_owned()));
+    let event = event.unwrap_or_else(|| letter.input.get().to_owned());
+    lines.extend(event.lines().map(visible));
     lines.join("\n") + "\n"
 }
 

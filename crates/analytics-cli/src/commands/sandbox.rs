@@ -17,7 +17,7 @@ use crate::{
 ///
 /// Prints an `analytics.toml` that leads to them, and then, on stderr, each
 /// request that they get, until Ctrl-C. They check requests as strictly as the
-/// real vendors document, and keep nothing.
+/// real vendors document, and remember whom they know as long as they run.
 #[derive(Debug, Args)]
 pub(crate) struct Sandbox {
     /// Where the first vendor listens; the others take the next ports. Port 0

@@ -37,15 +37,19 @@ pub(crate) struct Condition {
 impl Condition {
     /// Of a lane that goes on where the store says, and tries events so often
     /// at most, 0 being without end: it finds out that the vendor is down
-    /// before that has used up any event's attempts.
+    /// before that has used up any event's attempts. If the vendor was down or
+    /// doubtful when the last process ended, the first failure tells: else an
+    /// outage over many short processes would use them up.
     pub(super) fn resumed(resumed: &Resumed, maximum_attempts: u32) -> Self {
         let down_after = match maximum_attempts {
             0 | 1 => DOWN_AFTER,
             attempts => DOWN_AFTER.min(attempts - 1),
         };
+        let is_doubtful = resumed.paused_until.is_some() || resumed.is_retrying;
         Self {
             down_after,
             paused_until: resumed.paused_until,
+            failures_in_a_row: if is_doubtful { down_after - 1 } else { 0 },
             ..Self::default()
         }
     }

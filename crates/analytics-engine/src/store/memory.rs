@@ -551,7 +551,7 @@ impl Store for MemoryStore {
             lane.is_attached = true;
             let first = lane.pending.first();
             let through = first.map_or(last, |(first, _)| first - 1);
-            Resumed::new(through, lane.paused_until)
+            Resumed::new(through, lane.paused_until, lane.in_retry > 0)
         });
         Ok(resumed.collect())
     }

@@ -188,17 +188,21 @@ impl Settlement {
 pub struct Resumed {
     /// Everything up to here is settled.
     pub through: Seq,
-    /// The vendor asked not to be sent anything before.
+    /// The vendor asked not to be sent anything before, or was down.
     pub paused_until: Option<Timestamp>,
+    /// Some of its events wait for another attempt: the vendor may have been
+    /// about to be found down.
+    pub is_retrying: bool,
 }
 
 impl Resumed {
     /// A lane that goes on behind what it has settled.
     #[must_use]
-    pub fn new(through: Seq, paused_until: Option<Timestamp>) -> Self {
+    pub fn new(through: Seq, paused_until: Option<Timestamp>, is_retrying: bool) -> Self {
         Self {
             through,
             paused_until,
+            is_retrying,
         }
     }
 }

@@ -17,7 +17,7 @@ use analytics_spec::{
 
 use crate::{
     stores::Disk,
-    support::{Ends, Vendor, attempts, engine, event, ms, secs, unavailable},
+    support::{Ends, TestClock, Vendor, attempts, engine, event, ms, secs, unavailable},
 };
 
 /// With a store that lasts, a vendor may be gone for days.
@@ -68,6 +68,46 @@ async fn sit_out(maximum_attempts: u32) {
     assert_eq!(health.integrations[0].state, State::Up);
     assert!(health.is_well());
     assert_in_order(&ends.at("a"), 7);
+}
+
+/// No process lives long enough to find out that the vendor is down.
+#[tokio::test(start_paused = true)]
+async fn an_outage_over_many_short_runs_uses_up_no_attempts() {
+    let is_down = Arc::new(AtomicBool::new(true));
+    let down = Arc::clone(&is_down);
+    let vendor = Vendor::new("a").policies(attempts(11)).answers(move |_| {
+        match down.load(Ordering::SeqCst) {
+            true => Err(unavailable()),
+            false => Ok(()),
+        }
+    });
+    let vendor = Arc::new(vendor);
+    let ends = Ends::default();
+    let store = Disk::durable();
+    let clock = TestClock::new();
+    let start = async || {
+        let engine = engine()
+            .clock(clock.clone())
+            .integration(vendor.clone())
+            .on_settled(ends.observer())
+            .store(store.clone());
+        engine.build().await.unwrap()
+    };
+    start().await.enqueue(event("u1", "1")).await.unwrap();
+    for run in 0..30 {
+        // Every pause is over.
+        tokio::time::sleep(secs(24 * 3600)).await;
+        let sent = vendor.sent().len();
+        let engine = start().await;
+        tokio::time::sleep(secs(1)).await;
+        assert!(vendor.sent().len() > sent, "{run}");
+        assert_eq!(engine.halt(secs(1)).await.kept, 1, "{run}");
+        assert_eq!(ends.count(), 0, "{run}: nothing is given up");
+    }
+    is_down.store(false, Ordering::SeqCst);
+    start().await.flush(secs(300)).await.unwrap();
+    ends.assert_once();
+    assert!(ends.all().iter().all(|end| end.error.is_none()));
 }
 
 /// The names are numbers, the people their remainders.

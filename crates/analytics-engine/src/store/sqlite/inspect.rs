@@ -94,6 +94,9 @@ fn open(dir: &Path) -> Outcome<Connection> {
     let path = database(dir);
     match std::fs::metadata(&path) {
         Ok(file) if file.is_file() => {}
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return Err(Failure::io("read", &path, &error));
+        }
         _ => {
             return Err(Failure::configuration(
                 "is not there: the directory has no events.db",

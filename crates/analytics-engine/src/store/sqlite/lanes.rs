@@ -51,7 +51,9 @@ impl Tx<'_> {
                 lane.marks.add_marked(last);
             }
             if let Some(lane) = self.state.lanes.get(&id) {
-                resumed.push(Resumed::new(lane.marks.watermark(), lane.paused_until));
+                let through = lane.marks.watermark();
+                let is_retrying = lane.in_retry > 0;
+                resumed.push(Resumed::new(through, lane.paused_until, is_retrying));
             }
         }
         Ok(resumed)

@@ -4,6 +4,7 @@ use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
     io::{Read as _, Seek as _, Write as _},
     path::Path,
+    time::{Duration, Instant},
 };
 
 use analytics_spec::ErrorKind;
@@ -15,8 +16,10 @@ use super::failure::{Failure, Outcome};
 pub(super) struct Lock(File);
 
 impl Lock {
-    /// Takes the lock; makes the directory if there is none.
-    pub(super) fn take(dir: &Path) -> Outcome<Self> {
+    /// Takes the lock; makes the directory if there is none. If this very
+    /// process has it, waits a while: whoever let go of an engine cannot wait
+    /// until its tasks have let go of the store.
+    pub(super) fn take(dir: &Path, patience: Duration) -> Outcome<Self> {
         make(dir)?;
         let path = dir.join("lock");
         let mut options = OpenOptions::new();
@@ -25,19 +28,29 @@ impl Lock {
         let mut file = options
             .open(&path)
             .map_err(|e| Failure::io("write", &path, &e))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut pid = String::new();
-                let by = match file.read_to_string(&mut pid) {
-                    Ok(_) if !pid.trim().is_empty() => format!("process {}", pid.trim()),
-                    _ => "another process".into(),
-                };
-                return Err(Failure::configuration(format!(
-                    "is in use by {by}: only one engine at a time works on a directory"
-                )));
+        let until = Instant::now() + patience;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(error)) => return Err(Failure::io("lock", &path, &error)),
             }
-            Err(TryLockError::Error(error)) => return Err(Failure::io("lock", &path, &error)),
+            let mut pid = String::new();
+            let read = file.rewind().and_then(|()| file.read_to_string(&mut pid));
+            let by = match (read, pid.trim()) {
+                (Ok(_), pid) if pid == std::process::id().to_string() => {
+                    if Instant::now() < until {
+                        std::thread::sleep(Duration::from_millis(5));
+                        continue;
+                    }
+                    format!("this process ({pid}), which has not closed it")
+                }
+                (Ok(_), pid) if !pid.is_empty() => format!("process {pid}"),
+                _ => "another process".to_owned(),
+            };
+            return Err(Failure::configuration(format!(
+                "is in use by {by}: only one engine at a time works on a directory"
+            )));
         }
         let written = file
             .set_len(0)
@@ -93,19 +106,28 @@ mod tests {
     fn the_second_is_told_of_the_first() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("a").join("b");
-        let lock = Lock::take(&dir).unwrap();
-        let error = Lock::take(&dir).unwrap_err();
+        let take = || Lock::take(&dir, Duration::from_millis(50));
+        let lock = take().unwrap();
+        let error = take().unwrap_err();
         let pid = std::process::id();
-        assert!(
-            error.message.contains(&format!("by process {pid}:")),
-            "{error:?}"
-        );
+        let by = format!("by this process ({pid}), which has not closed it:");
+        assert!(error.message.contains(&by), "{error:?}");
         assert_eq!(
             std::fs::read_to_string(dir.join("lock")).unwrap(),
             pid.to_string()
         );
-        drop(lock);
-        drop(Lock::take(&dir).unwrap());
+        // Of another one.
+        std::fs::write(dir.join("lock"), "1").unwrap();
+        let error = take().unwrap_err();
+        assert!(error.message.contains("by process 1:"), "{error:?}");
+        std::fs::write(dir.join("lock"), pid.to_string()).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(20));
+                drop(lock);
+            });
+            drop(Lock::take(&dir, Duration::from_secs(60)).unwrap());
+        });
     }
 
     #[test]
@@ -113,7 +135,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         std::fs::write(&path, "x").unwrap();
-        let error = Lock::take(&path).unwrap_err();
+        let error = Lock::take(&path, Duration::ZERO).unwrap_err();
         assert_eq!(error.kind, analytics_spec::ErrorKind::Configuration);
         assert!(error.message.contains("make the directory"), "{error:?}");
     }

@@ -172,7 +172,7 @@ impl SqliteOptions {
         }
         settings.letters_bytes = settings.letters_bytes.min(settings.max_bytes / 4);
         ending::wait(&self.dir);
-        let lock = Lock::take(&self.dir)?;
+        let lock = Lock::take(&self.dir, LET_GO_WITHIN)?;
         let path = database(&self.dir);
         let mut reserve = Reserve::new(&self.dir);
         let conn = match schema::open(&path, self.checks) {
@@ -216,6 +216,10 @@ impl SqliteOptions {
         Ok(store)
     }
 }
+
+/// Tasks of this process that have been aborted let go of a store within so
+/// long.
+const LET_GO_WITHIN: Duration = Duration::from_secs(2);
 
 /// Tells whoever waits, also if the thread panics.
 struct End(Arc<Shared>);

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavio
 use super::{
     failure::{Failure, Outcome},
     lock::private,
+    table,
 };
 
 /// Says that a file is ours: `anly`.
@@ -125,6 +126,9 @@ pub(super) fn open(path: &Path, checks: bool) -> Outcome<Connection> {
         quick_check(&conn)?;
     }
     migrate(&mut conn, version.unwrap_or(0), MIGRATIONS)?;
+    if checks {
+        table::check(&conn)?;
+    }
     expect(&conn, "page_size", "4096")?;
     expect(&conn, "auto_vacuum", "2")?;
     Ok(conn)

@@ -47,6 +47,18 @@ fn read(row: &Row<'_>) -> Outcome<Chunk> {
     })
 }
 
+/// Reads every chunk: SQLite's own check looks at how rows are linked, not at
+/// what stands in them.
+pub(super) fn check(conn: &Connection) -> Outcome<()> {
+    let sql = "SELECT first, last, accepted_at, crc, head, body FROM chunks ORDER BY first";
+    let mut statement = conn.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        read(row)?;
+    }
+    Ok(())
+}
+
 /// When the event at a place was accepted, in milliseconds since 1970.
 pub(super) fn accepted_at(conn: &Connection, seq: Seq) -> Outcome<Option<i64>> {
     let sql = "SELECT accepted_at FROM chunks WHERE first <= ?1 ORDER BY first DESC LIMIT 1";
