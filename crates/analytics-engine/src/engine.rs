@@ -269,7 +269,8 @@ impl Engine {
         self.enqueue_one(input, self.patience)
     }
 
-    /// Accepts an event for every integration, if there is room at once.
+    /// Accepts an event for every integration, if there is room at once, behind
+    /// those who wait for some. It still returns when the store has the event.
     ///
     /// # Errors
     ///

@@ -334,7 +334,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// first; the others follow without a gap.
     ///
     /// - Returns when the events are as safe as this store makes them.
-    /// - Gives later events higher places.
+    /// - Gives later calls higher places, also where they wait for room: the
+    ///   call is when this is called, and not when its future is polled.
     /// - Waits for room no longer than `patience`, and is then an error of
     ///   kind [`Full`](analytics_spec::ErrorKind::Full).
     /// - If it goes on with events although it is dropped, it tells those who
