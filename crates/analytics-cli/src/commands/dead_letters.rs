@@ -331,7 +331,7 @@ impl Chosen {
             ));
         }
         out.flush()?;
-        Ok(Exit::Success)
+        Ok(all_found(&filter, replayed.events, globals))
     }
 
     async fn purge(&self, globals: &Globals) -> Result<Exit, Failure> {
@@ -347,6 +347,20 @@ impl Chosen {
             storage::counted(purged, "dead letter")
         ))?;
         out.flush()?;
-        Ok(Exit::Success)
+        Ok(all_found(&filter, purged, globals))
     }
+}
+
+/// Says if numbers that were given are those of no dead letter: one may have
+/// been mistyped.
+fn all_found(filter: &Filter, found: u64, globals: &Globals) -> Exit {
+    let missing = (filter.ids.len() as u64).saturating_sub(found);
+    if missing > 0 {
+        globals.console.note(format_args!(
+            "{missing} of the numbers given {} of no dead letter, or of one that the other filters \
+             leave out",
+            if missing == 1 { "is" } else { "are" }
+        ));
+    }
+    Exit::success_if(missing == 0)
 }

@@ -106,6 +106,9 @@ async fn what_was_refused_is_listed_and_shown_with_the_reason() {
     letters(&dir, &["show", "77"])
         .ends_with(1)
         .says("there is no dead letter 77");
+    letters(&dir, &["purge", "77"])
+        .ends_with(1)
+        .says("1 of the numbers given is of no dead letter");
     assert!(!run.all().contains(KEY));
 }
 
