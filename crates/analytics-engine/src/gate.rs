@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, futures::Notified};
 
 /// The way in. Everything is sequentially consistent: who enters counts itself
 /// and then looks whether the gate is closed, who closes does the reverse.
@@ -53,7 +53,7 @@ impl Gate {
     }
 
     /// Completes when the gate is sealed after this call.
-    pub(crate) fn sealed(&self) -> impl Future<Output = ()> + '_ {
+    pub(crate) fn sealed(&self) -> Notified<'_> {
         self.sealed.notified()
     }
 }

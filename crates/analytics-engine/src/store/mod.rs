@@ -7,6 +7,7 @@
 mod appending;
 mod body;
 mod dead_letters;
+mod held;
 mod line;
 mod memory;
 mod rate;
@@ -25,6 +26,7 @@ use tokio::sync::oneshot;
 pub use appending::Appending;
 pub use body::{Body, Loaded};
 pub use dead_letters::{DeadLetter, DeadLetterId, DeadLetters, Filter, Reason, Replayed};
+pub use held::Held;
 pub use memory::MemoryStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Inspection, SqliteOptions, SqliteStore};
@@ -43,7 +45,7 @@ pub type People = SmallVec<[u64; 3]>;
 #[non_exhaustive]
 pub struct Accepted {
     /// The event with what is known around it; stamped.
-    pub input: Arc<AnyInput>,
+    pub input: Held,
     /// What of it is to be handed out, as long as it is in memory.
     pub loaded: Arc<Loaded>,
     /// The integrations that it is to be delivered to.
@@ -79,7 +81,7 @@ impl Accepted {
         let input = input.into();
         Self {
             loaded: Arc::new(Loaded::new(Arc::clone(&input))),
-            input,
+            input: Held::Shared(input),
             lanes: lanes.into(),
             refused: Vec::new(),
             kept: None,

@@ -233,3 +233,19 @@ async fn an_observer_may_enqueue() {
     assert_eq!(vendor.names(), ["first", "again"]);
     assert!(engine.close(secs(1)).await.is_empty());
 }
+
+/// The call brings the event; its future only says when it has arrived.
+#[tokio::test(start_paused = true)]
+async fn the_order_is_that_of_the_calls_whoever_is_polled_first() {
+    let vendor = Arc::new(Vendor::new("a").hold());
+    let engine = with_room(&vendor, 2, 1_000_000).await;
+    let [first, dropped, third, fourth] =
+        ["0", "1", "2", "3"].map(|name| Box::pin(engine.enqueue(event("u1", name))));
+    drop(dropped);
+    vendor.release();
+    fourth.await.unwrap();
+    third.await.unwrap();
+    first.await.unwrap();
+    engine.flush(secs(1)).await.unwrap();
+    assert_eq!(vendor.names(), ["0", "1", "2", "3"]);
+}

@@ -37,16 +37,17 @@ impl Lock {
             }
             let mut pid = String::new();
             let read = file.rewind().and_then(|()| file.read_to_string(&mut pid));
-            let by = match (read, pid.trim()) {
-                (Ok(_), pid) if pid == std::process::id().to_string() => {
-                    if Instant::now() < until {
-                        std::thread::sleep(Duration::from_millis(5));
-                        continue;
-                    }
-                    format!("this process ({pid}), which has not closed it")
-                }
-                (Ok(_), pid) if !pid.is_empty() => format!("process {pid}"),
-                _ => "another process".to_owned(),
+            let pid = read.map_or("", |_| pid.trim());
+            let is_own = pid == std::process::id().to_string();
+            // Without a pid, somebody is just letting go, or taking it.
+            if (is_own || pid.is_empty()) && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(5));
+                continue;
+            }
+            let by = match pid {
+                "" => "another process".to_owned(),
+                pid if is_own => format!("this process ({pid}), which has not closed it"),
+                pid => format!("process {pid}"),
             };
             return Err(Failure::configuration(format!(
                 "is in use by {by}: only one engine at a time works on a directory"

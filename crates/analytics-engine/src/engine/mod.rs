@@ -1,5 +1,7 @@
 //! Taking events, and ending well.
 
+mod way_in;
+
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -11,14 +13,13 @@ use std::{
 };
 
 use analytics_spec::{
-    AnyInput, Calls, Clock, Context, Error, ErrorKind, Event, Handler, Input, Kind, Output,
-    Prepared, ValidationError, Value, Violation,
+    AnyInput, Calls, Clock, Context, Error, ErrorKind, Event, Handler, Input, Output, Prepared,
+    Value,
 };
 use futures::future::join_all;
-use smallvec::SmallVec;
 use tokio::{
     runtime::Handle,
-    sync::{Mutex, oneshot},
+    sync::Mutex,
     task::{AbortHandle, JoinHandle},
     time::Instant,
 };
@@ -29,11 +30,12 @@ use crate::{
     health::{Health, IntegrationHealth},
     lane::{self, LIST_AT_LEAST, Lane, Signals},
     letters::Letters,
-    metrics::{self, Accepts, LaneMetrics},
-    settled::{Left, Observer, Settled, Unsettled},
-    store::{Accepted, Appending, Erased, LaneStatus, Loaded, OnKept, Seq, Store},
+    metrics::{Accepts, LaneMetrics},
+    settled::{Left, Observer, Unsettled},
+    store::{Erased, LaneStatus, Seq, Store},
     worker::EmbeddedWorker,
 };
+use way_in::{at, one};
 
 /// The embedded engine. See the [crate](crate).
 #[derive(Debug)]
@@ -120,9 +122,6 @@ impl Way {
         })
     }
 }
-
-/// What integrations will send of an event.
-type Ready = SmallVec<[(Arc<str>, Prepared); 1]>;
 
 /// What became of an event when it was accepted.
 #[derive(Debug)]
@@ -240,18 +239,19 @@ impl Engine {
         self.worker.run(integration, input).await
     }
 
-    /// Accepts an event for every integration. Returns when the store has it:
+    /// Accepts an event for every integration. Completes when the store has it:
     /// with a durable one, when it is on disk. Waits for room as long as
     /// [`room_within`](Builder::room_within) allows.
     ///
-    /// Events are accepted in the order in which the calls are first polled,
-    /// so that one task may have many under way
+    /// The call itself brings the event on its way, and its future says when it
+    /// has arrived. So events are accepted in the order of the calls, and one
+    /// task may have many under way
     /// (`stream.map(|event| engine.enqueue(event)).buffered(1000)`): a durable
     /// store writes together what comes together.
     ///
-    /// Dropped before it returns, it has either accepted the event or not. One
-    /// that still waits when the engine is closed goes on waiting as long as
-    /// [`close`](Self::close) does.
+    /// Dropped before it completes, it has either accepted the event or not.
+    /// One that still waits when the engine is closed goes on waiting as long
+    /// as [`close`](Self::close) does.
     ///
     /// # Errors
     ///
@@ -264,13 +264,12 @@ impl Engine {
         &self,
         input: impl Into<Input<E>>,
     ) -> impl Future<Output = Result<Receipt, Error>> + Send {
-        // Not a part of the future: of these, there may be many.
-        let input = Arc::new(input.into().into_any());
-        self.enqueue_one(input, self.patience)
+        let coming = self.bring([input.into().into_any()], self.patience, |_, error| error);
+        async { one(coming?.arrive().await?) }
     }
 
     /// Accepts an event for every integration, if there is room at once, behind
-    /// those who wait for some. It still returns when the store has the event.
+    /// those who wait for some. It still completes when the store has the event.
     ///
     /// # Errors
     ///
@@ -279,192 +278,24 @@ impl Engine {
         &self,
         input: impl Into<Input<E>>,
     ) -> impl Future<Output = Result<Receipt, Error>> + Send {
-        let input = Arc::new(input.into().into_any());
-        self.enqueue_one(input, Duration::ZERO)
+        let coming = self.bring([input.into().into_any()], Duration::ZERO, |_, error| error);
+        async { one(coming?.arrive().await?) }
     }
 
     /// Accepts several events for every integration, all of them or none, and
-    /// writes them together.
+    /// writes them together; otherwise as [`enqueue`](Self::enqueue).
     ///
     /// # Errors
     ///
     /// As [`enqueue`](Self::enqueue); the paths of violations begin with the
     /// event's place, from 0: `[3].track.event`.
-    pub async fn enqueue_all<E: Event, I: Into<Input<E>>>(
+    pub fn enqueue_all<E: Event, I: Into<Input<E>>>(
         &self,
         inputs: impl IntoIterator<Item = I>,
-    ) -> Result<Vec<Receipt>, Error> {
-        let inputs = inputs.into_iter();
-        let inputs = inputs.map(|input| Arc::new(input.into().into_any()));
-        self.enqueue_inputs(inputs.collect(), self.patience).await
-    }
-
-    async fn enqueue_one(
-        &self,
-        mut input: Arc<AnyInput>,
-        patience: Duration,
-    ) -> Result<Receipt, Error> {
-        let sealed = self.gate.sealed();
-        let entry = self.enter()?;
-        let (mut receipt, prepared) = self.accept(Arc::make_mut(&mut input))?;
-        let mut refusals = Refusals::new(self);
-        let refused = (!receipt.refused.is_empty()).then(|| Arc::clone(&input));
-        if self.is_kept(&input, &receipt) {
-            let kind = input.kind();
-            let mut accepted = self.accepted(Arc::clone(&input), prepared, &receipt);
-            accepted.kept = refusals.watch(0, &input, &mut receipt);
-            // The store is to be the only one who has it.
-            drop(input);
-            let seq = match self.store.append(vec![accepted], patience) {
-                Appending::Done(Some(appended)) => appended?,
-                appending => tokio::select! {
-                    biased;
-                    appended = appending => appended?,
-                    () = sealed => return Err(overtaken(Some(&receipt), 1)),
-                },
-            };
-            self.metrics.count(kind);
-            receipt.seq = Some(seq);
-        }
-        refusals.give_back(std::slice::from_mut(&mut receipt));
-        let refused: SmallVec<[_; 1]> = refused.into_iter().map(|input| (0, input)).collect();
-        entry.finish(&refused, std::slice::from_ref(&receipt))?;
-        Ok(receipt)
-    }
-
-    async fn enqueue_inputs(
-        &self,
-        inputs: Vec<Arc<AnyInput>>,
-        patience: Duration,
-    ) -> Result<Vec<Receipt>, Error> {
-        let sealed = self.gate.sealed();
-        let entry = self.enter()?;
-        let is_alone = inputs.len() == 1;
-        let mut receipts = Vec::with_capacity(inputs.len());
-        let mut kept = Vec::with_capacity(inputs.len());
-        let mut refused = Vec::new();
-        let mut refusals = Refusals::new(self);
-        for (place, mut input) in inputs.into_iter().enumerate() {
-            let (mut receipt, prepared) = self
-                .accept(Arc::make_mut(&mut input))
-                .map_err(|error| if is_alone { error } else { at(place, error) })?;
-            if !receipt.refused.is_empty() {
-                refused.push((place, Arc::clone(&input)));
-            }
-            if self.is_kept(&input, &receipt) {
-                let mut accepted = self.accepted(Arc::clone(&input), prepared, &receipt);
-                accepted.kept = refusals.watch(place, &input, &mut receipt);
-                kept.push(accepted);
-                // Which place it has is known when the store has it.
-                receipt.seq = Some(0);
-            }
-            receipts.push(receipt);
-        }
-        if !kept.is_empty() {
-            let kinds: Vec<_> = kept.iter().map(|one| one.input.kind()).collect();
-            let mut seq = tokio::select! {
-                biased;
-                appended = self.store.append(kept, patience) => appended?,
-                () = sealed => return Err(overtaken(receipts.first(), receipts.len())),
-            };
-            for kind in kinds {
-                self.metrics.count(kind);
-            }
-            for place in receipts.iter_mut().filter_map(|one| one.seq.as_mut()) {
-                *place = seq;
-                seq += 1;
-            }
-        }
-        refusals.give_back(&mut receipts);
-        entry.finish(&refused, &receipts)?;
-        Ok(receipts)
-    }
-
-    fn enter(&self) -> Result<Entry<'_>, Error> {
-        self.gate.enter();
-        let entry = Entry(self);
-        if self.gate.is_closed() {
-            return Err(closed());
-        }
-        Ok(entry)
-    }
-
-    /// Whether there is anything for the store to keep: also of whom everybody
-    /// refuses a durable one keeps the dead letters, and whoever is deleted is
-    /// forgotten here as well.
-    fn is_kept(&self, input: &AnyInput, receipt: &Receipt) -> bool {
-        !receipt.queued.is_empty()
-            || input.kind() == Kind::Delete
-            || (self.store.is_durable() && !receipt.refused.is_empty())
-    }
-
-    /// Completes, stamps and validates; who is to get the event, and what they
-    /// will send of it.
-    fn accept(&self, input: &mut AnyInput) -> Result<(Receipt, Ready), Error> {
-        if let Some(context) = &self.context {
-            input.context.inherit(context);
-        }
-        input.stamp(self.clock.now());
-        input.validate()?;
-        let mut receipt = Receipt {
-            message_id: input.message_id().to_owned(),
-            seq: None,
-            queued: Arc::clone(&self.names),
-            unsupported: Vec::new(),
-            refused: Vec::new(),
-        };
-        let mut ready = Ready::new();
-        for lane in &self.lanes {
-            let name = &lane.name;
-            if !lane.handler.integration().supports().contains(input.kind()) {
-                receipt.unsupported.push(Arc::clone(name));
-                continue;
-            }
-            match lane.prepare(input) {
-                Ok(prepared) => ready.extend(prepared.map(|one| (Arc::clone(name), one))),
-                // The engine ended meanwhile: it is not the event's fault.
-                Err(_) if self.gate.is_sealed() => return Err(closed()),
-                Err(error) => receipt.refused.push((Arc::clone(name), error)),
-            }
-        }
-        if !receipt.unsupported.is_empty() || !receipt.refused.is_empty() {
-            let is_left_out = |name: &Arc<str>| {
-                receipt.unsupported.contains(name)
-                    || receipt.refused.iter().any(|(refused, _)| refused == name)
-            };
-            let queued = self.names.iter().filter(|name| !is_left_out(name));
-            receipt.queued = queued.map(Arc::clone).collect();
-        }
-        Ok((receipt, ready))
-    }
-
-    /// An event as the store takes it.
-    fn accepted(&self, input: Arc<AnyInput>, prepared: Ready, receipt: &Receipt) -> Accepted {
-        let is_shown = self.is_shown || input.policies.is_some();
-        let loaded = if is_shown || prepared.len() < receipt.queued.len() {
-            Loaded::new(Arc::clone(&input))
-        } else {
-            Loaded::without_input(&input)
-        };
-        let reasons = receipt.refused.iter();
-        Accepted {
-            input,
-            loaded: Arc::new(loaded.with_prepared(prepared)),
-            lanes: Arc::clone(&receipt.queued),
-            refused: reasons
-                .map(|(name, error)| (Arc::clone(name), error.into()))
-                .collect(),
-            kept: None,
-        }
-    }
-
-    /// Tells everybody which integrations refused an accepted event.
-    fn refuse(&self, input: &AnyInput, receipt: &Receipt) {
-        for (name, error) in &receipt.refused {
-            if let Some(lane) = self.lanes.iter().find(|lane| lane.name == *name) {
-                refuse(&self.observer, &lane.handler, input, receipt.seq, error);
-            }
-        }
+    ) -> impl Future<Output = Result<Vec<Receipt>, Error>> + Send {
+        let inputs = inputs.into_iter().map(|input| input.into().into_any());
+        let coming = self.bring(inputs, self.patience, at);
+        async { Ok(coming?.arrive().await?.into_vec()) }
     }
 
     /// What integrations will never accept; `None`, if the store does not keep
@@ -674,143 +505,8 @@ impl Engine {
     }
 }
 
-/// Tells everybody that an integration refused an accepted event.
-fn refuse(
-    observer: &Observer,
-    handler: &Handler,
-    input: &AnyInput,
-    seq: Option<Seq>,
-    error: &Error,
-) {
-    let name = handler.name();
-    // By this target, who tells of it in another way can leave it out.
-    tracing::warn!(
-        target: "analytics_engine::refused",
-        integration = %name,
-        kind = %input.kind(),
-        message_id = input.message_id(),
-        error = %error.kind(),
-        "an integration refused an event"
-    );
-    metrics::failed(name, error);
-    let settled = Settled {
-        integration: name,
-        seq,
-        input,
-        attempts: 0,
-        outcome: Err(error),
-    };
-    observer.report(handler, &settled);
-}
-
-/// What integrations refused of events on their way into the store. Should
-/// nobody wait for them any more, the store may keep them all the same: then it
-/// is reported when it says so.
-struct Refusals<'a> {
-    engine: &'a Engine,
-    refused: SmallVec<[Refused; 1]>,
-}
-
-/// Who refused an event.
-struct Refused {
-    /// Among those that are on the way together.
-    place: usize,
-    input: Arc<AnyInput>,
-    by: Vec<(Arc<str>, Error)>,
-    kept: oneshot::Receiver<Seq>,
-}
-
-impl<'a> Refusals<'a> {
-    fn new(engine: &'a Engine) -> Self {
-        Self {
-            engine,
-            refused: SmallVec::new(),
-        }
-    }
-
-    /// Whom the store is to tell of an event, if anybody refused it. Until the
-    /// store has answered, this has what the receipt says of it.
-    fn watch(
-        &mut self,
-        place: usize,
-        input: &Arc<AnyInput>,
-        receipt: &mut Receipt,
-    ) -> Option<OnKept> {
-        if receipt.refused.is_empty() {
-            return None;
-        }
-        let (told, kept) = OnKept::new();
-        self.refused.push(Refused {
-            place,
-            input: Arc::clone(input),
-            by: std::mem::take(&mut receipt.refused),
-            kept,
-        });
-        Some(told)
-    }
-
-    /// The store has the events, and somebody waits for them.
-    fn give_back(mut self, receipts: &mut [Receipt]) {
-        for refused in self.refused.drain(..) {
-            if let Some(receipt) = receipts.get_mut(refused.place) {
-                receipt.refused = refused.by;
-            }
-        }
-    }
-}
-
-impl Drop for Refusals<'_> {
-    fn drop(&mut self) {
-        for refused in self.refused.drain(..) {
-            let Refused {
-                input, by, kept, ..
-            } = refused;
-            let lane = |name| self.engine.lanes.iter().find(|lane| lane.name == name);
-            let by = by.into_iter();
-            let by = by.filter_map(|(name, error)| Some((lane(name)?.handler.clone(), error)));
-            let by: Vec<_> = by.collect();
-            let observer = self.engine.observer.clone();
-            self.engine.runtime.spawn(async move {
-                if let Ok(seq) = kept.await {
-                    for (handler, error) in &by {
-                        refuse(&observer, handler, &input, Some(seq), error);
-                    }
-                }
-            });
-        }
-    }
-}
-
 fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the engine is closed")
-}
-
-/// The engine ended while events were on their way into the store.
-fn overtaken(first: Option<&Receipt>, many: usize) -> Error {
-    let id = first.map_or("", |receipt| receipt.message_id.as_str());
-    let which = match many {
-        0 | 1 => format!("the event {id}"),
-        many => format!("the {many} events from {id} on"),
-    };
-    Error::new(
-        ErrorKind::Closed,
-        format!("the engine was closed meanwhile: {which} may have been accepted"),
-    )
-}
-
-/// What is wrong with one of several events.
-fn at(place: usize, error: Error) -> Error {
-    let Some(violations) = error.violations() else {
-        return error;
-    };
-    let violations = violations.violations().iter().map(|violation| {
-        let path = format!("[{place}].{}", violation.path);
-        Violation::new(path, violation.code, violation.message.clone())
-    });
-    match ValidationError::check(violations.collect()) {
-        Err(placed) => placed.into(),
-        Ok(()) => error,
-    }
 }
 
 /// Sets the gauges of the queues, from time to time.
@@ -829,50 +525,6 @@ async fn gauge(
             }
         }
         tokio::time::sleep(GAUGE_EVERY).await;
-    }
-}
-
-/// Somebody on the way in.
-struct Entry<'a>(&'a Engine);
-
-impl Entry<'_> {
-    /// The events are in the store: the lanes will find them, unless they have
-    /// ended.
-    fn finish(self, refused: &[(usize, Arc<AnyInput>)], receipts: &[Receipt]) -> Result<(), Error> {
-        let engine = self.0;
-        for receipt in receipts {
-            for lane in &engine.lanes {
-                if receipt.queued.contains(&lane.name) {
-                    lane.signals.ahead.fetch_add(1, Ordering::AcqRel);
-                }
-            }
-        }
-        if let Some(last) = receipts.iter().filter_map(|receipt| receipt.seq).max() {
-            for lane in &engine.lanes {
-                lane.signals.accepted(last);
-            }
-        }
-        for (place, input) in refused {
-            if let Some(receipt) = receipts.get(*place) {
-                engine.refuse(input, receipt);
-            }
-        }
-        // What a durable store has is accepted, whoever delivers it.
-        let is_kept = receipts.iter().any(|receipt| receipt.seq.is_some());
-        if is_kept && engine.gate.is_sealed() && !engine.store.is_durable() {
-            return Err(overtaken(receipts.first(), receipts.len()));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Entry<'_> {
-    fn drop(&mut self) {
-        self.0.gate.leave();
-        // The lanes wait for the last one.
-        if self.0.gate.is_quiet() {
-            self.0.wake();
-        }
     }
 }
 
@@ -913,8 +565,10 @@ impl Drop for Engine {
 impl Calls for Engine {
     type Receipt<E: Event> = Receipt;
 
-    async fn send<E: Event>(&self, input: impl Into<Input<E>> + Send) -> Result<Receipt, Error> {
-        let input: Input<E> = input.into();
-        self.enqueue(input).await
+    fn send<E: Event>(
+        &self,
+        input: impl Into<Input<E>> + Send,
+    ) -> impl Future<Output = Result<Receipt, Error>> + Send {
+        self.enqueue(input)
     }
 }
