@@ -308,6 +308,10 @@ impl Carrier<'_> {
             tokio::select! {
                 biased;
                 () = self.stop.requested() => is_stopped = true,
+                // Before the next line: there may always be one.
+                Some(accepted) = under_way.next(), if !under_way.is_empty() => {
+                    self.account(&mut window, accepted, &mut missed)?;
+                }
                 line = lines.recv(), if end.is_none() && has_room => match line {
                     None => end = Some(None),
                     Some(Err(error)) => {
@@ -324,9 +328,6 @@ impl Carrier<'_> {
                         }
                     }
                 },
-                Some(accepted) = under_way.next(), if !under_way.is_empty() => {
-                    self.account(&mut window, accepted, &mut missed)?;
-                }
             }
         }
         if !is_stopped && missed.is_none() {
