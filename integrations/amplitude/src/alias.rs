@@ -1,13 +1,23 @@
-//! FILL IN: the documentation page.
+//! Two ids are one user: the events of both are found under the second.
+//!
+//! <https://amplitude.com/docs/apis/analytics/user-mapping>
 
 use analytics_http::Step;
-use analytics_spec::{Alias, AnyInput, Error};
+use analytics_spec::{Alias, Error};
+use serde::Serialize;
 
-use crate::{Route, vendor::unwritten};
+use crate::Route;
 
-/// The steps of an alias: two ids that are one user.
-// FILL IN: the body that Amplitude documents. If Amplitude has nothing for it, say
-// `Support::No` in `Config::support`, and take this file away.
-pub(crate) fn steps(input: &AnyInput, _: &Alias) -> Result<Vec<Step<Route>>, Error> {
-    Err(unwritten(input.kind()))
+#[derive(Serialize)]
+struct Mapping<'a> {
+    user_id: &'a str,
+    global_user_id: &'a str,
+}
+
+pub(crate) fn steps(alias: &Alias) -> Result<Vec<Step<Route>>, Error> {
+    let mapping = Mapping {
+        user_id: &alias.previous_user_id,
+        global_user_id: &alias.user_id,
+    };
+    Ok(vec![Step::json(Route::UserMap, &mapping)?])
 }

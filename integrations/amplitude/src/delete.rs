@@ -1,13 +1,13 @@
-//! FILL IN: the documentation page.
+//! Forgetting a user. The request around the ids is made in
+//! [`AmplitudeVendor::request`](crate::vendor::AmplitudeVendor).
+//!
+//! <https://amplitude.com/docs/apis/analytics/user-privacy>
 
 use analytics_http::Step;
-use analytics_spec::{AnyInput, Delete, Error};
+use analytics_spec::{Delete, Error};
 
-use crate::{Route, vendor::unwritten};
+use crate::Route;
 
-/// The steps of a delete: what is known of the user goes.
-// FILL IN: the body that Amplitude documents. If Amplitude has nothing for it, say
-// `Support::No` in `Config::support`, and take this file away.
-pub(crate) fn steps(input: &AnyInput, _: &Delete) -> Result<Vec<Step<Route>>, Error> {
-    Err(unwritten(input.kind()))
+pub(crate) fn steps(delete: &Delete) -> Result<Vec<Step<Route>>, Error> {
+    Ok(vec![Step::json(Route::Deletions, &delete.user_id)?])
 }

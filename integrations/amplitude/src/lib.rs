@@ -2,11 +2,16 @@
 
 mod alias;
 mod config;
+mod context;
 mod delete;
+mod event;
 mod group;
 mod identify;
+mod ids;
+mod object;
 mod outcome;
 mod page;
+mod rules;
 mod screen;
 mod track;
 mod vendor;
@@ -17,8 +22,8 @@ pub use analytics_spec::{
     Integration, Output, Page, Policies, RetryPolicy, Screen, Secret, Track,
     config::{Instance, VendorConfig},
 };
-pub use config::Config;
+pub use config::{Api, Config, Region};
 pub use vendor::{AmplitudeVendor, Route};
 
-/// An account of Amplitude: an [`Integration`], and by itself a client with retries.
+/// A project of Amplitude: an [`Integration`], and by itself a client with retries.
 pub type Amplitude = analytics_http::Client<AmplitudeVendor>;
