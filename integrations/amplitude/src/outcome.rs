@@ -223,3 +223,219 @@ fn somebody_elses(response: &HttpResponse) -> Refusal {
         format!("the answer is not Amplitude's: {said}"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn answer(status: u16, body: Value) -> HttpResponse {
+        HttpResponse::new(status).body(body)
+    }
+
+    fn refusal(reading: Reading) -> Refusal {
+        match reading {
+            Reading::All(Err(refusal)) => refusal,
+            other => panic!("not refused as a whole: {other:?}"),
+        }
+    }
+
+    /// Kind, whether it may pass, whether it is sent again in halves.
+    fn verdict(reading: Reading) -> (ErrorKind, bool, bool) {
+        let refusal = refusal(reading);
+        (refusal.kind, refusal.retryable, refusal.split)
+    }
+
+    const UNAVAILABLE: (ErrorKind, bool, bool) = (ErrorKind::Unavailable, true, false);
+    const HALVED: (ErrorKind, bool, bool) = (ErrorKind::RequestRejected, false, true);
+    const REJECTED: (ErrorKind, bool, bool) = (ErrorKind::RequestRejected, false, false);
+
+    #[test]
+    fn an_upload_is_accepted_when_every_event_is_counted() {
+        let success = json!({
+            "code": 200, "events_ingested": 3,
+            "payload_size_bytes": 50, "server_upload_time": 1_396_381_378_123_i64,
+        });
+        assert_eq!(upload(&answer(200, success), 3), Reading::All(Ok(())));
+        for body in [
+            json!({"code": 200, "events_ingested": 2}),
+            json!({"code": 200, "events_ingested": 0}),
+            json!({"code": 200, "events_ingested": 4}),
+            json!({"code": 200}),
+            json!({"events_ingested": 3}),
+            json!({"code": 400, "events_ingested": 3}),
+            json!({}),
+            json!("success"),
+            json!("<html>Sign in</html>"),
+        ] {
+            assert_eq!(
+                verdict(upload(&answer(200, body.clone()), 3)),
+                UNAVAILABLE,
+                "{body}"
+            );
+        }
+        assert_eq!(verdict(upload(&HttpResponse::new(204), 1)), UNAVAILABLE);
+        let error = answer(200, json!({"error": "no"}));
+        assert_eq!(verdict(upload(&error, 1)), HALVED);
+    }
+
+    #[test]
+    fn a_bad_event_is_looked_for_in_halves_and_its_fields_are_named() {
+        for (body, words) in [
+            (
+                json!({
+                    "code": 400, "error": "Request missing required field", "missing_field": null,
+                    "events_with_missing_fields": {"event_type": [3]},
+                }),
+                "400 Bad Request: Request missing required field, event_type",
+            ),
+            (
+                json!({
+                    "error": "Invalid field values on some events",
+                    "events_with_invalid_fields": {"price": [0], "time": [1]},
+                }),
+                "400 Bad Request: Invalid field values on some events, price, time",
+            ),
+            (
+                json!({
+                    "error": "Invalid id length for user_id or device_id",
+                    "events_with_invalid_id_lengths": {"user_id": [2]},
+                }),
+                "400 Bad Request: Invalid id length for user_id or device_id, user_id",
+            ),
+            (
+                json!({"error": "Invalid event JSON"}),
+                "400 Bad Request: Invalid event JSON",
+            ),
+        ] {
+            let refusal = refusal(upload(&answer(400, body), 4));
+            assert_eq!(refusal, rejected(words.to_owned()).split());
+        }
+        let blocked = answer(403, json!({"code": 403, "error": "Forbidden"}));
+        assert_eq!(verdict(upload(&blocked, 2)), HALVED);
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_request_is_not_looked_for_among_its_events() {
+        for body in [
+            json!({"error": "Request missing required field", "missing_field": "events"}),
+            json!({"error": "Invalid request path"}),
+            json!({"error": "Invalid JSON request body"}),
+        ] {
+            assert_eq!(verdict(upload(&answer(400, body), 2)), REJECTED);
+        }
+        let key = answer(400, json!({"error": "Invalid API key: 123"}));
+        for reading in [upload(&key, 2), user_map(&key), deletions(&key)] {
+            assert_eq!(verdict(reading), (ErrorKind::Unauthorized, false, false));
+        }
+    }
+
+    #[test]
+    fn throttled_events_wait_and_silenced_ones_are_refused() {
+        let body = json!({
+            "code": 400, "error": "Events silenced for device_id",
+            "silenced_devices": ["d1"], "silenced_events": [3],
+            "throttled_devices": {"d2": 100}, "throttled_events": [0, 9],
+        });
+        let Reading::Each(verdicts) = upload(&answer(400, body), 4) else {
+            panic!("all the same");
+        };
+        let seen: Vec<_> = verdicts
+            .iter()
+            .map(|verdict| verdict.as_ref().unwrap_err())
+            .map(|refusal| (refusal.kind, refusal.retryable, refusal.wait))
+            .collect();
+        let untouched = (ErrorKind::Unavailable, true, None);
+        assert_eq!(
+            seen,
+            [
+                (ErrorKind::RateLimited, true, Some(THROTTLED)),
+                untouched,
+                untouched,
+                (ErrorKind::RequestRejected, false, None),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_day_is_waited_for_longer_than_a_second() {
+        for (named, wait) in [
+            (json!({"throttled_users": {"u": 31}}), THROTTLED),
+            (
+                json!({"exceeded_daily_quota_users": {"u": 500_200}}),
+                EXCEEDED,
+            ),
+            (
+                json!({
+                    "exceeded_daily_quota_devices": {"d": 500_200}, "throttled_devices": {"e": 31},
+                    "exceeded_daily_quota_users": {}, "throttled_users": {},
+                }),
+                THROTTLED,
+            ),
+            (json!({}), THROTTLED),
+        ] {
+            let mut body = named;
+            body["error"] = json!("Too many requests for some devices and users");
+            body["throttled_events"] = json!([1]);
+            let Reading::Each(verdicts) = upload(&answer(429, body), 2) else {
+                panic!("all the same");
+            };
+            assert_eq!(verdicts[1].as_ref().unwrap_err().wait, Some(wait));
+        }
+    }
+
+    #[test]
+    fn other_statuses_mean_what_they_always_mean() {
+        for (status, kind, retryable) in [
+            (401, ErrorKind::Unauthorized, false),
+            (404, ErrorKind::RequestRejected, false),
+            (413, ErrorKind::TooLarge, false),
+            (429, ErrorKind::RateLimited, true),
+            (500, ErrorKind::Unavailable, true),
+            (502, ErrorKind::Unavailable, true),
+            (503, ErrorKind::Unavailable, true),
+            (504, ErrorKind::Unavailable, true),
+        ] {
+            let response = answer(status, json!({"code": status, "error": "no"}));
+            for reading in [
+                upload(&response, 2),
+                user_map(&response),
+                deletions(&response),
+            ] {
+                let refusal = refusal(reading);
+                assert_eq!((refusal.kind, refusal.retryable), (kind, retryable));
+                assert_eq!(refusal.wait, None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_mapping_is_accepted_unless_something_else_is_said() {
+        assert_eq!(user_map(&HttpResponse::new(200)), Reading::All(Ok(())));
+        for body in [json!("success"), json!({}), json!({"code": 200})] {
+            assert_eq!(user_map(&answer(200, body)), Reading::All(Ok(())));
+        }
+        for body in [json!(" <html>"), json!({"code": 202}), json!([]), json!(1)] {
+            assert_eq!(verdict(user_map(&answer(200, body))), UNAVAILABLE);
+        }
+        for (status, body) in [(200, json!({"error": "no"})), (400, json!("bad mapping"))] {
+            assert_eq!(verdict(user_map(&answer(status, body))), HALVED);
+        }
+    }
+
+    #[test]
+    fn a_deletion_is_accepted_when_there_is_a_job() {
+        let job = json!({"day": "2026-03-20", "status": "staging", "amplitude_ids": []});
+        for body in [job.clone(), json!([job])] {
+            assert_eq!(deletions(&answer(200, body)), Reading::All(Ok(())));
+        }
+        for body in [json!({}), json!([]), json!("ok"), json!({"day": null})] {
+            assert_eq!(verdict(deletions(&answer(200, body))), UNAVAILABLE);
+        }
+        let unknown = answer(400, json!({"error": "Invalid user ids"}));
+        assert_eq!(verdict(deletions(&unknown)), HALVED);
+        let refused = answer(200, json!({"error": "no"}));
+        assert_eq!(verdict(deletions(&refused)), HALVED);
+    }
+}

@@ -47,6 +47,7 @@ fn with_answers(suite: Suite) -> Suite {
         .refusal(refused)
         .message_id_in(events())
         .timestamp_in(events())
+        .means(Kind::Alias, "user_id", "previous_user_id")
         .invalid(Identify::new().trait_("plan", "team"))
         .invalid(Track::new("Order Completed").user_id("null"))
         .invalid(Track::new("Order Completed").user_id("u1"))

@@ -322,17 +322,17 @@ impl Wrong {
         } else {
             return None;
         };
-        let mut body = json!({"error": words});
+        let mut body = Map::from_iter([("error".to_owned(), json!(words))]);
         for (key, fields) in [
             ("events_with_missing_fields", &self.missing),
             ("events_with_invalid_fields", &self.invalid),
             ("events_with_invalid_id_lengths", &self.id_lengths),
         ] {
             if !fields.is_empty() {
-                body[key] = first(fields);
+                body.insert(key.to_owned(), first(fields));
             }
         }
-        Some(error(400, body))
+        Some(error(400, Value::Object(body)))
     }
 }
 
@@ -570,7 +570,9 @@ impl AmplitudeVendor {
 }
 
 fn error(status: u16, mut body: Value) -> Answer {
-    body["code"] = json!(status);
+    if let Some(body) = body.as_object_mut() {
+        body.insert("code".to_owned(), json!(status));
+    }
     Answer::json(status, &body)
 }
 
