@@ -1,6 +1,8 @@
 //! Every kind against a scripted Amplitude, which checks its own rules, and says
 //! what it would have lost or bent without a word.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
+
 use analytics_amplitude::{
     Amplitude, Api, Calls as _, Config, Delete, ErrorKind, Group, Identify, Track,
 };

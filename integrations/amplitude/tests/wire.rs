@@ -21,7 +21,10 @@ use analytics_spec::{
     AnyInput, Attempt, Clock, Delivery, Event, Integration as _, Progress, Timestamp, Value,
     clock::Sleep,
 };
-use analytics_testkit::{Answer, Fault, ScriptedAmplitude, vendors::AmplitudeAccount};
+use analytics_testkit::{
+    Answer, Fault,
+    vendors::{AmplitudeAccount, ScriptedAmplitude},
+};
 use serde_json::json;
 
 /// Stands still, never waits, and remembers for how long it should have.
@@ -117,26 +120,26 @@ fn failed(outcomes: &[Result<Delivery, Error>]) -> Vec<(usize, ErrorKind, bool)>
 async fn what_amplitude_refuses_is_found_and_the_rest_is_delivered_once() {
     for api in [Api::HttpV2, Api::Batch] {
         let (server, client, clock) = project(Config::new("key-1").api(api)).await;
-        let mut inputs = tracks(16);
+        let mut inputs = tracks(64);
         // As if a rule were not known here: deliveries are not validated again.
-        for index in [3, 12] {
+        for index in [3, 52] {
             inputs[index] = stamped("short", Track::new("E").user_id("u"));
         }
         let outcomes = deliver(&client, &inputs).await;
         let refused = ErrorKind::RequestRejected;
         assert_eq!(
             failed(&outcomes),
-            [(3, refused, false), (12, refused, false)]
+            [(3, refused, false), (52, refused, false)]
         );
         let error = outcomes[3].as_ref().unwrap_err();
         assert!(error.message().ends_with("device_id, user_id"), "{error}");
-        let others: Vec<_> = (0..16)
-            .filter(|n| ![3, 12].contains(n))
+        let others: Vec<_> = (0..64)
+            .filter(|n| ![3, 52].contains(n))
             .map(|n| format!("m{n}"))
             .collect();
         assert_eq!(ids(&server), others);
         assert_eq!(server.duplicates(), Vec::<String>::new());
-        assert!(sizes(&server).len() < 16, "{:?}", sizes(&server));
+        assert!(sizes(&server).len() < 32, "{:?}", sizes(&server));
         assert_eq!(clock.slept(), []);
         server.shutdown().await;
     }
