@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Amplitude, AmplitudeVendor};
 
-/// Where a project's data is kept. A key of one is refused by the other.
+/// Where a project's data is kept: each has hosts of its own.
 ///
 /// <https://amplitude.com/docs/apis/analytics/http-v2#regions>
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,8 +24,7 @@ pub enum Region {
     Eu,
 }
 
-/// Which of the two APIs takes the events. Both take the same events, and
-/// recognise what the other has taken already.
+/// Which of the two APIs takes the events. They are the same for both.
 ///
 /// <https://amplitude.com/docs/faq/api-choice>
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +36,7 @@ pub enum Api {
     #[default]
     HttpV2,
     /// `/batch`: for much at once, such as years of history; 1,000 events a
-    /// second for one user or device, in no promised order.
+    /// second for one user or device. An order is not promised.
     Batch,
 }
 
