@@ -28,21 +28,26 @@ const MAX_LAYERS: usize = 40;
 /// Everything that is wrong with an event.
 pub(crate) fn check(input: &AnyInput, min_id_chars: usize) -> Vec<Violation> {
     let mut violations = Vec::new();
-    // Nothing of a delete is kept, and an id that Amplitude does not know is
-    // its answer.
-    if !matches!(input.event, AnyEvent::Delete(_)) {
-        ids(&input.event, min_id_chars, &mut violations);
-        name(&input.event, &mut violations);
-        properties(&input.event, &mut violations);
-        if let Some(value) = input.context.extra.get(SESSION_ID)
-            && value.as_i64().is_none()
-        {
-            violations.push(Violation::new(
-                format!("context.{SESSION_ID}"),
-                Code::Type,
-                "is when the session began: a whole number of milliseconds",
-            ));
-        }
+    let event = &input.event;
+    // A delete keeps nothing: whether Amplitude knows the id is its answer.
+    if matches!(event, AnyEvent::Delete(_)) {
+        return violations;
+    }
+    ids(event, min_id_chars, &mut violations);
+    // An alias sends its ids alone.
+    if matches!(event, AnyEvent::Alias(_)) {
+        return violations;
+    }
+    name(event, &mut violations);
+    properties(event, &mut violations);
+    if let Some(session) = input.context.extra.get(SESSION_ID)
+        && session.as_i64().is_none()
+    {
+        violations.push(Violation::new(
+            format!("context.{SESSION_ID}"),
+            Code::Type,
+            "is when the session began: a whole number of milliseconds",
+        ));
     }
     violations
 }
@@ -114,14 +119,11 @@ fn name(event: &AnyEvent, violations: &mut Vec<Violation>) {
 }
 
 fn properties(event: &AnyEvent, violations: &mut Vec<Violation>) {
-    // An alias sends its ids alone.
-    if matches!(event, AnyEvent::Alias(_)) {
-        return;
-    }
     let kind = event.kind();
-    for (field, map) in [
-        ("traits", event.traits()),
-        ("properties", event.properties()),
+    // Traits stand within `$set`.
+    for (field, map, layers) in [
+        ("traits", event.traits(), MAX_LAYERS - 2),
+        ("properties", event.properties(), MAX_LAYERS - 1),
     ] {
         let Some(map) = map else { continue };
         if map.len() > MAX_PROPERTIES {
@@ -132,7 +134,7 @@ fn properties(event: &AnyEvent, violations: &mut Vec<Violation>) {
             ));
         }
         for (key, value) in map {
-            if !fits(MAX_LAYERS - 1, value) {
+            if !fits(layers, value) {
                 violations.push(Violation::new(
                     format!("{kind}.{field}.{key}"),
                     Code::TooLarge,

@@ -235,7 +235,8 @@ impl HttpVendor for AmplitudeVendor {
                 json(Method::POST, &self.upload_url, None, body)
             }
             // The documentation has it in the URL, where logs would keep the
-            // key. A form is the same to Amplitude.
+            // key. Segment sends a form, `amplitude/mapUser` of
+            // https://github.com/segmentio/action-destinations.
             Route::UserMap => {
                 let mappings = wrap("[", bodies, "]");
                 let mappings = encode(&String::from_utf8_lossy(&mappings));

@@ -188,6 +188,11 @@ fn names_and_properties_have_limits() {
         wrong(Config::new("k"), track().property("p", deep(40))),
         of("track.properties.p", Code::TooLarge)
     );
+    assert_eq!(wrong(Config::new("k"), track().trait_("t", deep(38))), []);
+    assert_eq!(
+        wrong(Config::new("k"), track().trait_("t", deep(39))),
+        of("track.traits.t", Code::TooLarge)
+    );
 }
 
 #[test]

@@ -628,14 +628,13 @@ fn check_event(
         }
     }
     for key in ["event_properties", "user_properties", "group_properties"] {
-        if fields.get(key).is_some_and(|value| layers(value) > LAYERS + 1) {
+        if fields.get(key).is_some_and(|value| layers(value) > LAYERS) {
             is_wrong("layers", &mut wrong.invalid, key);
         }
     }
 }
 
-/// How many arrays and objects lie within each other. The operation of a change,
-/// `$set`, is one, where there is one.
+/// How many arrays and objects lie within each other.
 fn layers(value: &Value) -> usize {
     let deepest = match value {
         Value::Array(values) => values.iter().map(layers).max(),
