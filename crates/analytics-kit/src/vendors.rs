@@ -53,6 +53,7 @@ macro_rules! vendors {
 }
 
 vendors! {
+    "amplitude": analytics_amplitude as amplitude,
     "mailchimp": analytics_mailchimp as mailchimp,
     "mixpanel": analytics_mixpanel as mixpanel,
     "segment": analytics_segment as segment,

@@ -168,6 +168,7 @@ pub struct Suite {
     refusal: Option<Arc<Refusing>>,
     refuses_item: Option<RefusingItem>,
     volatile: Vec<String>,
+    meanings: Vec<(Kind, String, String)>,
     secrets: Option<Vec<String>>,
     message_id_in: Option<KindSet>,
     timestamp_in: Option<KindSet>,
@@ -251,6 +252,7 @@ impl Suite {
             refusal: None,
             refuses_item: None,
             volatile: Vec::new(),
+            meanings: Vec::new(),
             secrets: None,
             message_id_in: None,
             timestamp_in: None,
@@ -322,6 +324,15 @@ impl Suite {
     /// differ between attempts.
     pub fn volatile<S: Into<String>>(mut self, keys: impl IntoIterator<Item = S>) -> Self {
         self.volatile.extend(keys.into_iter().map(Into::into));
+        self
+    }
+
+    /// What a vendor's key holds in the requests of a kind, where the name of
+    /// another of our fields is the vendor's name for it: in an alias,
+    /// `user_id` may be the id before, `previous_user_id`.
+    pub fn means(mut self, kind: Kind, key: &str, field: &str) -> Self {
+        let (key, field) = (key.to_owned(), places::normal(field));
+        self.meanings.push((kind, key, field));
         self
     }
 
@@ -397,6 +408,13 @@ impl Suite {
 
     fn answering(&self) -> Answering {
         self.answers.clone()
+    }
+
+    /// The field that a vendor's key was said to hold.
+    fn meant_by(&self, kind: Kind, key: &str) -> Option<String> {
+        let mut meanings = self.meanings.iter();
+        let meaning = meanings.find(|(of, name, _)| *of == kind && name == key);
+        meaning.map(|(_, _, field)| field.clone())
     }
 
     /// The kinds that any configuration declares.

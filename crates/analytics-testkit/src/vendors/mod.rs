@@ -22,6 +22,7 @@ macro_rules! vendors {
 }
 
 vendors! {
+    amplitude: AmplitudeVendor,
     mailchimp: MailchimpVendor,
     mixpanel: MixpanelVendor,
     segment: SegmentVendor,
