@@ -25,4 +25,5 @@ vendors! {
     mailchimp: MailchimpVendor,
     mixpanel: MixpanelVendor,
     segment: SegmentVendor,
+    webhook: WebhookVendor,
 }
