@@ -169,6 +169,7 @@ pub struct Suite {
     refuses_item: Option<RefusingItem>,
     volatile: Vec<String>,
     secrets: Option<Vec<String>>,
+    signing: Vec<String>,
     message_id_in: Option<KindSet>,
     timestamp_in: Option<KindSet>,
     fixtures: BTreeMap<Kind, AnyInput>,
@@ -252,6 +253,7 @@ impl Suite {
             refuses_item: None,
             volatile: Vec::new(),
             secrets: None,
+            signing: Vec::new(),
             message_id_in: None,
             timestamp_in: None,
             fixtures: BTreeMap::new(),
@@ -279,6 +281,16 @@ impl Suite {
     /// eight characters; none, if the vendor needs none.
     pub fn secrets<S: Into<String>>(mut self, secrets: impl IntoIterator<Item = S>) -> Self {
         self.secrets = Some(secrets.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Credentials that sign requests, besides those that are in them: they are
+    /// in none.
+    pub fn signing_secrets<S: Into<String>>(
+        mut self,
+        secrets: impl IntoIterator<Item = S>,
+    ) -> Self {
+        self.signing.extend(secrets.into_iter().map(Into::into));
         self
     }
 
@@ -318,8 +330,8 @@ impl Suite {
         self
     }
 
-    /// The keys in a request's JSON whose values say when it was sent, and so
-    /// differ between attempts.
+    /// The keys in a request's JSON, and the headers, whose values say when it
+    /// was sent, and so differ between attempts.
     pub fn volatile<S: Into<String>>(mut self, keys: impl IntoIterator<Item = S>) -> Self {
         self.volatile.extend(keys.into_iter().map(Into::into));
         self
@@ -393,6 +405,11 @@ impl Suite {
         checks::all(&run).with_subscriber(lines.clone()).await;
         checks::traces(&run, &lines.take());
         run.finish(&self.vendor)
+    }
+
+    /// Every credential, whatever it is for.
+    fn credentials(&self) -> impl Iterator<Item = &String> {
+        self.secrets.iter().flatten().chain(&self.signing)
     }
 
     fn answering(&self) -> Answering {
