@@ -2,11 +2,16 @@
 
 mod cargo;
 mod check;
+mod guide;
 mod new_integration;
 mod table;
 mod test;
 
-use std::process::ExitCode;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 const HELP: &str = "\
 cargo xtask COMMAND
@@ -16,7 +21,7 @@ cargo xtask COMMAND
   check [NAME ...]
                 everything else that CI checks, or what is named of it:
                 formatting, clippy for every package and feature alone,
-                documentation, generated tables, the scaffold
+                documentation, generated tables, the scaffold, packages
   new-integration NAME [SPELLING]
                 make the crate of a vendor, whose tests say what is missing:
                 `acme`, or `posthog PostHog`; see docs/new-integration.md
@@ -48,6 +53,21 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Every file below a folder, in the order of their paths.
+pub(crate) fn files_below(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            files.extend(files_below(&path)?);
+        } else {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 #[expect(clippy::print_stdout, reason = "a command's output")]

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use super::Base;
 use crate::{
     conformance::{
+        places::{differences, listed},
         report::Check,
         trial::{NAME, Run, accepting, brief, failing_from},
         wire::Reply,
@@ -305,6 +306,42 @@ pub(crate) fn validation(run: &Run<'_>, bases: &[Base]) {
             base.kind,
             "no request to validate or preview",
             || format!("{} requests", trial.wire.count()),
+        );
+    }
+}
+
+/// What is mapped when it is accepted, is delivered as it is otherwise.
+pub(crate) async fn prepared(run: &Run<'_>, bases: &[Base]) {
+    for base in bases {
+        let Some(trial) = run.trial_of(base.kind, accepting()) else {
+            continue;
+        };
+        let parcel = match trial.subject.prepare_own(&base.input) {
+            Ok(Some(parcel)) => parcel,
+            Ok(None) => continue,
+            Err(error) => {
+                run.fail(
+                    Check::Prepared,
+                    base.kind,
+                    "what validation accepts can be prepared",
+                    error.to_string(),
+                );
+                continue;
+            }
+        };
+        let outcomes = trial.prepared(&base.input, &parcel).await;
+        let sent = trial.documents();
+        let found = differences(&Value::from(base.documents.clone()), &Value::from(sent));
+        run.expect(
+            found.is_empty() && outcomes.iter().all(Result::is_ok) && outcomes.len() == 1,
+            Check::Prepared,
+            base.kind,
+            "the requests of an event that was not prepared",
+            || match outcomes.first() {
+                Some(Ok(_)) => listed(&found),
+                Some(failed) => brief(failed),
+                None => "no outcome".to_owned(),
+            },
         );
     }
 }

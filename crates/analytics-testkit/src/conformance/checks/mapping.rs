@@ -36,7 +36,9 @@ pub(crate) async fn baselines(run: &Run<'_>) -> Vec<Base> {
             || brief(&outcome),
         );
         if run.suite.wired {
-            let asked = run.expect(!sent.is_empty(), Check::Delivers, kind, "a request", || {
+            // What failed says why by itself.
+            let asked = !sent.is_empty() || !delivered;
+            run.expect(asked, Check::Delivers, kind, "a request", || {
                 "none".to_owned()
             });
             let pauses = trial.clock.pauses();
@@ -53,7 +55,7 @@ pub(crate) async fn baselines(run: &Run<'_>) -> Vec<Base> {
                 "the vendor's answer in the delivery",
                 || "none".to_owned(),
             );
-            if !asked {
+            if sent.is_empty() {
                 continue;
             }
         }
