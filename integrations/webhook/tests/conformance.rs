@@ -27,6 +27,7 @@ async fn one_event_in_a_request_conforms() {
     .secrets([API_KEY])
     .signing_secrets([SECRET, OLD_SECRET])
     .volatile(VOLATILE)
+    .delete_has_traits()
     // What has taken a request says so with the status.
     .refusal(|_| None)
     .run()
@@ -63,6 +64,7 @@ async fn batches_with_results_conform() {
         .secrets([API_KEY, URL_TOKEN])
         .signing_secrets([SECRET])
         .volatile(VOLATILE)
+        .delete_has_traits()
         .answers(move |request| results(request, |_| taken()))
         .refusal(move |request| Some(results(request, |_| refused())))
         .refuses_item(move |request, refuse| {

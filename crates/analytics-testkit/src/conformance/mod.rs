@@ -170,6 +170,7 @@ pub struct Suite {
     volatile: Vec<String>,
     secrets: Option<Vec<String>>,
     signing: Vec<String>,
+    delete_has_traits: bool,
     message_id_in: Option<KindSet>,
     timestamp_in: Option<KindSet>,
     fixtures: BTreeMap<Kind, AnyInput>,
@@ -254,6 +255,7 @@ impl Suite {
             volatile: Vec::new(),
             secrets: None,
             signing: Vec::new(),
+            delete_has_traits: false,
             message_id_in: None,
             timestamp_in: None,
             fixtures: BTreeMap::new(),
@@ -348,6 +350,13 @@ impl Suite {
     /// otherwise.
     pub fn timestamp_in(mut self, kinds: impl Into<KindSet>) -> Self {
         self.timestamp_in = Some(kinds.into());
+        self
+    }
+
+    /// Says that a delete is sent with its traits: by which of them a person is
+    /// known, only the receiver can say.
+    pub fn delete_has_traits(mut self) -> Self {
+        self.delete_has_traits = true;
         self
     }
 
