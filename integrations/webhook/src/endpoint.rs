@@ -30,7 +30,7 @@ impl Endpoint {
             return wrong("must not have a fragment");
         }
         let Ok(uri) = url.parse::<Uri>() else {
-            return wrong("is not a URL");
+            return wrong("is not one, such as https://receiver.example/events");
         };
         if !matches!(uri.scheme_str(), Some("http" | "https"))
             || uri.host().is_none_or(str::is_empty)

@@ -10,7 +10,7 @@ const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 const OLD_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const URL: &str = "https://receiver.example/hooks/T0a1b2c3d4?zone=north";
 
-fn config(table: Value, variables: &[(&str, &str)]) -> Result<Config, Error> {
+fn config(table: &Value, variables: &[(&str, &str)]) -> Result<Config, Error> {
     let table = table.as_object().cloned().unwrap_or_default();
     let find = |name: &str| {
         let mut all = variables.iter();
@@ -20,7 +20,7 @@ fn config(table: Value, variables: &[(&str, &str)]) -> Result<Config, Error> {
     read(table, &find)
 }
 
-fn build(table: Value) -> Result<Webhook, Error> {
+fn build(table: &Value) -> Result<Webhook, Error> {
     config(table, &[])?.build_as(Instance::new("webhook"))
 }
 
@@ -37,7 +37,7 @@ fn a_table_says_what_methods_say() {
         "max_in_flight": 2,
     });
     let variables = [("NEW", SECRET), ("KEY", "Bearer hunter2")];
-    let read = config(table, &variables).unwrap();
+    let read = config(&table, &variables).unwrap();
     let made = Config::new(URL.parse().unwrap())
         .method(Method::Put)
         .secret(SECRET)
@@ -73,7 +73,7 @@ fn a_table_says_what_methods_say() {
 fn variables_fill_what_is_absent() {
     let both = format!("{SECRET} {OLD_SECRET}");
     let config = config(
-        json!({}),
+        &json!({}),
         &[
             ("WEBHOOK_URL", URL),
             ("WEBHOOK_SECRET", &both),
@@ -126,7 +126,7 @@ fn what_is_wrong_is_said_without_what_is_secret() {
         (json!({"url": URL, "statuses": {"200": "fine"}}), "fine"),
         (json!({"url": URL, "secrets": SECRET}), "`secret`"),
     ] {
-        let error = build(table.clone()).unwrap_err().to_string();
+        let error = build(&table).unwrap_err().to_string();
         assert!(error.contains(said), "{table}: {error}");
         assert!(!error.contains("hunter2"), "{error}");
         assert!(!error.contains("4711"), "{error}");
@@ -136,10 +136,10 @@ fn what_is_wrong_is_said_without_what_is_secret() {
         "http://[::1]/",
         "http://127.0.0.1/",
     ] {
-        assert!(build(json!({"url": url})).is_ok(), "{url}");
+        assert!(build(&json!({"url": url})).is_ok(), "{url}");
     }
     let open = json!({"url": "http://receiver.example/", "allow_http": true});
-    assert!(build(open).is_ok());
+    assert!(build(&open).is_ok());
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //! envelopes strictly, and says what would have been lost or bent without a
 //! word.
 
+#![allow(clippy::expect_used, reason = "helpers of tests, which may panic")]
+
 use analytics_spec::{Attempt, Integration as _, IntegrationExt as _, Kind, Progress, TokioClock};
 use analytics_testkit::{
     conformance::fixture,

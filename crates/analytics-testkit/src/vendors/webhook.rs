@@ -4,9 +4,9 @@
 //! <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>.
 //! The bodies are envelopes, which the specification's own reader reads.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
-use analytics_spec::{AnyInput, Event as _, Kind};
+use analytics_spec::{AnyInput, Kind};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
@@ -110,7 +110,7 @@ pub enum Untrusted {
 /// # Errors
 ///
 /// What is wrong.
-pub fn verify(
+pub fn verify_webhook(
     request: &Request,
     secrets: &[impl AsRef<str>],
     tolerance: Duration,
@@ -291,7 +291,7 @@ impl WebhookVendor {
         let trust = if account.secrets.is_empty() {
             sender(request).map(|_| ())
         } else {
-            verify(request, &account.secrets, account.tolerance)
+            verify_webhook(request, &account.secrets, account.tolerance)
         };
         match trust {
             Ok(()) => {}
