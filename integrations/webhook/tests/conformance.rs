@@ -1,6 +1,11 @@
 //! An endpoint that gets one event in a request, and one that gets several and
 //! answers for each, conform.
 
+#![allow(
+    clippy::expect_used,
+    reason = "helpers of tests, which may panic"
+)]
+
 use analytics_testkit::{Answer, Request, conformance::Suite};
 use analytics_webhook::{Batch, Config, Endpoint, Method};
 use serde_json::{Value, json};
