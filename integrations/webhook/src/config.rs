@@ -1,10 +1,10 @@
 //! What an endpoint needs to know.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use analytics_http::Client;
 use analytics_spec::{
-    Error, Kind, Secret,
+    Error, Kind, Secret, Value,
     config::{Instance, VendorConfig, boolean, missing},
     integration::Support,
 };
@@ -99,7 +99,7 @@ pub struct Config {
     #[serde(default, deserialize_with = "one_or_several")]
     pub secret: Vec<Secret>,
     /// Headers of one's own. Their values are treated as credentials.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "by_name")]
     pub headers: BTreeMap<String, Secret>,
     /// Whether bodies of 1 KiB and more are compressed.
     #[serde(default, deserialize_with = "boolean")]
@@ -122,24 +122,30 @@ fn four() -> usize {
 /// A secret, or a list of them; in a text, they have spaces between them, as
 /// their signatures have.
 fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Secret>, D::Error> {
-    struct Visitor;
-    impl<'de> de::Visitor<'de> for Visitor {
-        type Value = Vec<Secret>;
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a secret, or a list of them")
-        }
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-            Ok(text.split_whitespace().map(Secret::new).collect())
-        }
-        fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-            let mut secrets = Vec::new();
-            while let Some(secret) = list.next_element()? {
-                secrets.push(secret);
-            }
-            Ok(secrets)
-        }
+    match Value::deserialize(deserializer)? {
+        Value::String(text) => Ok(text.split_whitespace().map(Secret::new).collect()),
+        Value::Array(secrets) => secrets.into_iter().map(secret).collect(),
+        // An error of serde's own would repeat what it found.
+        _ => Err(de::Error::custom("expected a secret, or a list of them")),
     }
-    deserializer.deserialize_any(Visitor)
+}
+
+/// Values by name, of which no error repeats one.
+fn by_name<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, Secret>, D::Error> {
+    let Value::Object(table) = Value::deserialize(deserializer)? else {
+        return Err(de::Error::custom("expected a table of headers"));
+    };
+    let read = |(name, value)| match secret::<D::Error>(value) {
+        Ok(value) => Ok((name, value)),
+        Err(error) => Err(de::Error::custom(format!("`{name}`: {error}"))),
+    };
+    table.into_iter().map(read).collect()
+}
+
+fn secret<E: de::Error>(value: Value) -> Result<Secret, E> {
+    Secret::deserialize(value).map_err(E::custom)
 }
 
 /// A number that may be written as text, as environment variables have it.

@@ -110,7 +110,12 @@ fn what_is_wrong_is_said_without_what_is_secret() {
             json!({"url": URL, "headers": {"webhook-id": "hunter2"}}),
             "webhook-id",
         ),
-        (json!({"url": URL, "headers": {"x-a": 4711}}), "headers.x-a"),
+        (
+            json!({"url": URL, "headers": {"x-a": 4711}}),
+            "`x-a`: expected a string",
+        ),
+        (json!({"url": URL, "headers": "x-a: hunter2"}), "`headers`"),
+        (json!({"url": URL, "secret": [4711]}), "`secret`"),
         (json!({"url": URL, "method": "GET"}), "method"),
         (
             json!({"url": URL, "batch": {"max_items": 0}}),

@@ -1,10 +1,7 @@
 //! An endpoint that gets one event in a request, and one that gets several and
 //! answers for each, conform.
 
-#![allow(
-    clippy::expect_used,
-    reason = "helpers of tests, which may panic"
-)]
+#![allow(clippy::expect_used, reason = "helpers of tests, which may panic")]
 
 use analytics_testkit::{Answer, Request, conformance::Suite};
 use analytics_webhook::{Batch, Config, Endpoint, Method};
@@ -56,7 +53,8 @@ fn batches() -> Config {
 /// A result for each event of a request.
 fn results(request: &Request, result: impl Fn(usize) -> Value) -> Answer {
     let body = request.body_json().unwrap_or_default();
-    let events = body["batch"].as_array().map_or(0, Vec::len);
+    let events = body.get("batch").and_then(Value::as_array);
+    let events = events.map_or(0, Vec::len);
     let results: Vec<_> = (0..events).map(result).collect();
     Answer::json(200, &json!({ "results": results }))
 }
