@@ -61,7 +61,7 @@ mistakes! {
     /// A property called `user_id` replaces whose event it is.
     PropertiesWin: [ReservedNames] "replace nothing there" "src/track.rs",
     /// Ids are written in lower case: two people become one.
-    LowersIds: [Hostile] "arrives as it is" "src/identify.rs",
+    LowersIds: [Hostile] "arrives as it is" "src/track.rs",
     /// Everybody's groups are one user's.
     ForgetsWhom: [Person] "another request for another person" "src/group.rs",
     /// A delete tells the vendor all that it is to forget.

@@ -62,20 +62,20 @@ impl Growth {
 }
 
 pub(crate) async fn all(run: &Run<'_>, bases: &[Base]) {
-    // To look for the largest text takes a while: for one kind, up to what no
-    // vendor takes; for the others, up to what is usual.
+    // To look for what is largest takes a while: it is done for one kind. Of the
+    // others, a text of what is usual tells.
     let first = bases.iter().find(|base| base.kind == Kind::Track);
     let first = first.or(bases.first()).map(|base| base.kind);
     for base in bases {
-        let bytes = if Some(base.kind) == first {
-            LARGEST_BYTES
+        let tried: &[_] = if Some(base.kind) == first {
+            &[
+                (Growth::Text, LARGEST_BYTES / PAIR.len()),
+                (Growth::Entries, MOST_ENTRIES),
+            ]
         } else {
-            USUAL_BYTES
+            &[(Growth::Text, USUAL_BYTES / PAIR.len())]
         };
-        for (growth, most) in [
-            (Growth::Text, bytes / PAIR.len()),
-            (Growth::Entries, MOST_ENTRIES),
-        ] {
+        for (growth, most) in tried.iter().copied() {
             let Some(trial) = run.trial_of(base.kind, accepting()) else {
                 continue;
             };
