@@ -57,6 +57,7 @@ vendors! {
     "mailchimp": analytics_mailchimp as mailchimp,
     "mixpanel": analytics_mixpanel as mixpanel,
     "segment": analytics_segment as segment,
+    "webhook": analytics_webhook as webhook,
 }
 
 #[allow(dead_code, reason = "not needed where no vendor is compiled in")]

@@ -170,6 +170,8 @@ pub struct Suite {
     volatile: Vec<String>,
     meanings: Vec<(Kind, String, String)>,
     secrets: Option<Vec<String>>,
+    signing: Vec<String>,
+    delete_has_traits: bool,
     message_id_in: Option<KindSet>,
     timestamp_in: Option<KindSet>,
     fixtures: BTreeMap<Kind, AnyInput>,
@@ -254,6 +256,8 @@ impl Suite {
             volatile: Vec::new(),
             meanings: Vec::new(),
             secrets: None,
+            signing: Vec::new(),
+            delete_has_traits: false,
             message_id_in: None,
             timestamp_in: None,
             fixtures: BTreeMap::new(),
@@ -281,6 +285,16 @@ impl Suite {
     /// eight characters; none, if the vendor needs none.
     pub fn secrets<S: Into<String>>(mut self, secrets: impl IntoIterator<Item = S>) -> Self {
         self.secrets = Some(secrets.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Credentials that sign requests, besides those that are in them: they are
+    /// in none.
+    pub fn signing_secrets<S: Into<String>>(
+        mut self,
+        secrets: impl IntoIterator<Item = S>,
+    ) -> Self {
+        self.signing.extend(secrets.into_iter().map(Into::into));
         self
     }
 
@@ -320,8 +334,8 @@ impl Suite {
         self
     }
 
-    /// The keys in a request's JSON whose values say when it was sent, and so
-    /// differ between attempts.
+    /// The keys in a request's JSON, and the headers, whose values say when it
+    /// was sent, and so differ between attempts.
     pub fn volatile<S: Into<String>>(mut self, keys: impl IntoIterator<Item = S>) -> Self {
         self.volatile.extend(keys.into_iter().map(Into::into));
         self
@@ -347,6 +361,13 @@ impl Suite {
     /// otherwise.
     pub fn timestamp_in(mut self, kinds: impl Into<KindSet>) -> Self {
         self.timestamp_in = Some(kinds.into());
+        self
+    }
+
+    /// Says that a delete is sent with its traits: by which of them a person is
+    /// known, only the receiver can say.
+    pub fn delete_has_traits(mut self) -> Self {
+        self.delete_has_traits = true;
         self
     }
 
@@ -404,6 +425,11 @@ impl Suite {
         checks::all(&run).with_subscriber(lines.clone()).await;
         checks::traces(&run, &lines.take());
         run.finish(&self.vendor)
+    }
+
+    /// Every credential, whatever it is for.
+    fn credentials(&self) -> impl Iterator<Item = &String> {
+        self.secrets.iter().flatten().chain(&self.signing)
     }
 
     fn answering(&self) -> Answering {

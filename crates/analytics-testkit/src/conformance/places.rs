@@ -87,7 +87,11 @@ impl Sent {
             if name == "user-agent" || counts_retries(name) {
                 continue;
             }
-            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            let value = if volatile.iter().any(|known| known == name) {
+                VOLATILE.to_owned()
+            } else {
+                String::from_utf8_lossy(value.as_bytes()).into_owned()
+            };
             let all = match headers.get(name).and_then(Value::as_str) {
                 Some(before) => format!("{before}, {value}"),
                 None => value,

@@ -47,7 +47,7 @@ impl<'s> Run<'s> {
         Self {
             suite,
             report: RefCell::default(),
-            needles: RefCell::new(Needles::new(suite.secrets.iter().flatten())),
+            needles: RefCell::new(Needles::new(suite.credentials())),
             is_stuck: Cell::new(false),
         }
     }

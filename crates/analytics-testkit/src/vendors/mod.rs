@@ -26,4 +26,5 @@ vendors! {
     mailchimp: MailchimpVendor,
     mixpanel: MixpanelVendor,
     segment: SegmentVendor,
+    webhook: WebhookVendor,
 }
