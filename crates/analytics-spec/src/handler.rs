@@ -354,6 +354,12 @@ impl Handler {
         &self.0.config.integration
     }
 
+    /// Whether it is this very handler: a clone of it.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The integration's name.
     #[must_use]
     pub fn name(&self) -> &str {

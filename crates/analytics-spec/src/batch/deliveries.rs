@@ -133,6 +133,13 @@ impl Deliveries {
         this
     }
 
+    /// How many inputs the batch has.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "`is_done` is what is asked")]
+    pub fn len(&self) -> usize {
+        self.outcomes.len()
+    }
+
     /// Whether every event has ended.
     #[must_use]
     pub fn is_done(&self) -> bool {

@@ -127,13 +127,14 @@ impl BatchInput<Value> {
             policies.check(reader);
         }
         batch.context.check(reader);
-        if batch.context.message_id.is_some() {
+        let own = [
+            ("message_id", batch.context.message_id.is_some()),
+            ("timestamp", batch.context.timestamp.is_some()),
+        ];
+        for (field, _) in own.into_iter().filter(|(_, is_set)| *is_set) {
             reader.at("context", |r| {
-                r.at("message_id", |r| {
-                    r.violation(
-                        Code::NotAllowed,
-                        "belongs to one event: with the same one, vendors would drop all but the first",
-                    );
+                r.at(field, |r| {
+                    r.violation(Code::NotAllowed, "belongs to one event: set it in the inputs");
                 });
             });
         }
