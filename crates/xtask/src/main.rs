@@ -3,6 +3,7 @@
 mod cargo;
 mod check;
 mod table;
+mod temporal;
 mod test;
 
 use std::process::ExitCode;
@@ -11,7 +12,8 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   test [ARGS]   run the tests, those of the benchmarks last; ARGS go to the
-                workspace's cargo test
+                workspace's cargo test. A Temporal server is started for some:
+                --skip-temporal leaves those out
   check         everything else that CI checks: formatting, clippy for every
                 package and feature alone, documentation, generated tables
   table         write the README's table of vendors and kinds anew

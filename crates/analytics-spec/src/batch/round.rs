@@ -70,3 +70,59 @@ pub fn round(events: &[Waiting<'_>], now: Duration, limits: &Batching) -> Round 
     }
     round
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Track;
+
+    fn calls(users: &[&str], dues: &[u64], limits: &Batching) -> (Vec<Vec<usize>>, Option<u64>) {
+        let events: Vec<AnyEvent> = users
+            .iter()
+            .map(|user| Track::new("e").user_id(*user).into())
+            .collect();
+        let events: Vec<_> = events
+            .iter()
+            .zip(dues)
+            .map(|(event, due)| Waiting {
+                event,
+                bytes: 10,
+                due: Duration::from_secs(*due),
+            })
+            .collect();
+        let round = round(&events, Duration::from_secs(5), limits);
+        (round.calls, round.due.map(|due| due.as_secs()))
+    }
+
+    #[test]
+    fn nobody_is_in_two_calls_or_overtakes() {
+        let pairs = Batching {
+            max_items: 2,
+            max_bytes: 100,
+            max_in_flight: 2,
+        };
+        // The second `a` goes with the first; the third would be in another call.
+        let (sent, due) = calls(&["a", "a", "a", "b", "c", "d"], &[0; 6], &pairs);
+        assert_eq!((sent, due), (vec![vec![0, 1], vec![3, 4]], None));
+        // The first `a` is not due, so no other `a` is sent.
+        let (sent, due) = calls(&["a", "b", "a"], &[9, 0, 0], &pairs);
+        assert_eq!((sent, due), (vec![vec![1]], Some(9)));
+        let (sent, due) = calls(&["a", "b"], &[9, 7], &pairs);
+        assert_eq!((sent, due), (vec![], Some(7)));
+    }
+
+    #[test]
+    fn calls_are_no_larger_than_allowed_and_everything_is_sent() {
+        let small = Batching {
+            max_items: 9,
+            max_bytes: 25,
+            max_in_flight: 9,
+        };
+        let (sent, _) = calls(&["a", "b", "c"], &[0; 3], &small);
+        assert_eq!(sent, [vec![0, 1], vec![2]]);
+        // What is larger than a call may be goes alone.
+        let tiny = Batching { max_bytes: 1, ..small };
+        let (sent, _) = calls(&["a", "b"], &[0; 2], &tiny);
+        assert_eq!(sent, [[0], [1]]);
+    }
+}
