@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use analytics_spec::{
-    AnyInput, AnyOutput, BatchInput, BatchOutput, Clock, Delivery, Error, ErrorKind, Event, Handler,
-    Input, Output, Retries, Status, Value, Worker,
+    AnyInput, AnyOutput, BatchInput, BatchOutput, Clock, Delivery, Error, ErrorKind, Event,
+    Handler, Input, Output, Retries, Status, Value, Worker,
     batch::{Deliveries, Outcome, attempt},
     handler::{Activity, Step, Takes, Workflow, workflow_name},
     integration::drive,
@@ -132,7 +132,8 @@ impl EmbeddedWorker {
     ) -> BatchOutput {
         let inputs = std::mem::take(&mut batch.inputs);
         let accept = |value| {
-            let failed = |error| Outcome::failure("", &Error::with_integration(error, handler.name()));
+            let failed =
+                |error| Outcome::failure("", &Error::with_integration(error, handler.name()));
             let input = AnyInput::accept(value, None).map_err(|error| failed(error.into()))?;
             let input = self.accept(handler, &batch.complete(input));
             let id = input.message_id().to_owned();

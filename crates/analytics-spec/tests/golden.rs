@@ -11,9 +11,8 @@
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use analytics_spec::{
-    Alias, AnyEvent, AnyInput, AnyOutput, BatchInput, BatchOutput, Delete, Event, Group, Identify, Input, Kind, Output,
-    Page, Screen, Track, Value,
-    batch::Outcome,
+    Alias, AnyEvent, AnyInput, AnyOutput, BatchInput, BatchOutput, Delete, Event, Group, Identify,
+    Input, Kind, Output, Page, Screen, Track, Value, batch::Outcome,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
@@ -337,6 +336,9 @@ fn batch() {
     assert_eq!(pretty(&output), file);
     let error = output.outcomes[1].to_error().unwrap();
     assert_eq!(error.violations().unwrap().violations().len(), 1);
-    assert_eq!(pretty(&Outcome::failure("m2", &error)), pretty(&output.outcomes[1]));
+    assert_eq!(
+        pretty(&Outcome::failure("m2", &error)),
+        pretty(&output.outcomes[1])
+    );
     assert_eq!(output.failures().next().unwrap().0, 1);
 }

@@ -141,10 +141,12 @@ impl ConnectOptions {
         let load = LoadClientConfigProfileOptions::builder()
             .maybe_config_source(file.map(|path| DataSource::Path(path.display().to_string())))
             .maybe_config_file_profile(self.profile)
-            .disable_file(self.isolated)
-            .disable_env(self.isolated)
             .build();
-        let mut profile = load_client_config_profile(load, None).map_err(|e| wrong(&e))?;
+        let mut profile = if self.isolated {
+            ClientConfigProfile::default()
+        } else {
+            load_client_config_profile(load, None).map_err(|error| wrong(&error))?
+        };
         profile.address = self.address.or(profile.address);
         profile.namespace = self.namespace.or(profile.namespace);
         if let Some(key) = self.api_key {

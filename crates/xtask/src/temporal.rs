@@ -68,7 +68,13 @@ fn install(package: &str, folder: &Path) -> Outcome {
     // A folder that was left half done would not be written over.
     let _ = fs::remove_dir_all(folder);
     let status = Command::new("python3")
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ])
         .args(["--root-user-action", "ignore", "--target"])
         .arg(folder)
         .arg(package)

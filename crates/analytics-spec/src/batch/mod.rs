@@ -134,7 +134,10 @@ impl BatchInput<Value> {
         for (field, _) in own.into_iter().filter(|(_, is_set)| *is_set) {
             reader.at("context", |r| {
                 r.at(field, |r| {
-                    r.violation(Code::NotAllowed, "belongs to one event: set it in the inputs");
+                    r.violation(
+                        Code::NotAllowed,
+                        "belongs to one event: set it in the inputs",
+                    );
                 });
             });
         }

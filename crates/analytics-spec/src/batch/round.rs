@@ -121,7 +121,10 @@ mod tests {
         let (sent, _) = calls(&["a", "b", "c"], &[0; 3], &small);
         assert_eq!(sent, [vec![0, 1], vec![2]]);
         // What is larger than a call may be goes alone.
-        let tiny = Batching { max_bytes: 1, ..small };
+        let tiny = Batching {
+            max_bytes: 1,
+            ..small
+        };
         let (sent, _) = calls(&["a", "b"], &[0; 2], &tiny);
         assert_eq!(sent, [[0], [1]]);
     }

@@ -74,7 +74,10 @@ async fn the_next_worker_goes_on_where_a_killed_one_was() {
         ids.push(body["messageId"].to_string());
     }
     assert_eq!(ids.len(), 8);
-    assert!(ids.values().any(|ids| ids.len() > 1), "nothing was repeated");
+    assert!(
+        ids.values().any(|ids| ids.len() > 1),
+        "nothing was repeated"
+    );
     for (user, mut ids) in ids {
         ids.dedup();
         assert_eq!(ids.len(), 1, "{user}");

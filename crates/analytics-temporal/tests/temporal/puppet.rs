@@ -6,10 +6,10 @@ use analytics_kit::spec::{AnyInput, Attempt, Delivery, integration::Batching};
 use analytics_kit::{Error, Integration, KindSet, ValidationError};
 use async_trait::async_trait;
 
-type Play = Box<dyn Fn(u32) -> Result<Delivery, Error> + Send + Sync>;
+pub(crate) type Play = Box<dyn Fn(u32) -> Result<Delivery, Error> + Send + Sync>;
 
 pub(crate) struct Puppet {
-    play: Play,
+    pub(crate) play: Play,
     /// How long an attempt takes.
     pub(crate) takes: std::time::Duration,
     pub(crate) max_items: usize,
