@@ -216,7 +216,7 @@ impl<T: DeserializeOwned> Started<T> {
         let result = self.handle.get_result(options).await;
         let output = result.map_err(|error| {
             self.error(match error {
-                WorkflowGetResultError::Failed(failure) => failures::of(&failure),
+                WorkflowGetResultError::Failed(failure) => failures::of(failure.failure()),
                 WorkflowGetResultError::Cancelled { .. } => failures::cancelled(),
                 WorkflowGetResultError::Terminated { .. } => {
                     Error::new(ErrorKind::Closed, "it was terminated")

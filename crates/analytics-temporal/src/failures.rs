@@ -6,7 +6,8 @@ use std::time::Duration;
 use analytics_spec::{Error, ErrorKind, Failure};
 use temporalio_common::{
     data_converters::RawValue,
-    error::{ActivityExecutionError, ApplicationFailure, IncomingError},
+    error::{ActivityExecutionError, ApplicationFailure},
+    protos::temporal::api::failure::v1::{Failure as Proto, failure::FailureInfo},
 };
 
 use crate::{limits, payload};
@@ -36,39 +37,41 @@ fn failure(error: &Error, is_permanent: bool, delay: Option<Duration>) -> Applic
 
 /// Why an activity failed.
 pub(crate) fn of_activity(error: &ActivityExecutionError) -> Error {
-    match error.reason() {
-        Some(reason) => of(reason),
+    match error.failure() {
+        Some(failure) => of(failure),
         None => Error::new(ErrorKind::Internal, error.to_string()),
     }
 }
 
-/// Why a workflow or an activity failed.
-pub(crate) fn of(error: &IncomingError) -> Error {
-    match error {
-        IncomingError::Application(failure) => {
-            let details = failure.raw_details().and_then(<[_]>::first);
+/// Why a workflow or an activity failed: the innermost failure says it. That of
+/// a local activity comes bare, others within what Temporal says of the
+/// activity.
+pub(crate) fn of(failure: &Proto) -> Error {
+    match &failure.failure_info {
+        Some(FailureInfo::ApplicationFailureInfo(info)) => {
+            let details = info.details.as_ref().and_then(|d| d.payloads.first());
             match details.and_then(payload::parse::<Failure>) {
                 Some(failure) => failure.into(),
                 None => {
-                    let kind = failure.type_name().and_then(ErrorKind::from_name);
-                    let kind = kind.unwrap_or(ErrorKind::Internal);
-                    Error::new(kind, failure.to_string())
-                        .with_retryable(!failure.is_non_retryable())
+                    let kind = ErrorKind::from_name(&info.r#type).unwrap_or(ErrorKind::Internal);
+                    Error::new(kind, &failure.message).with_retryable(!info.non_retryable)
                 }
             }
         }
-        IncomingError::Timeout(timeout) => Error::new(
+        Some(FailureInfo::TimeoutFailureInfo(_)) => Error::new(
             ErrorKind::Timeout,
             format!(
-                "no worker finished the attempt in time ({:?})",
-                timeout.timeout_type()
+                "no worker finished the attempt in time: {}",
+                failure.message
             ),
         ),
-        IncomingError::Cancelled(_) => cancelled(),
-        IncomingError::Terminated(_) => Error::new(ErrorKind::Closed, "it was terminated"),
-        other => match other.cause() {
+        Some(FailureInfo::CanceledFailureInfo(_)) => cancelled(),
+        Some(FailureInfo::TerminatedFailureInfo(_)) => {
+            Error::new(ErrorKind::Closed, "it was terminated")
+        }
+        _ => match &failure.cause {
             Some(cause) => of(cause),
-            None => Error::new(ErrorKind::Internal, other.to_string()),
+            None => Error::new(ErrorKind::Internal, &failure.message),
         },
     }
 }

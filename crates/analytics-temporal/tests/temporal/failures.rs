@@ -1,6 +1,7 @@
 //! Whatever goes wrong, the workflow ends, and rightly.
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
@@ -13,7 +14,7 @@ use analytics_kit::{
     spec::{Delivery, HttpResponse, Progress, handler::Config},
 };
 use analytics_temporal::TemporalWorker;
-use analytics_testkit::{Answer, Fault, ScriptedSegment, SegmentAccount};
+use analytics_testkit::{Answer, Fault, ScriptedSegment, SegmentAccount, server::RecordedRequest};
 use serde_json::{Value, json};
 use temporalio_client::WorkflowCancelOptions;
 use temporalio_common::data_converters::RawValue;
@@ -116,14 +117,12 @@ async fn what_the_vendor_answers_decides() {
     let handle = world.start(TRACK, input(&track())).await;
     assert_eq!(end(&handle).await.error_type(), "Unavailable");
     assert_eq!(vendor.requests().len(), 3);
-    let ids: std::collections::BTreeSet<_> = vendor
-        .requests()
-        .iter()
-        .map(|r| {
-            r.request.body_json().unwrap()["messageId"].to_string()
-                + &r.request.body_json().unwrap()["batch"][0]["messageId"].to_string()
-        })
-        .collect();
+    let id = |request: &RecordedRequest| {
+        let body = request.request.body_json().unwrap();
+        let body = body.get("batch").map_or(&body, |batch| &batch[0]);
+        body["messageId"].as_str().unwrap().to_owned()
+    };
+    let ids: BTreeSet<_> = vendor.requests().iter().map(id).collect();
     assert_eq!(ids.len(), 1, "{ids:?}");
 
     // 429: the vendor's delay, not the policy's; and it does not count.

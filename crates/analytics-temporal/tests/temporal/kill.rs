@@ -70,6 +70,7 @@ async fn the_next_worker_goes_on_where_a_killed_one_was() {
     let mut ids: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for request in vendor.requests() {
         let body = request.request.body_json().unwrap();
+        let body = body.get("batch").map_or(&body, |batch| &batch[0]);
         let ids = ids.entry(body["userId"].to_string()).or_default();
         ids.push(body["messageId"].to_string());
     }
