@@ -5,6 +5,7 @@ mod check;
 mod guide;
 mod new_integration;
 mod table;
+mod temporal;
 mod test;
 
 use std::{
@@ -17,7 +18,8 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   test [ARGS]   run the tests, those of the benchmarks last; ARGS go to the
-                workspace's cargo test
+                workspace's cargo test. A Temporal server is started for some:
+                --skip-temporal leaves those out
   check [NAME ...]
                 everything else that CI checks, or what is named of it:
                 formatting, clippy for every package and feature alone,
