@@ -13,8 +13,12 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     let skips = |arg: &&String| *arg == SKIP_TEMPORAL;
     let skips_temporal = args.iter().any(|arg| skips(&arg));
     let args: Vec<_> = args.iter().filter(|arg| !skips(arg)).cloned().collect();
-    let mut all = vec!["test", "--workspace", "--all-features"];
-    all.extend(["--exclude", "analytics-temporal"]);
+    // Every feature but `temporal`: each program would link Temporal's SDK.
+    let mut all = vec!["test", "--workspace", "--exclude", "analytics-temporal"];
+    all.extend([
+        "--features",
+        "analytics-spec/tokio,analytics-examples/mixpanel",
+    ]);
     all.extend(args.iter().map(String::as_str));
     cargo::run(&all)?;
     if skips_temporal {
