@@ -14,6 +14,8 @@ cargo xtask COMMAND
   test [ARGS]   run the tests, those of the benchmarks last; ARGS go to the
                 workspace's cargo test. A Temporal server is started for some:
                 --skip-temporal leaves those out
+  test-temporal [ARGS]
+                run those alone; ARGS go to its cargo test
   check         everything else that CI checks: formatting, clippy for every
                 package and feature alone, documentation, generated tables
   table         write the README's table of vendors and kinds anew
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
     let rest: Vec<String> = args.collect();
     let outcome = match command.as_str() {
         "test" => test::run(&rest),
+        "test-temporal" => temporal::test(&rest),
         "check" => check::run(),
         "table" => table::write(),
         "" | "help" | "--help" | "-h" => {
