@@ -132,19 +132,20 @@ impl EmbeddedWorker {
     ) -> BatchOutput {
         let inputs = std::mem::take(&mut batch.inputs);
         let accept = |value| {
-            let failed =
-                |error| Outcome::failure("", &Error::with_integration(error, handler.name()));
-            let input = AnyInput::accept(value, None).map_err(|error| failed(error.into()))?;
+            let failed = |id: &str, error: &Error| Box::new(Outcome::failure(id, error));
+            let input = AnyInput::accept(value, None).map_err(|error| {
+                failed("", &Error::from(error).with_integration(handler.name()))
+            })?;
             let input = self.accept(handler, &batch.complete(input));
             let id = input.message_id().to_owned();
             handler.validate(&input).map_err(|error| {
                 if step.is_none() {
                     handler.workflow_failed(&input.event, &error);
                 }
-                Outcome::failure(&id, &error)
+                failed(&id, &error)
             })?;
             if step == Some(Step::Validation) {
-                return Err(Outcome::success(&id, None));
+                return Err(Box::new(Outcome::success(&id, None)));
             }
             Ok(input)
         };

@@ -217,12 +217,12 @@ async fn validated(
     })
 }
 
-fn accept(handler: &Handler, value: Value, outcome_bytes: usize) -> Result<AnyInput, Outcome> {
+fn accept(handler: &Handler, value: Value, outcome_bytes: usize) -> Result<AnyInput, Box<Outcome>> {
     AnyInput::accept(value, None).map_err(|error| {
         let error = Error::from(error).with_integration(handler.name());
         let mut outcome = Outcome::failure("", &error);
         limits::cut_outcome(&mut outcome, outcome_bytes);
-        outcome
+        Box::new(outcome)
     })
 }
 
@@ -240,9 +240,9 @@ fn unfinished(
             Some(after) => Next::Again {
                 retries,
                 after,
-                error: Failure::from(error),
+                error: Box::new(Failure::from(error)),
             },
-            None => Next::Settled(Outcome::failure(input.message_id(), error)),
+            None => Next::Settled(Box::new(Outcome::failure(input.message_id(), error))),
         }
     };
     events.iter().map(next).collect()
@@ -309,10 +309,10 @@ pub(crate) async fn request(
             Next::Settled(outcome) => limits::cut_outcome(outcome, call.outcome_bytes),
             Next::Again { error, .. } => {
                 error.response = None;
-                let mut outcome = Outcome::failure("", &Error::from(error.clone()));
+                let mut outcome = Outcome::failure("", &Error::from(Failure::clone(error)));
                 limits::cut_outcome(&mut outcome, call.outcome_bytes);
                 if let Some(cut) = outcome.error {
-                    *error = cut;
+                    **error = cut;
                 }
             }
         }
@@ -345,9 +345,9 @@ async fn alone(
             let mut input = handler.complete(&batch.complete(input)).into_owned();
             ids::stamp_activity_at(ctx.info(), index, &mut input);
             match handler.validate(&input) {
-                Err(error) => Err(Outcome::failure(input.message_id(), &error)),
+                Err(error) => Err(Box::new(Outcome::failure(input.message_id(), &error))),
                 Ok(()) if step == Step::Validation => {
-                    Err(Outcome::success(input.message_id(), None))
+                    Err(Box::new(Outcome::success(input.message_id(), None)))
                 }
                 Ok(()) => Ok(input),
             }

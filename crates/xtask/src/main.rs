@@ -20,6 +20,8 @@ cargo xtask COMMAND
   test [ARGS]   run the tests, those of the benchmarks last; ARGS go to the
                 workspace's cargo test. A Temporal server is started for some:
                 --skip-temporal leaves those out
+  test-temporal [ARGS]
+                those alone; ARGS go to their cargo test
   check [NAME ...]
                 everything else that CI checks, or what is named of it:
                 formatting, clippy for every package and feature alone,
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
     let rest: Vec<String> = args.collect();
     let outcome = match command.as_str() {
         "test" => test::run(&rest),
+        "test-temporal" => temporal::test(&rest),
         "check" => check::run(&rest),
         "new-integration" => new_integration::run(&rest),
         "table" => table::write(),

