@@ -326,7 +326,9 @@ fn batch() {
     let file = golden("batch.input.json");
     let batch: BatchInput = read(&file);
     assert_eq!(pretty(&batch), file);
-    assert_eq!(pretty(&read::<BatchInput<Value>>(&file)), file);
+    // What is read later, input by input, is not changed.
+    let values: BatchInput<Value> = read(&file);
+    assert_eq!(json!(values), read::<Value>(&file));
     let first = batch.complete(batch.inputs[0].clone());
     assert_eq!(first.message_id(), "m1");
     assert!(first.context.ip.is_some() && first.policies.is_some());

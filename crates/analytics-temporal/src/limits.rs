@@ -73,11 +73,15 @@ fn cut(response: &mut HttpResponse, bytes: usize) {
             Value::String(text) => text,
             other => other.to_string(),
         };
-        // Quotes and control characters are longer as JSON.
-        let room = bytes.saturating_sub(json_bytes(response)) / 2;
+        response.truncated = true;
+        let room = bytes.saturating_sub(json_bytes(response) + r#","body":"#.len());
         let excess = text.len().saturating_sub(room);
         cut_text(&mut text, excess);
-        response.truncated = true;
+        // Quotes and control characters are longer as JSON.
+        while json_bytes(&text) > room && !text.is_empty() {
+            let half = text.len() - text.len() / 2;
+            cut_text(&mut text, half);
+        }
         response.body = Some(text)
             .filter(|text| !text.is_empty())
             .map(Value::String);
@@ -117,7 +121,7 @@ mod tests {
                 .body(filler.repeat(200_000));
             cut_response(&mut response);
             assert!(response.truncated);
-            assert!(json_bytes(&response) <= MAX_RESPONSE_BYTES * 3);
+            assert!(json_bytes(&response) <= MAX_RESPONSE_BYTES);
             assert!(response.body.is_some());
         }
         let mut small = HttpResponse::new(200).body("ok");

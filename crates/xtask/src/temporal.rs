@@ -75,7 +75,7 @@ fn install(package: &str, folder: &Path) -> Outcome {
             "--quiet",
             "--disable-pip-version-check",
         ])
-        .args(["--root-user-action", "ignore", "--target"])
+        .args(["--target"])
         .arg(folder)
         .arg(package)
         .stdin(Stdio::null())

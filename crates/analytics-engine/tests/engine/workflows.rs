@@ -84,6 +84,9 @@ async fn only_supported_kinds_have_names() {
     assert_eq!(
         names,
         [
+            "custom(analytics).Batch",
+            "custom(analytics).Batch.Request",
+            "custom(analytics).Batch.Validation",
             "custom(analytics).Page",
             "custom(analytics).Page.Request",
             "custom(analytics).Page.Validation",
@@ -204,13 +207,16 @@ async fn run_is_typed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_has_one_outcome_per_input() {
-    let vendor = Vendor::new("a").batches(2, 2).answers(|attempt| {
-        if attempt.number == 1 {
-            Err(unavailable())
-        } else {
-            Ok(())
-        }
-    });
+    let vendor = Vendor::new("a")
+        .unprepared()
+        .batches(2, 2)
+        .answers(|attempt| {
+            if attempt.number == 1 {
+                Err(unavailable())
+            } else {
+                Ok(())
+            }
+        });
     let vendor = Arc::new(vendor);
     let engine = engine().integration(vendor.clone()).build().await.unwrap();
     let input = json!({
