@@ -10,9 +10,7 @@
 //! |---|---|---|
 //! | `engine` | [`Engine`], which carries events to every integration, and [`Configuration::engine`] | yes |
 //! | `sqlite` | [`SqliteStore`]: with `data_dir` configured, accepted events outlive the process | yes |
-//! | `segment` | [`segment`] | no |
-//! | `mixpanel` | [`mixpanel`] | no |
-//! | `mailchimp` | [`mailchimp`] | no |
+//! | the vendor's name: `segment`, ... | the vendor's crate under that name, and its place in [`VENDORS`] | no |
 //!
 //! A feature only adds; none changes what another one does. Swapping a vendor
 //! is another feature and another table in the configuration:
@@ -59,12 +57,6 @@ pub use analytics_engine::store::SqliteStore;
 #[cfg(feature = "engine")]
 pub use analytics_engine::{self as engine, Engine};
 pub use analytics_http as http;
-#[cfg(feature = "mailchimp")]
-pub use analytics_mailchimp as mailchimp;
-#[cfg(feature = "mixpanel")]
-pub use analytics_mixpanel as mixpanel;
-#[cfg(feature = "segment")]
-pub use analytics_segment as segment;
 pub use analytics_spec::{
     self as spec, ActivityPolicy, Alias, AnyEvent, AnyInput, Calls, Code, Context, Delete, Error,
     ErrorKind, Event, Group, Handler, Identify, Input, Integration, IntegrationExt, Kind, KindSet,
@@ -74,4 +66,4 @@ pub use analytics_spec::{
 
 pub use configuration::Configuration;
 pub use storage::Storage;
-pub use vendors::{VENDORS, Vendor};
+pub use vendors::*;

@@ -31,9 +31,14 @@ type Build = fn(Map<String, Value>, Instance, Env<'_>) -> Result<Arc<dyn Integra
 /// Looks a variable up in the environment.
 pub(crate) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// One line a vendor: its feature and its crate.
+/// One line a vendor: its feature, its crate, and the crate's name here.
 macro_rules! vendors {
-    ($($feature:literal: $krate:ident),* $(,)?) => {
+    ($($feature:literal: $krate:ident as $name:ident),* $(,)?) => {
+        $(
+            #[cfg(feature = $feature)]
+            pub use $krate as $name;
+        )*
+
         /// Every vendor, by name, whether it is compiled in or not.
         pub const VENDORS: &[Vendor] = &[$(
             Vendor {
@@ -48,15 +53,12 @@ macro_rules! vendors {
 }
 
 vendors! {
-    "mailchimp": analytics_mailchimp,
-    "mixpanel": analytics_mixpanel,
-    "segment": analytics_segment,
+    "mailchimp": analytics_mailchimp as mailchimp,
+    "mixpanel": analytics_mixpanel as mixpanel,
+    "segment": analytics_segment as segment,
 }
 
-#[cfg_attr(
-    not(any(feature = "mailchimp", feature = "mixpanel", feature = "segment")),
-    expect(dead_code, reason = "no vendor is compiled in")
-)]
+#[allow(dead_code, reason = "not needed where no vendor is compiled in")]
 impl Code {
     const fn of<C: VendorConfig>() -> Self {
         Self {

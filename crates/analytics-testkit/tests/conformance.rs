@@ -92,6 +92,8 @@ enum Defect {
     // In the suite's own settings.
     NoSecretsNamed,
     NeedlessVolatile,
+    // In the package.
+    LeavesOpen,
 }
 
 use Defect as D;
@@ -153,6 +155,7 @@ const TABLE: &[(Defect, &[Check])] = &[
     (D::NeedsNoKey, &[Check::MissingCredentials]),
     (D::NoSecretsNamed, &[Check::Setup]),
     (D::NeedlessVolatile, &[Check::Setup]),
+    (D::LeavesOpen, &[Check::Unwritten]),
 ];
 
 /// The defects of one part of the table that their checks do not find.
@@ -260,6 +263,13 @@ fn suite(defect: Defect, snapshots: &Snapshots) -> Suite {
         )
         .secrets([KEY, TOKEN]),
         D::NoSecretsNamed => common(Suite::new(|| config(D::None)), snapshots),
+        D::LeavesOpen => {
+            let package = snapshots.0.join("package");
+            std::fs::create_dir_all(&package).unwrap();
+            let open = concat!("// FILL ", "IN: the page");
+            std::fs::write(package.join("README.md"), open).unwrap();
+            suite(D::None, snapshots).package(package)
+        }
         D::NeedlessVolatile => suite(D::None, snapshots).volatile(["name"]),
         defect if defect.is_of_the_integration() => wrapped(defect, snapshots),
         defect => {

@@ -53,6 +53,44 @@ pub(crate) fn run_with(args: &[&str], env: &[(&str, &str)]) -> Outcome {
     }
 }
 
+/// Runs cargo on the workspace of a manifest; shows what it says if it fails.
+pub(crate) fn quietly(manifest: &Path, args: &[&str]) -> Outcome {
+    let said = said(manifest, args)?;
+    if said.is_success {
+        Ok(())
+    } else {
+        Err(format!("cargo {} failed:\n{}", args.join(" "), said.text))
+    }
+}
+
+/// What a run of cargo came to.
+pub(crate) struct Said {
+    pub(crate) is_success: bool,
+    /// Its output, errors first.
+    pub(crate) text: String,
+}
+
+/// Runs cargo on the workspace of a manifest; what is built there shares our
+/// target directory.
+pub(crate) fn said(manifest: &Path, args: &[&str]) -> Result<Said, String> {
+    let line = format!("cargo {}", args.join(" "));
+    let folder = manifest.parent().unwrap_or(manifest);
+    let mut command = command(args);
+    // Where a failure is expected, its backtrace says nothing.
+    command.current_dir(folder).env("RUST_BACKTRACE", "0");
+    if std::env::var_os("CARGO_TARGET_DIR").is_none() {
+        command.env("CARGO_TARGET_DIR", root().join("target"));
+    }
+    let output = command
+        .output()
+        .map_err(|error| format!("{line}: {error}"))?;
+    let text = [output.stderr, output.stdout].concat();
+    Ok(Said {
+        is_success: output.status.success(),
+        text: String::from_utf8_lossy(&text).into_owned(),
+    })
+}
+
 /// Runs cargo; what it writes to stdout.
 pub(crate) fn output(args: &[&str]) -> Result<String, String> {
     let line = format!("cargo {}", args.join(" "));

@@ -1,15 +1,19 @@
 //! `cargo xtask check`
 
-use crate::{Outcome, cargo, table, warn};
+use crate::{
+    Outcome, cargo,
+    new_integration::{self, rehearsal},
+    table, warn,
+};
 
 /// Packages whose features are one a vendor.
 const BY_VENDOR: [&str; 2] = ["analytics-kit", "analytics-cli"];
 
-/// Everything that CI checks besides the tests. All of it is run, so that one
-/// run shows everything that is wrong.
-pub(crate) fn run() -> Outcome {
+/// Everything that CI checks besides the tests, or what is named of it. All of
+/// it is run, so that one run shows everything that is wrong.
+pub(crate) fn run(names: &[String]) -> Outcome {
     type Check = fn() -> Outcome;
-    let checks: [(&str, Check); 8] = [
+    let checks: [(&str, Check); 9] = [
         ("toolchain", toolchain),
         ("format", || cargo::run(&["fmt", "--all", "--check"])),
         ("clippy", clippy),
@@ -17,10 +21,19 @@ pub(crate) fn run() -> Outcome {
         ("documentation", documentation),
         ("tables", table::check),
         ("files", files),
+        ("scaffold", rehearsal::run),
         ("fuzz", fuzz),
     ];
+    let known: Vec<_> = checks.iter().map(|(name, _)| *name).collect();
+    if let Some(other) = names.iter().find(|name| !known.contains(&name.as_str())) {
+        let known = known.join(", ");
+        return Err(format!("there is no check `{other}`; there are {known}"));
+    }
     let mut failed = Vec::new();
     for (name, check) in checks {
+        if !names.is_empty() && !names.iter().any(|wanted| wanted == name) {
+            continue;
+        }
         warn(&format!("== {name}"));
         if let Err(problem) = check() {
             warn(&format!("{name}: {problem}"));
@@ -121,13 +134,16 @@ fn files() -> Outcome {
     let folders = std::fs::read_dir(root.join("integrations")).map_err(|e| e.to_string())?;
     for folder in folders {
         let folder = folder.map_err(|error| error.to_string())?.path();
+        if folder.ends_with("_template") {
+            continue;
+        }
         for needed in ["tests/conformance.rs", "README.md"] {
             if !folder.join(needed).is_file() {
                 return Err(format!("{} has no {needed}", folder.display()));
             }
         }
     }
-    Ok(())
+    new_integration::nothing_left_open(&root)
 }
 
 /// Fuzzes the readers for a short while, where cargo-fuzz is installed. The

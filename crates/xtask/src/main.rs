@@ -2,6 +2,7 @@
 
 mod cargo;
 mod check;
+mod new_integration;
 mod table;
 mod test;
 
@@ -12,8 +13,13 @@ cargo xtask COMMAND
 
   test [ARGS]   run the tests, those of the benchmarks last; ARGS go to the
                 workspace's cargo test
-  check         everything else that CI checks: formatting, clippy for every
-                package and feature alone, documentation, generated tables
+  check [NAME ...]
+                everything else that CI checks, or what is named of it:
+                formatting, clippy for every package and feature alone,
+                documentation, generated tables, the scaffold
+  new-integration NAME [SPELLING]
+                make the crate of a vendor, whose tests say what is missing:
+                `acme`, or `posthog PostHog`; see docs/new-integration.md
   table         write the README's table of vendors and kinds anew
 ";
 
@@ -26,7 +32,8 @@ fn main() -> ExitCode {
     let rest: Vec<String> = args.collect();
     let outcome = match command.as_str() {
         "test" => test::run(&rest),
-        "check" => check::run(),
+        "check" => check::run(&rest),
+        "new-integration" => new_integration::run(&rest),
         "table" => table::write(),
         "" | "help" | "--help" | "-h" => {
             say(HELP);

@@ -37,9 +37,33 @@ fn readme() -> Result<(PathBuf, String, String), String> {
         "integrations",
         "--markdown",
     ])?;
+    let table = linked(&table);
     let marks = "the README has lost the marks around its table";
     let (before, rest) = text.split_once(BEGIN).ok_or(marks)?;
     let (_, after) = rest.split_once(END).ok_or(marks)?;
     let wanted = format!("{before}{BEGIN}{table}{END}{after}");
     Ok((path, text, wanted))
+}
+
+/// The table with each vendor's name leading to its page.
+fn linked(table: &str) -> String {
+    let line = |line: &str| {
+        let name = line
+            .strip_prefix("| ")
+            .and_then(|rest| rest.split(' ').next());
+        match name.filter(|name| folder(name).is_dir()) {
+            Some(name) => {
+                let link = format!("| [{name}](integrations/{name}/README.md) ");
+                let rest = line.get(2 + name.len()..).unwrap_or_default();
+                let rest = rest.trim_start();
+                format!("{link}{rest}\n")
+            }
+            None => format!("{line}\n"),
+        }
+    };
+    table.lines().map(line).collect()
+}
+
+fn folder(vendor: &str) -> PathBuf {
+    cargo::root().join("integrations").join(vendor)
 }

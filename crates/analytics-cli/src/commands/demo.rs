@@ -7,7 +7,7 @@ use std::{
 };
 
 use analytics_kit::{Configuration, Integration, IntegrationExt as _, Kind, Policies, Storage};
-use analytics_testkit::Keep;
+use analytics_testkit::{Keep, vendors::Stage};
 use clap::Args;
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     exit::{Exit, Failure},
     output::Out,
     problem::Problem,
-    scripted::{self, Stage},
+    scripted,
     stop::Stop,
     storage::Keeping,
     table,
@@ -139,23 +139,23 @@ impl View<'_> {
         out.line("Next: `analytics sandbox`, or `analytics send` with an account of yours.")
     }
 
-    /// A row a kind, a column a vendor.
+    /// A row for each vendor and kind: any number of vendors fits.
     fn received(&self) -> String {
-        let header = [""].into_iter().chain(self.stages.iter().map(|s| s.name));
-        let mut table = table::new(header);
-        table::keep_whole(&mut table, 1);
-        let received: Vec<_> = self.stages.iter().map(Stage::received).collect();
+        let mut table = table::new(["", "vendor", "received"]);
+        table::keep_whole(&mut table, 2);
+        let received: Vec<_> = self.stages.iter().map(Stage::in_words).collect();
         for kind in Kind::ALL {
-            let mut row = vec![kind.to_string()];
+            let mut label = kind.to_string();
             for (integration, items) in self.integrations.iter().zip(&received) {
                 let of_kind = items.iter().filter(|item| item.0 == kind);
-                row.push(if integration.supports().contains(kind) {
+                let texts = if integration.supports().contains(kind) {
                     counted(of_kind.map(|item| item.1.as_str()))
                 } else {
                     "not supported".to_owned()
-                });
+                };
+                let label = std::mem::take(&mut label);
+                table.add_row([label.as_str(), integration.name(), texts.as_str()]);
             }
-            table.add_row(row);
         }
         table::show(&table)
     }
@@ -179,7 +179,7 @@ impl View<'_> {
         let mut surprises = Vec::new();
         for (stage, integration) in self.stages.iter().zip(self.integrations) {
             let name = stage.name;
-            let received = stage.received();
+            let received = stage.in_words();
             for (kind, expected) in expected(integration.as_ref()) {
                 let items = received.iter().filter(|item| item.0 == kind).count();
                 if items < expected {
@@ -188,7 +188,7 @@ impl View<'_> {
                     ));
                 }
             }
-            for violation in stage.server.violations() {
+            for violation in stage.violations() {
                 surprises.push(format!("{name}: {}: {}", violation.rule, violation.reason));
             }
         }
@@ -212,18 +212,18 @@ fn expected(integration: &dyn Integration) -> BTreeMap<Kind, usize> {
     expected
 }
 
-/// Each text once, with how often it came; one a line.
+/// Each text once, with how often it came.
 fn counted<'a>(texts: impl Iterator<Item = &'a str>) -> String {
     let mut counts = BTreeMap::<_, usize>::new();
     for text in texts {
         *counts.entry(text).or_default() += 1;
     }
-    let lines: Vec<_> = counts
+    let texts: Vec<_> = counts
         .into_iter()
         .map(|(text, count)| match count {
             1 => text.to_owned(),
             _ => format!("{text} ×{count}"),
         })
         .collect();
-    lines.join("\n")
+    texts.join(", ")
 }

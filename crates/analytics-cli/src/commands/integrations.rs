@@ -17,8 +17,6 @@ pub(crate) struct Integrations {
     markdown: bool,
 }
 
-const MARKS: [&str; 9] = ["¹", "²", "³", "⁴", "⁵", "⁶", "⁷", "⁸", "⁹"];
-
 impl Integrations {
     pub(crate) fn run(&self) -> Result<Exit, Failure> {
         let header = ["vendor"].into_iter().chain(Kind::ALL.map(Kind::as_str));
@@ -37,7 +35,7 @@ impl Integrations {
                         format!("✓{}", notes.mark(format!("if {condition}")))
                     }
                     Ok(Support::No) => "–".to_owned(),
-                    Err(_) => notes.mark("not compiled in".to_owned()).to_owned(),
+                    Err(_) => notes.mark("not compiled in".to_owned()),
                 });
             }
             table.add_row(row);
@@ -67,7 +65,7 @@ impl Integrations {
 struct Notes(Vec<String>);
 
 impl Notes {
-    fn mark(&mut self, note: String) -> &'static str {
+    fn mark(&mut self, note: String) -> String {
         let known = self.0.iter().position(|known| *known == note);
         mark(known.unwrap_or_else(|| {
             self.0.push(note);
@@ -76,6 +74,10 @@ impl Notes {
     }
 }
 
-fn mark(index: usize) -> &'static str {
-    MARKS.get(index).copied().unwrap_or("*")
+/// The mark of a footnote: its number, from 1, raised.
+fn mark(index: usize) -> String {
+    const RAISED: [char; 10] = ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'];
+    let digits = (index + 1).to_string();
+    let digits = digits.bytes().map(|digit| usize::from(digit - b'0'));
+    digits.filter_map(|digit| RAISED.get(digit)).collect()
 }

@@ -2,14 +2,14 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use analytics_testkit::Keep;
+use analytics_testkit::{Keep, vendors::Stage};
 use clap::Args;
 
 use crate::{
     Globals,
     exit::{Exit, Failure},
     output::{Console, Out},
-    scripted::{self, Stage},
+    scripted,
     stop::Stop,
 };
 
@@ -60,11 +60,11 @@ impl Sandbox {
 
 /// Shows each request, and what was wrong with it.
 async fn show(stage: Stage, console: Console) {
-    let Stage { name, server, .. } = stage;
+    let name = stage.name;
     let mut last = 0;
     loop {
-        let requests = server.requests_after(last).await;
-        let (received, violations) = (server.received(), server.violations());
+        let requests = stage.requests_after(last).await;
+        let (received, violations) = (stage.received(), stage.violations());
         for request in requests {
             last = request.number;
             let taken = received.iter().filter(|r| r.request == last).count();

@@ -3,8 +3,8 @@
 //! A suite puts instances of an integration into a world without a network and
 //! without waiting: a transport that answers by script, a clock that only
 //! records pauses. There it makes every check of [`Check`], and then reports
-//! all that failed, each with what was expected, what was seen, and where to
-//! look.
+//! all that failed, each with what was expected, what was seen, what to do, and
+//! the file to open.
 //!
 //! ```no_run
 //! # use analytics_spec::{AnyInput, Error, Kind, KindSet, Map, Policies, Secret, ValidationError, Value, HttpResponse, config::{Instance, VendorConfig}, integration::{Batching, Support}};
@@ -61,6 +61,7 @@ mod secrets;
 mod snapshot;
 mod trace;
 mod trial;
+mod unwritten;
 mod wire;
 
 use std::{
@@ -172,6 +173,7 @@ pub struct Suite {
     timestamp_in: Option<KindSet>,
     fixtures: BTreeMap<Kind, AnyInput>,
     invalid: Vec<AnyInput>,
+    package: PathBuf,
     snapshots: PathBuf,
     update: bool,
 }
@@ -255,6 +257,7 @@ impl Suite {
             fixtures: BTreeMap::new(),
             invalid: Vec::new(),
             snapshots: package.join("tests").join("conformance"),
+            package,
             update: std::env::var_os("UPDATE_CONFORMANCE").is_some_and(|value| value == "1"),
         }
     }
@@ -354,8 +357,14 @@ impl Suite {
     /// `tests/conformance`, unless this says otherwise. For a second suite of
     /// one package.
     pub fn snapshots(mut self, directory: impl Into<PathBuf>) -> Self {
-        let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(PathBuf::new, Into::into);
-        self.snapshots = package.join(directory.into());
+        self.snapshots = self.package.join(directory.into());
+        self
+    }
+
+    /// The directory of the integration's package: that of the test, unless
+    /// this says otherwise.
+    pub fn package(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.package = directory.into();
         self
     }
 

@@ -1,13 +1,38 @@
 //! What a suite found.
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use analytics_spec::{Kind, KindSet};
 
-/// From one list: the checks, their names, what they prove, and where to look
-/// when one fails.
+/// A part of an integration, and the files in which it stands where the crate
+/// is laid out as those here are.
+#[derive(Clone, Copy)]
+enum Part {
+    Test,
+    Config,
+    Vendor,
+    Mapping,
+    Reading,
+}
+
+impl Part {
+    fn files(self, kinds: KindSet) -> Vec<String> {
+        let mut files = match self {
+            Self::Test => return vec!["tests/conformance.rs".to_owned()],
+            Self::Config => vec!["src/config.rs".to_owned()],
+            Self::Vendor => Vec::new(),
+            Self::Mapping => kinds.iter().map(|kind| format!("src/{kind}.rs")).collect(),
+            Self::Reading => vec!["src/outcome.rs".to_owned()],
+        };
+        files.push("src/vendor.rs".to_owned());
+        files
+    }
+}
+
+/// From one list: the checks, their names, what they prove, the part that they
+/// look at, and what to do when one fails.
 macro_rules! checks {
-    ($( $(#[$doc:meta])* $Check:ident $name:literal $hint:literal )*) => {
+    ($( $(#[$doc:meta])* $Check:ident $name:literal $Part:ident $hint:literal )*) => {
         /// What a suite checks.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
@@ -30,142 +55,150 @@ macro_rules! checks {
             pub const fn hint(self) -> &'static str {
                 match self { $( Self::$Check => $hint, )* }
             }
+
+            /// The part of an integration that is looked at when it fails.
+            const fn part(self) -> Part {
+                match self { $( Self::$Check => Part::$Part, )* }
+            }
         }
     };
 }
 
 checks! {
+    /// What the scaffold left open is filled in.
+    Unwritten "unwritten" Test
+        "see docs/new-integration.md; take the comment away with what it asks for"
     /// What the suite was told fits what it finds.
-    Setup "setup"
+    Setup "setup" Test
         "this is about the suite's own settings in the test"
     /// Every configuration makes an instance with the name that it is given,
     /// which begins and ends its life without a request.
-    Builds "builds"
+    Builds "builds" Config
         "`build_as` checks the configuration and passes the instance on"
     /// Without its credentials, a configuration is refused when it is built.
-    MissingCredentials "missing-credentials"
+    MissingCredentials "missing-credentials" Config
         "let credentials default to blank, and return `config::missing` for them in `build_as`"
     /// `VendorConfig::support` says what the instances do, both ways.
-    Support "support"
+    Support "support" Config
         "compare `VendorConfig::support` with `supports`; give a configuration without a condition with `also`"
     /// A kind that is not declared is refused, and nothing is sent.
-    Unsupported "unsupported"
+    Unsupported "unsupported" Mapping
         "what `supports` leaves out, `steps` refuses with `Error::unsupported`"
     /// Time-outs and retries are sane, the instance's win, and the time-out
     /// reaches the transport.
-    Policies "policies"
+    Policies "policies" Vendor
         "let `policies` complete the instance's own with the vendor's; retry more than once"
     /// The numbers for batches are sane.
-    Batching "batching"
+    Batching "batching" Vendor
         "`batching` is at least one of everything"
     /// Validation is pure, and what it accepts is mapped.
-    Validation "validation"
+    Validation "validation" Vendor
         "`validate` neither keeps state nor sends; what it accepts, `steps` maps without an error"
     /// Nothing is sent for an invalid input.
-    Invalid "invalid-input"
+    Invalid "invalid-input" Vendor
         "refuse it in `validate`, with the path and a code"
     /// Every declared kind causes a request, and a 2xx is a delivery whose
     /// answer is kept.
-    Delivers "delivers"
+    Delivers "delivers" Mapping
         "look at the mapping of this kind, and at the reading of a plain 2xx"
     /// Requests are sound: https, a body that is what its header says, nothing
     /// redacted in them.
-    Requests "requests"
+    Requests "requests" Vendor
         "look at how the request is built"
     /// Requests are those that were reviewed.
-    Snapshot "snapshot"
+    Snapshot "snapshot" Mapping
         "if the change is meant, run the test with UPDATE_CONFORMANCE=1 and review the diff"
     /// No id or name stands under another one's name.
-    Names "names"
+    Names "names" Mapping
         "two fields are swapped in the mapping of this kind"
     /// An entry of traits, properties or context under a name that the request
     /// has already, replaces nothing.
-    ReservedNames "reserved-names"
+    ReservedNames "reserved-names" Mapping
         "set what is the request's own after the entries, or leave out entries of such names"
     /// Kinds that say so carry the message id, and no others.
-    MessageId "message-id"
+    MessageId "message-id" Mapping
         "take `message_id` from the input, or correct `message_id_in` in the test"
     /// Kinds that say so carry the timestamp, and no others.
-    Timestamp "timestamp"
+    Timestamp "timestamp" Mapping
         "take `timestamp` from the input's context, not from a clock, or correct `timestamp_in` in the test"
     /// The request of another attempt is that of the first one.
-    StableRetries "stable-retries"
+    StableRetries "stable-retries" Mapping
         "make nothing up: ids and times come from the input; what has to differ is named with `volatile`"
     /// The same input causes the same requests later, and elsewhere.
-    StableReplay "stable-replay"
+    StableReplay "stable-replay" Mapping
         "make nothing up, and keep nothing between events: requests depend on the input alone"
     /// After a failure that may pass, an event goes on where it stopped.
-    Resumes "resumes"
+    Resumes "resumes" Vendor
         "begin at the attempt's `progress`, and return it in the error"
     /// A 2xx whose body says failure is one.
-    RefusalIn2xx "refusal-in-2xx"
+    RefusalIn2xx "refusal-in-2xx" Reading
         "a 2xx is not success until the body says so: look at `read`"
     /// 401 is final, and the vendor's words are kept.
-    Unauthorized "unauthorized"
+    Unauthorized "unauthorized" Reading
         "401 is permanent and `Unauthorized`; keep the vendor's message and the answer in the error"
     /// 413 for one event is final.
-    TooLarge "too-large"
+    TooLarge "too-large" Reading
         "413 is `TooLarge`, and permanent for one event"
     /// Redirects are failures, and not followed.
-    Redirect "redirect"
+    Redirect "redirect" Reading
         "a 3xx is permanent: following it would carry the credentials elsewhere"
     /// 429 waits as long as the vendor asks.
-    RateLimited "rate-limited"
+    RateLimited "rate-limited" Reading
         "429 is retryable; leave `retry_after` to the answer's header"
     /// 5xx is retried, with pauses that grow.
-    ServerError "server-error"
+    ServerError "server-error" Reading
         "5xx is retryable; leave the pause to the policy"
     /// A connection that breaks, and an answer that does not come, are
     /// retried.
-    Network "network"
+    Network "network" Vendor
         "an error of the transport is retryable"
     /// Retries come to an end.
-    GivesUp "gives-up"
+    GivesUp "gives-up" Reading
         "obey `maximum_attempts`; a failure that stays keeps its kind"
     /// One attempt is one attempt: whoever asks for it retries.
-    OneAttempt "one-attempt"
+    OneAttempt "one-attempt" Vendor
         "`deliver` sends each request once, and does not wait"
     /// Errors name the instance.
-    NamedErrors "named-errors"
+    NamedErrors "named-errors" Vendor
         "use `Error::with_integration(self.name())`"
     /// A batch has one outcome for each event, in order.
-    Batch "batch"
+    Batch "batch" Vendor
         "return one outcome per attempt, in the order of the attempts"
     /// A batch that is too large is sent in parts, and one event that is too
     /// large fails alone.
-    Splits "splits"
+    Splits "splits" Reading
         "413 for several events halves the request; nothing that was accepted is sent again"
     /// What the vendor says of one event of a request, is said of that one.
-    PartialRefusal "partial-refusal"
+    PartialRefusal "partial-refusal" Reading
         "match the vendor's verdicts to the events by index or id: look at `read`"
     /// One person's events keep their order, also after a failure, and nothing
     /// is sent twice or lost.
-    Order "order"
+    Order "order" Vendor
         "after a retryable failure the person's later events are `Deferred`, unsent"
     /// No more requests are under way than `batching` allows.
-    InFlight "in-flight"
+    InFlight "in-flight" Vendor
         "hold back what exceeds `max_in_flight`"
     /// Any text, any number, any depth: no panic, one outcome, no other URL,
     /// nothing bent.
-    Hostile "hostile"
+    Hostile "hostile" Mapping
         "encode ids in URLs with `request::encode`; cut texts at characters, not bytes"
     /// Credentials are nowhere but in requests.
-    Secrets "secrets"
+    Secrets "secrets" Vendor
         "keep credentials as `Secret`, list them in `secrets`, mark headers as sensitive"
     /// Traces have nothing of credentials and events.
-    Traces "traces"
+    Traces "traces" Mapping
         "trace kinds, counts and statuses; never values"
     /// A preview shows the requests that would be sent, and sends none.
-    Preview "preview"
+    Preview "preview" Vendor
         "build previews from the same mapping as requests"
     /// Instances share no state.
-    Isolation "isolation"
+    Isolation "isolation" Vendor
         "keep state in the instance, never in a static"
     /// No panic.
-    Panics "panics"
+    Panics "panics" Mapping
         "no input and no answer may panic"
     /// Everything ends.
-    Ends "ends"
+    Ends "ends" Vendor
         "something loops or waits for ever"
 }
 
@@ -187,6 +220,9 @@ pub struct Failure {
     pub expected: String,
     /// What was.
     pub seen: String,
+    /// The files to open, from the package's directory: as far as they are
+    /// there.
+    pub open: Vec<String>,
 }
 
 impl fmt::Display for Failure {
@@ -201,7 +237,11 @@ impl fmt::Display for Failure {
             self.expected,
             self.seen,
             self.check.hint()
-        )
+        )?;
+        if !self.open.is_empty() {
+            write!(f, "\n   open:     {}", self.open.join(", "))?;
+        }
+        Ok(())
     }
 }
 
@@ -242,7 +282,31 @@ impl Report {
                 kinds,
                 expected,
                 seen,
+                open: Vec::new(),
             }),
+        }
+    }
+
+    /// Adds a failure that is about one file.
+    pub(crate) fn add_of(&mut self, check: Check, file: String, expected: String, seen: String) {
+        self.failures.push(Failure {
+            check,
+            kinds: KindSet::EMPTY,
+            expected,
+            seen,
+            open: vec![file],
+        });
+    }
+
+    /// In the order of the checks, each with the files to open.
+    pub(crate) fn finish(&mut self, vendor: &str, package: &Path) {
+        vendor.clone_into(&mut self.vendor);
+        self.failures.sort_by_key(|failure| failure.check);
+        for failure in &mut self.failures {
+            if failure.open.is_empty() {
+                failure.open = failure.check.part().files(failure.kinds);
+                failure.open.retain(|file| package.join(file).is_file());
+            }
         }
     }
 }
@@ -267,7 +331,8 @@ impl Check {
     pub const fn needs_requests(self) -> bool {
         !matches!(
             self,
-            Self::Setup
+            Self::Unwritten
+                | Self::Setup
                 | Self::Builds
                 | Self::MissingCredentials
                 | Self::Support

@@ -63,6 +63,12 @@ impl<'s> Run<'s> {
             .add(check, kind.into(), expected.into(), seen);
     }
 
+    /// Fails because of what stands in a file.
+    pub(crate) fn fail_in(&self, check: Check, file: &str, expected: String, seen: String) {
+        let mut report = self.report.borrow_mut();
+        report.add_of(check, file.to_owned(), expected, seen);
+    }
+
     /// Fails unless `holds`.
     pub(crate) fn expect(
         &self,
@@ -80,8 +86,7 @@ impl<'s> Run<'s> {
 
     pub(crate) fn finish(self, vendor: &str) -> Report {
         let mut report = self.report.into_inner();
-        vendor.clone_into(&mut report.vendor);
-        report.failures.sort_by_key(|failure| failure.check);
+        report.finish(vendor, &self.suite.package);
         report
     }
 

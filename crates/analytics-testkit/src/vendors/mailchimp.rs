@@ -9,9 +9,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use md5::{Digest, Md5};
+use analytics_spec::Kind;
 use serde_json::{Map, Value, json};
 
-use super::checks::{filled, is_rfc3339, kind_of};
+use super::{
+    checks::{filled, is_rfc3339, kind_of},
+    stage::{Staged, text},
+};
 use crate::server::{Answer, Received, Record, Remembered, Request, Scripted, Vendor};
 
 const ERRORS_PAGE: &str = "https://mailchimp.com/developer/marketing/docs/errors/";
@@ -261,6 +265,37 @@ impl From<MailchimpAccount> for MailchimpVendor {
             account,
             members: Remembered::default(),
         }
+    }
+}
+
+impl Staged for MailchimpVendor {
+    const NAME: &'static str = "mailchimp";
+
+    fn staged() -> Self {
+        MailchimpAccount::new("sandbox-api-key-us1", "sandbox-audience").into()
+    }
+
+    fn keys(base_url: &str) -> String {
+        format!(
+            r#"api_key = "sandbox-api-key-us1"
+audience_id = "sandbox-audience"
+group_as_tag = true
+base_url = "{base_url}"
+"#
+        )
+    }
+
+    fn words(item: &Received) -> Option<(Kind, String)> {
+        let body = &item.body;
+        let user = item.user.as_deref().unwrap_or_default();
+        Some(match item.endpoint.as_str() {
+            "members" => (Kind::Identify, format!("member {user}")),
+            "events" => (Kind::Track, text(body, "/name").to_owned()),
+            "tags" => (Kind::Group, format!("tag {}", text(body, "/tags/0/name"))),
+            "archive" => (Kind::Delete, format!("archived {user}")),
+            "delete-permanent" => (Kind::Delete, format!("erased {user}")),
+            _ => return None,
+        })
     }
 }
 

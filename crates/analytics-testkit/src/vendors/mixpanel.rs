@@ -6,10 +6,14 @@
 //! - Groups: <https://developer.mixpanel.com/reference/group-set-property>
 //! - Deletions: <https://developer.mixpanel.com/reference/gdpr-api>
 
+use analytics_spec::Kind;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::checks::{filled, is_uuid_v4, kind_of, milliseconds};
+use super::{
+    checks::{filled, is_uuid_v4, kind_of, milliseconds},
+    stage::{Staged, text},
+};
 use crate::server::{Answer, Received, Record, Remembered, Request, Scripted, Vendor};
 
 /// Records of one request.
@@ -171,6 +175,46 @@ impl From<MixpanelAccount> for MixpanelVendor {
             groups: Remembered::default(),
             deletions: 0,
         }
+    }
+}
+
+impl Staged for MixpanelVendor {
+    const NAME: &'static str = "mixpanel";
+
+    fn staged() -> Self {
+        MixpanelAccount::new("sandbox-project-token")
+            .id_merge(IdMerge::Original)
+            .into()
+    }
+
+    fn keys(base_url: &str) -> String {
+        format!(
+            r#"project_token = "sandbox-project-token"
+id_merge = "original"                 # for `alias`
+base_url = "{base_url}"
+"#
+        )
+    }
+
+    fn words(item: &Received) -> Option<(Kind, String)> {
+        let body = &item.body;
+        let user = item.user.as_deref().unwrap_or_default();
+        let has = |key| body.get(key).is_some();
+        Some(match item.endpoint.as_str() {
+            "import" => match text(body, "/event") {
+                name @ ("$identify" | "$merge") => (Kind::Identify, name.to_owned()),
+                name @ "$create_alias" => (Kind::Alias, name.to_owned()),
+                name @ "Loaded a Page" => (Kind::Page, name.to_owned()),
+                name @ "Loaded a Screen" => (Kind::Screen, name.to_owned()),
+                name => (Kind::Track, name.to_owned()),
+            },
+            "engage" if has("$delete") => (Kind::Delete, format!("$delete {user}")),
+            "engage" if has("$union") => (Kind::Group, format!("$union {user}")),
+            "engage" => (Kind::Identify, format!("$set {user}")),
+            "groups" => (Kind::Group, format!("$set {user}")),
+            "data-deletions" => (Kind::Delete, format!("deletion of {user}")),
+            _ => return None,
+        })
     }
 }
 

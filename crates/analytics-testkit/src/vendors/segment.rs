@@ -8,10 +8,14 @@ use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
+use analytics_spec::Kind;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::checks::{filled, is_utc_milliseconds, kind_of};
+use super::{
+    checks::{filled, is_utc_milliseconds, kind_of},
+    stage::{Staged, text},
+};
 use crate::server::{Answer, Received, Record, Remembered, Request, Scripted, Vendor};
 
 /// Events of one batch that Segment takes; the rest is lost behind a 200.
@@ -106,6 +110,42 @@ impl From<SegmentAccount> for SegmentVendor {
             regulations: 0,
             regulated_at: VecDeque::new(),
         }
+    }
+}
+
+impl Staged for SegmentVendor {
+    const NAME: &'static str = "segment";
+
+    fn staged() -> Self {
+        SegmentAccount::new("sandbox-write-key")
+            .public_api_token("sandbox-public-api-token")
+            .into()
+    }
+
+    fn keys(base_url: &str) -> String {
+        format!(
+            r#"write_key = "sandbox-write-key"
+public_api_token = "sandbox-public-api-token"   # for `delete`
+base_url = "{base_url}"
+public_api_base_url = "{base_url}"
+"#
+        )
+    }
+
+    fn words(item: &Received) -> Option<(Kind, String)> {
+        let body = &item.body;
+        let user = item.user.as_deref().unwrap_or_default();
+        if item.endpoint == "regulations" {
+            return Some((Kind::Delete, format!("regulation of {user}")));
+        }
+        let kind = Kind::from_key(&item.endpoint)?;
+        let words = match kind {
+            Kind::Track => text(body, "/event").to_owned(),
+            Kind::Page | Kind::Screen => text(body, "/name").to_owned(),
+            Kind::Group => format!("group {}", text(body, "/groupId")),
+            Kind::Identify | Kind::Alias | Kind::Delete => format!("{kind} {user}"),
+        };
+        Some((kind, words))
     }
 }
 

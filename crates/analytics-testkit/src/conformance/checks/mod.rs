@@ -10,7 +10,7 @@ mod secrets;
 use analytics_spec::{AnyInput, Kind, Value};
 
 pub(crate) use self::secrets::traces;
-use super::{trial::Run, wire::Sent};
+use super::{trial::Run, unwritten, wire::Sent};
 
 /// What a kind's fixture causes when the vendor accepts everything.
 pub(crate) struct Base {
@@ -21,6 +21,7 @@ pub(crate) struct Base {
 }
 
 pub(crate) async fn all(run: &Run<'_>) {
+    unwritten::check(run);
     contract::setup(run);
     contract::builds(run).await;
     contract::support(run);

@@ -1,0 +1,28 @@
+//! Heap conforms.
+
+use analytics_heap::{Config, Identify, Track};
+use analytics_spec::Kind;
+use analytics_testkit::{Answer, conformance::Suite};
+use serde_json::json;
+
+const APP_ID: &str = "heap-app-id-4Qs9";
+
+#[tokio::test]
+async fn conforms() {
+    Suite::new(|| Config::new(APP_ID))
+        .secrets([APP_ID])
+        .answers(|_| Answer::json(200, &json!({})))
+        .refusal(|_| None)
+        .message_id_in([Kind::Track])
+        .timestamp_in([Kind::Track])
+        .invalid(Identify::new().anonymous_id("a1"))
+        .invalid(Track::new("Seen").anonymous_id("a1"))
+        .invalid(Track::new("Seen").user_id("u1").property("ID", 1))
+        .invalid(
+            Track::new("Seen")
+                .user_id("u1")
+                .property("note", "n".repeat(1024)),
+        )
+        .run()
+        .await;
+}

@@ -1,0 +1,137 @@
+//! `cargo xtask new-integration NAME [SPELLING]`
+
+mod name;
+pub(crate) mod rehearsal;
+mod wiring;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use self::name::Name;
+use crate::{Outcome, cargo, say, table};
+
+/// What is copied, with a vendor called Acme in it.
+const TEMPLATE: &str = "integrations/_template";
+
+/// What the template's vendor leaves open is marked with this.
+const MARK: &str = "FILL IN:";
+
+/// Makes the crate of a vendor, makes everybody know it, and says what is left
+/// to do.
+pub(crate) fn run(args: &[String]) -> Outcome {
+    let (name, spelled) = match args {
+        [name] => (name, None),
+        [name, spelled] => (name, Some(spelled.as_str())),
+        _ => {
+            return Err(
+                "say the vendor's name: `cargo xtask new-integration acme`, and how people \
+                 spell it, if that is not `Acme`"
+                    .to_owned(),
+            );
+        }
+    };
+    let name = Name::new(name, spelled)?;
+    let root = cargo::root();
+    make(&root, &name)?;
+    table::write()?;
+    say(&left_to_do(&name));
+    Ok(())
+}
+
+/// Everything but the table, which needs the command to be built.
+fn make(root: &Path, name: &Name) -> Outcome {
+    name.check_free(root)?;
+    // Nothing is written before everything is known to fit.
+    let mut files = copies(root, name)?;
+    files.extend(wiring::edits(root, name)?);
+    for (path, text) in files {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(|error| at(folder, &error))?;
+        }
+        fs::write(&path, text).map_err(|error| at(&path, &error))?;
+    }
+    // A longer name breaks lines elsewhere, and imports are sorted by name.
+    let package = name.package();
+    let manifest = root.join("Cargo.toml");
+    let format = [
+        "fmt",
+        "--package",
+        &package,
+        "--package",
+        "analytics-testkit",
+    ];
+    cargo::quietly(&manifest, &format)
+}
+
+/// The template's files under the vendor's name, with their places.
+fn copies(root: &Path, name: &Name) -> Result<Vec<(PathBuf, String)>, String> {
+    let template = root.join(TEMPLATE);
+    let mut copies = Vec::new();
+    for path in files_below(&template).map_err(|error| at(&template, &error))? {
+        let text = fs::read_to_string(&path).map_err(|error| at(&path, &error))?;
+        let inside = path.strip_prefix(&template).unwrap_or(&path);
+        let to = if inside == Path::new("scripted.rs") {
+            root.join(name.scripted())
+        } else {
+            root.join(name.folder()).join(inside)
+        };
+        copies.push((to, name.instead_of_acme(&text)));
+    }
+    Ok(copies)
+}
+
+/// What the template marks as open is filled in everywhere but there.
+pub(crate) fn nothing_left_open(root: &Path) -> Outcome {
+    let template = root.join(TEMPLATE);
+    for place in ["integrations", "crates/analytics-testkit/src/vendors"] {
+        let place = root.join(place);
+        for path in files_below(&place).map_err(|error| at(&place, &error))? {
+            let is_open = !path.starts_with(&template)
+                && fs::read_to_string(&path).is_ok_and(|text| text.contains(MARK));
+            if is_open {
+                return Err(format!("{} has a `{MARK}`", path.display()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every file below a folder, in the order of their paths.
+fn files_below(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            files.extend(files_below(&path)?);
+        } else {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn at(path: &Path, error: &io::Error) -> String {
+    format!("{}: {error}", path.display())
+}
+
+fn left_to_do(name: &Name) -> String {
+    let (folder, package, scripted) = (name.folder(), name.package(), name.scripted());
+    format!(
+        "\
+{folder} is made, and known to the workspace, the facade, the command and the
+README. What is left to do is marked with `{MARK}` there and in
+{scripted}. This lists it:
+
+  cargo test -p {package}
+
+docs/new-integration.md goes through it with a real vendor. When the tests pass:
+
+  cargo xtask table    # the kinds that it supports, in the README
+  cargo run -- demo    # with the new vendor
+  cargo xtask check
+"
+    )
+}
