@@ -55,6 +55,7 @@ macro_rules! vendors {
 vendors! {
     "mailchimp": analytics_mailchimp as mailchimp,
     "mixpanel": analytics_mixpanel as mixpanel,
+    "posthog": analytics_posthog as posthog,
     "segment": analytics_segment as segment,
 }
 

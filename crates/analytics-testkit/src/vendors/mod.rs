@@ -24,5 +24,6 @@ macro_rules! vendors {
 vendors! {
     mailchimp: MailchimpVendor,
     mixpanel: MixpanelVendor,
+    posthog: PosthogVendor,
     segment: SegmentVendor,
 }
