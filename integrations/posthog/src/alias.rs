@@ -1,13 +1,15 @@
-//! FILL IN: the documentation page.
+//! Two ids that are one person.
+//!
+//! <https://posthog.com/docs/product-analytics/identify#alias-assigning-multiple-distinct-ids-to-the-same-user>
 
-use analytics_http::Step;
-use analytics_spec::{Alias, AnyInput, Error};
+use analytics_spec::{Alias, AnyInput};
 
-use crate::{Route, vendor::unwritten};
+use crate::capture::{Capture, Said};
 
-/// The steps of an alias: two ids that are one user.
-// FILL IN: the body that Posthog documents. If Posthog has nothing for it, say
-// `Support::No` in `Config::support`, and take this file away.
-pub(crate) fn steps(input: &AnyInput, _: &Alias) -> Result<Vec<Step<Route>>, Error> {
-    Err(unwritten(input.kind()))
+/// The known person gets the new id for an alias.
+pub(crate) fn capture<'a>(input: &'a AnyInput, event: &'a Alias) -> Capture<'a> {
+    Capture::new(input, "$create_alias")
+        .of(&event.previous_user_id)
+        .set("alias", Said::Text(&event.user_id))
+        .traits(&event.traits)
 }

@@ -1,13 +1,14 @@
-//! FILL IN: the documentation page.
+//! What is known of the user goes. The body is made in
+//! [`PosthogVendor::request`](crate::vendor::PosthogVendor).
+//!
+//! <https://posthog.com/docs/api/persons>
 
 use analytics_http::Step;
-use analytics_spec::{AnyInput, Delete, Error};
+use analytics_spec::{Delete, Error};
 
-use crate::{Route, vendor::unwritten};
+use crate::vendor::Route;
 
-/// The steps of a delete: what is known of the user goes.
-// FILL IN: the body that Posthog documents. If Posthog has nothing for it, say
-// `Support::No` in `Config::support`, and take this file away.
-pub(crate) fn steps(input: &AnyInput, _: &Delete) -> Result<Vec<Step<Route>>, Error> {
-    Err(unwritten(input.kind()))
+/// One of the `distinct_ids` whose persons are deleted.
+pub(crate) fn step(event: &Delete) -> Result<Step<Route>, Error> {
+    Step::json(Route::Deletion, &event.user_id)
 }

@@ -1,13 +1,50 @@
-//! FILL IN: the documentation page.
+//! Who the user is, and that the anonymous person is the same.
+//!
+//! <https://posthog.com/docs/product-analytics/identify>
 
-use analytics_http::Step;
-use analytics_spec::{AnyInput, Error, Identify};
+use analytics_spec::{AnyInput, Code, Identify, Violation};
 
-use crate::{Route, vendor::unwritten};
+use crate::capture::{Capture, Said};
 
-/// The steps of an identify: who the user is.
-// FILL IN: the body that Posthog documents. If Posthog has nothing for it, say
-// `Support::No` in `Config::support`, and take this file away.
-pub(crate) fn steps(input: &AnyInput, _: &Identify) -> Result<Vec<Step<Route>>, Error> {
-    Err(unwritten(input.kind()))
+/// - With a user id, `$identify`; with both ids, it makes one person of them.
+/// - With an anonymous id alone, `$set`: an `$identify` would mark the
+///   anonymous person as identified, and PostHog makes no identified person
+///   part of another.
+pub(crate) fn capture<'a>(input: &'a AnyInput, event: &'a Identify) -> Capture<'a> {
+    let name = match event.user_id {
+        Some(_) => "$identify",
+        None => "$set",
+    };
+    let capture = Capture::new(input, name).traits(&event.traits);
+    match link(event) {
+        Some(anonymous) => capture.set("$anon_distinct_id", Said::Text(anonymous)),
+        None => capture,
+    }
+}
+
+/// The anonymous id that is the user's too.
+fn link(event: &Identify) -> Option<&str> {
+    let user = event.user_id.as_deref()?;
+    event.anonymous_id.as_deref().filter(|id| *id != user)
+}
+
+/// What PostHog cannot make anything of.
+pub(crate) fn check(event: &Identify) -> Option<Violation> {
+    if event.user_id.is_some() {
+        return None;
+    }
+    if event.anonymous_id.is_none() {
+        return Some(Violation::new(
+            "identify.user_id",
+            Code::Required,
+            "PostHog needs user_id or anonymous_id",
+        ));
+    }
+    event.traits.is_empty().then(|| {
+        Violation::new(
+            "identify.traits",
+            Code::Required,
+            "tells PostHog nothing: set traits, or user_id",
+        )
+    })
 }

@@ -1,10 +1,13 @@
 #![doc = include_str!("../README.md")]
 
 mod alias;
+mod capture;
 mod config;
+mod context;
 mod delete;
 mod group;
 mod identify;
+mod ids;
 mod outcome;
 mod page;
 mod screen;
@@ -17,8 +20,8 @@ pub use analytics_spec::{
     Integration, Output, Page, Policies, RetryPolicy, Screen, Secret, Track,
     config::{Instance, VendorConfig},
 };
-pub use config::Config;
+pub use config::{Config, PersonProfiles, Region};
 pub use vendor::{PosthogVendor, Route};
 
-/// An account of Posthog: an [`Integration`], and by itself a client with retries.
+/// A PostHog project: an [`Integration`], and by itself a client with retries.
 pub type Posthog = analytics_http::Client<PosthogVendor>;

@@ -1,13 +1,21 @@
-//! FILL IN: the documentation page.
+//! A screen that the user saw.
+//!
+//! <https://posthog.com/docs/api/capture#screen-view>
 
-use analytics_http::Step;
-use analytics_spec::{AnyInput, Error, Screen};
+use analytics_spec::{AnyInput, Screen};
 
-use crate::{Route, vendor::unwritten};
+use crate::{
+    capture::{Capture, Said},
+    config::PersonProfiles,
+};
 
-/// The steps of a screen that the user saw.
-// FILL IN: the body that Posthog documents. If Posthog has nothing for it, say
-// `Support::No` in `Config::support`, and take this file away.
-pub(crate) fn steps(input: &AnyInput, _: &Screen) -> Result<Vec<Step<Route>>, Error> {
-    Err(unwritten(input.kind()))
+pub(crate) fn capture<'a>(
+    input: &'a AnyInput,
+    event: &'a Screen,
+    profiles: PersonProfiles,
+) -> Capture<'a> {
+    Capture::new(input, "$screen")
+        .set("$screen_name", Said::Text(&event.name))
+        .own(&event.properties)
+        .profiled(input, profiles)
 }

@@ -1,13 +1,36 @@
-//! FILL IN: the documentation page.
+//! What the user did.
+//!
+//! <https://posthog.com/docs/api/capture#single-event>
 
-use analytics_http::Step;
-use analytics_spec::{AnyInput, Error, Track};
+use analytics_spec::{AnyInput, Code, Track, Violation};
 
-use crate::{Route, vendor::unwritten};
+use crate::{capture::Capture, config::PersonProfiles};
 
-/// The steps of a track: what the user did.
-// FILL IN: the body that Posthog documents. If Posthog has nothing for it, say
-// `Support::No` in `Config::support`, and take this file away.
-pub(crate) fn steps(input: &AnyInput, _: &Track) -> Result<Vec<Step<Route>>, Error> {
-    Err(unwritten(input.kind()))
+/// PostHog cuts an event's name after so many characters: `sanitizeEventName`
+/// of its ingestion, <https://github.com/PostHog/posthog>.
+const MAX_NAME_CHARS: usize = 200;
+
+pub(crate) fn capture<'a>(
+    input: &'a AnyInput,
+    event: &'a Track,
+    profiles: PersonProfiles,
+) -> Capture<'a> {
+    Capture::new(input, &event.event)
+        .traits(&event.traits)
+        .own(&event.properties)
+        .profiled(input, profiles)
+}
+
+/// A name that PostHog would cut.
+pub(crate) fn check(event: &Track) -> Option<Violation> {
+    let chars = event.event.chars().count();
+    (chars > MAX_NAME_CHARS).then(|| {
+        Violation::new(
+            "track.event",
+            Code::TooLong,
+            format!(
+                "has {chars} characters; PostHog takes at most {MAX_NAME_CHARS}, and cuts the rest"
+            ),
+        )
+    })
 }
