@@ -167,7 +167,7 @@ async fn an_event_that_posthog_cannot_read_is_found_and_costs_no_other() {
         .iter()
         .map(|body| body["batch"].as_array().unwrap().len())
         .collect();
-    assert_eq!(sizes, [8, 4, 4, 2, 1, 1, 2]);
+    assert_eq!(sizes, [8, 4, 4, 2, 1, 1, 1, 1]);
 }
 
 #[tokio::test]
