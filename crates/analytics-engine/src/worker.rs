@@ -1,21 +1,23 @@
 //! What handlers register on, in this process.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use analytics_spec::{
-    AnyInput, AnyOutput, Clock, Delivery, Error, ErrorKind, Event, Handler, Input, Kind, Output,
-    Retries, Status, ValidationError, Value, Worker,
-    handler::{Activity, Step, Workflow, workflow_name},
+    AnyInput, AnyOutput, BatchInput, BatchOutput, Clock, Delivery, Error, ErrorKind, Event,
+    Handler, Input, Output, Retries, Status, Value, Worker,
+    batch::{Deliveries, Outcome, attempt},
+    handler::{Activity, Step, Takes, Workflow, workflow_name},
     integration::drive,
     policies::MAX_ASKED,
 };
-use serde::Deserialize as _;
+use futures::future::join_all;
+use serde::Serialize;
 
 /// What a name stands for.
 #[derive(Clone, Debug)]
 struct Registered {
     handler: Handler,
-    kind: Kind,
+    takes: Takes,
     /// One step alone, or all of them: the workflow.
     step: Option<Step>,
 }
@@ -50,17 +52,25 @@ impl EmbeddedWorker {
     /// The name is not registered; the input is not valid; or the vendor
     /// refused the event.
     pub async fn execute(&self, name: &str, input: Value) -> Result<Value, Error> {
-        let registered = self.find(name)?;
-        let input = read(input, registered.kind)
-            .map_err(|error| Error::from(error).with_integration(registered.handler.name()))?;
-        let output = match registered.step {
-            None => self.run_workflow(&registered.handler, input).await?,
-            Some(step) => self.run_step(&registered.handler, step, input).await?,
-        };
-        serde_json::to_value(output).map_err(|error| {
-            Error::new(ErrorKind::Internal, "the output cannot be written as JSON")
-                .with_source(error)
-        })
+        let Registered {
+            handler,
+            takes,
+            step,
+        } = self.find(name)?;
+        let invalid = |error| Error::from(error).with_integration(handler.name());
+        match takes {
+            Takes::Event(kind) => {
+                let input = AnyInput::accept(input, Some(*kind)).map_err(invalid)?;
+                json(&match step {
+                    None => self.run_workflow(handler, input).await?,
+                    Some(step) => self.run_step(handler, *step, input).await?,
+                })
+            }
+            Takes::Batch => {
+                let input = BatchInput::<Value>::from_value(input).map_err(invalid)?;
+                json(&self.run_batch(handler, input, *step).await)
+            }
+        }
     }
 
     /// Executes the workflow of an event's type at an integration.
@@ -113,6 +123,67 @@ impl EmbeddedWorker {
         drive(self.clock.as_ref(), &policy, input, MAX_ASKED, attempt).await
     }
 
+    /// The events of a batch to their ends, or one step of it, once.
+    async fn run_batch(
+        &self,
+        handler: &Handler,
+        mut batch: BatchInput<Value>,
+        step: Option<Step>,
+    ) -> BatchOutput {
+        let inputs = std::mem::take(&mut batch.inputs);
+        let accept = |value| {
+            let failed = |id: &str, error: &Error| Box::new(Outcome::failure(id, error));
+            let input = AnyInput::accept(value, None).map_err(|error| {
+                failed("", &Error::from(error).with_integration(handler.name()))
+            })?;
+            let input = self.accept(handler, &batch.complete(input));
+            let id = input.message_id().to_owned();
+            handler.validate(&input).map_err(|error| {
+                if step.is_none() {
+                    handler.workflow_failed(&input.event, &error);
+                }
+                failed(&id, &error)
+            })?;
+            if step == Some(Step::Validation) {
+                return Err(Box::new(Outcome::success(&id, None)));
+            }
+            Ok(input)
+        };
+        let mut deliveries = Deliveries::new(inputs.into_iter().map(accept));
+        let mut limits = handler.integration().batching();
+        if step.is_some() {
+            limits.max_in_flight = usize::MAX;
+        }
+        while !deliveries.is_done() {
+            let round = deliveries.round(self.now(), &limits, 0);
+            let calls = round.calls.into_iter().map(async |positions| {
+                let events = deliveries.call(&positions);
+                let jitter = self.clock.jitter();
+                let nexts = attempt(handler, &events, Duration::MAX, jitter).await;
+                (positions, nexts)
+            });
+            let calls = join_all(calls).await;
+            if calls.is_empty() {
+                let due = round.due.unwrap_or_default();
+                self.clock.sleep(due.saturating_sub(self.now())).await;
+            }
+            for failed in deliveries.apply(calls, self.now()) {
+                if step.is_none() {
+                    handler.workflow_failed(&failed.event, &failed.error);
+                }
+            }
+            if step.is_some() {
+                break;
+            }
+        }
+        deliveries.into_output()
+    }
+
+    fn now(&self) -> Duration {
+        let now = self.clock.now().as_duration();
+        Duration::try_from(now).unwrap_or_default()
+    }
+
     /// One step, once.
     async fn run_step(
         &self,
@@ -154,7 +225,7 @@ impl Worker for EmbeddedWorker {
     fn register_workflow(&mut self, workflow: Workflow) -> Result<(), Error> {
         let registered = Registered {
             handler: workflow.handler,
-            kind: workflow.kind,
+            takes: workflow.takes,
             step: None,
         };
         self.add(workflow.name, registered)
@@ -163,30 +234,17 @@ impl Worker for EmbeddedWorker {
     fn register_activity(&mut self, activity: Activity) -> Result<(), Error> {
         let registered = Registered {
             handler: activity.handler,
-            kind: activity.kind,
+            takes: activity.takes,
             step: Some(activity.step),
         };
         self.add(activity.name, registered)
     }
 }
 
-/// Reads an input that must be of a kind. Its form only, if that is right: the
-/// validation step looks at its content, and tells the hooks.
-fn read(value: Value, kind: Kind) -> Result<AnyInput, ValidationError> {
-    let input = match AnyInput::deserialize(&value) {
-        Ok(input) => input,
-        // Says everything that is wrong, of form and content.
-        Err(_) => AnyInput::from_value(value)?,
-    };
-    if input.kind() == kind {
-        Ok(input)
-    } else {
-        Err(ValidationError::new(
-            "$",
-            analytics_spec::Code::Conflict,
-            format!("expected {kind}, found {}", input.kind()),
-        ))
-    }
+fn json(output: &impl Serialize) -> Result<Value, Error> {
+    serde_json::to_value(output).map_err(|error| {
+        Error::new(ErrorKind::Internal, "the output cannot be written as JSON").with_source(error)
+    })
 }
 
 fn success(input: AnyInput, delivery: Delivery) -> AnyOutput {

@@ -1,6 +1,7 @@
 //! The integration made of a vendor's mapping and reading.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     hash::{BuildHasher as _, RandomState},
     io::Write as _,
@@ -11,7 +12,7 @@ use std::{
 use analytics_spec::{
     AnyInput, Attempt, Calls, Clock, Delivery, Error, ErrorKind, Event, Input, Integration,
     IntegrationExt as _, KindSet, Map, Output, Policies, Prepare, Prepared, PreparedAttempt,
-    Secret, Status, TokioClock, ValidationError, Value,
+    Secret, Status, Timestamp, TokioClock, ValidationError, Value,
     config::Instance,
     integration::{Batching, Preview},
     prepared::not_its_own,
@@ -94,6 +95,21 @@ impl<V: HttpVendor> Client<V> {
     #[must_use]
     pub fn mapping(&self) -> &V {
         &self.vendor
+    }
+
+    /// The input with the id and the time that it will have when it is accepted:
+    /// what counts bytes, counts them too.
+    fn stamped<'a>(&self, input: &'a AnyInput) -> Cow<'a, AnyInput> {
+        let context = &input.context;
+        if context.message_id.is_some() && context.timestamp.is_some() {
+            return Cow::Borrowed(input);
+        }
+        // As many digits as a time can have.
+        let now = self.clock.now();
+        let now = Timestamp::new(now.as_second(), 123_456_789).unwrap_or(now);
+        let mut input = input.clone();
+        input.stamp(now);
+        Cow::Owned(input)
     }
 
     /// Sends one group of steps and reads the answer.
@@ -264,6 +280,7 @@ impl<V: HttpVendor> Integration for Client<V> {
     }
 
     fn validate(&self, input: &AnyInput) -> Result<(), ValidationError> {
+        let input = &*self.stamped(input);
         let rules = self.vendor.validate(input);
         // What cannot be mapped breaks a rule, or says so when it is sent.
         let sizes = match self.vendor.steps(input) {

@@ -137,6 +137,21 @@ impl Configuration {
         let integrations = self.integrations.into_iter();
         Ok(integrations.fold(builder, analytics_engine::Builder::integration))
     }
+
+    /// A worker on Temporal of all of them. Where accepted events are kept is
+    /// Temporal's business then, and not this configuration's.
+    ///
+    /// # Errors
+    ///
+    /// An integration's policies or kinds are wrong.
+    #[cfg(feature = "temporal")]
+    pub fn temporal_worker(&self) -> Result<analytics_temporal::TemporalWorker, Error> {
+        let mut worker = analytics_temporal::TemporalWorker::new();
+        for integration in &self.integrations {
+            worker.integration(Arc::clone(integration))?;
+        }
+        Ok(worker)
+    }
 }
 
 /// The tables of a file; no others than there may be.

@@ -10,6 +10,7 @@
 //! |---|---|---|
 //! | `engine` | [`Engine`], which carries events to every integration, and [`Configuration::engine`] | yes |
 //! | `sqlite` | [`SqliteStore`]: with `data_dir` configured, accepted events outlive the process | yes |
+//! | `temporal` | [`temporal`]: the same workflows on a Temporal server, and [`Configuration::temporal_worker`] | no |
 //! | the vendor's name: `segment`, ... | the vendor's crate under that name, and its place in [`VENDORS`] | no |
 //!
 //! A feature only adds; none changes what another one does. Swapping a vendor
@@ -63,6 +64,8 @@ pub use analytics_spec::{
     Map, Output, Page, Policies, RetryPolicy, Screen, Secret, Status, Timestamp, Track,
     ValidationError, Value, Violation,
 };
+#[cfg(feature = "temporal")]
+pub use analytics_temporal as temporal;
 
 pub use configuration::Configuration;
 pub use storage::Storage;

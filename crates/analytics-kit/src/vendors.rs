@@ -53,10 +53,12 @@ macro_rules! vendors {
 }
 
 vendors! {
+    "amplitude": analytics_amplitude as amplitude,
     "mailchimp": analytics_mailchimp as mailchimp,
     "mixpanel": analytics_mixpanel as mixpanel,
     "posthog": analytics_posthog as posthog,
     "segment": analytics_segment as segment,
+    "webhook": analytics_webhook as webhook,
 }
 
 #[allow(dead_code, reason = "not needed where no vendor is compiled in")]

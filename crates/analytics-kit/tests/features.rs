@@ -2,6 +2,24 @@
 
 use std::{path::Path, process::Command};
 
+/// Whoever does not ask for Temporal does not build it.
+#[test]
+fn temporal_is_in_no_default_build() {
+    for package in ["analytics-cli", "analytics-kit"] {
+        let output = Command::new(env!("CARGO"))
+            .args(["tree", "--package", package, "--prefix", "none"])
+            .args(["--edges", "normal,build", "--format", "{p}"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{errors}");
+        let tree = String::from_utf8(output.stdout).unwrap();
+        assert!(tree.contains("analytics-spec"), "this is no tree: {tree}");
+        assert!(!tree.contains("temporal"), "{tree}");
+    }
+}
+
 #[test]
 fn every_feature_compiles_alone() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -142,6 +142,29 @@ impl<E: Event> Input<E> {
 }
 
 impl AnyInput {
+    /// Reads an input that an engine was given, of the kind that is expected
+    /// or, without one, of any. Only its form is checked if that is right: the
+    /// validation step looks at its content.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it, of form and content.
+    pub fn accept(value: Value, expected: Option<Kind>) -> Result<Self, ValidationError> {
+        let input = match Self::deserialize(&value) {
+            Ok(input) => input,
+            // Says everything that is wrong.
+            Err(_) => Self::from_value(value)?,
+        };
+        match expected {
+            Some(kind) if kind != input.kind() => Err(ValidationError::new(
+                "$",
+                Code::Conflict,
+                format!("expected {kind}, found {}", input.kind()),
+            )),
+            _ => Ok(input),
+        }
+    }
+
     /// The message id; empty before the input is stamped.
     #[must_use]
     pub fn message_id(&self) -> &str {

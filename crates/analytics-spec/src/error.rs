@@ -84,6 +84,12 @@ impl ErrorKind {
         }
     }
 
+    /// The kind of this [name](Self::as_str).
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
     /// Whether errors of this kind usually pass.
     const fn is_transient(self) -> bool {
         matches!(

@@ -17,10 +17,37 @@ use crate::{
     ValidationError, decode::Reader, integration::policy_for, prepared::not_its_own,
 };
 
-/// The name of an integration's workflow for a kind: `segment(analytics).Track`.
+/// What a workflow or a step takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Takes {
+    /// One event of this kind: an [`Input`](crate::Input).
+    Event(Kind),
+    /// Events of any kinds: a [`BatchInput`](crate::BatchInput).
+    Batch,
+}
+
+impl Takes {
+    /// As names have it: `Track`, `Batch`.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Event(kind) => kind.title(),
+            Self::Batch => "Batch",
+        }
+    }
+}
+
+impl From<Kind> for Takes {
+    fn from(kind: Kind) -> Self {
+        Self::Event(kind)
+    }
+}
+
+/// The name of an integration's workflow: `segment(analytics).Track` for a
+/// kind, and `segment(analytics).Batch`.
 #[must_use]
-pub fn workflow_name(integration: &str, kind: Kind) -> String {
-    format!("{integration}(analytics).{}", kind.title())
+pub fn workflow_name(integration: &str, takes: impl Into<Takes>) -> String {
+    format!("{integration}(analytics).{}", takes.into().title())
 }
 
 /// The two steps of every workflow.
@@ -55,8 +82,8 @@ impl fmt::Display for Step {
 
 /// The name of an activity: `segment(analytics).Track.Request`.
 #[must_use]
-pub fn activity_name(integration: &str, kind: Kind, step: Step) -> String {
-    format!("{}.{step}", workflow_name(integration, kind))
+pub fn activity_name(integration: &str, takes: impl Into<Takes>, step: Step) -> String {
+    format!("{}.{step}", workflow_name(integration, takes))
 }
 
 /// A workflow to register: validation, then the request.
@@ -65,8 +92,8 @@ pub fn activity_name(integration: &str, kind: Kind, step: Step) -> String {
 pub struct Workflow {
     /// Its name.
     pub name: String,
-    /// The kind that it takes.
-    pub kind: Kind,
+    /// What it takes.
+    pub takes: Takes,
     /// What executes it.
     pub handler: Handler,
 }
@@ -77,8 +104,8 @@ pub struct Workflow {
 pub struct Activity {
     /// Its name.
     pub name: String,
-    /// The kind that it takes.
-    pub kind: Kind,
+    /// What it takes.
+    pub takes: Takes,
     /// Which step it is.
     pub step: Step,
     /// What executes it.
@@ -265,22 +292,29 @@ impl Handler {
     }
 
     fn register_all(&self, worker: &mut dyn Worker) -> Result<(), Error> {
-        for kind in self.integration().supports().iter() {
+        for takes in self.takes() {
             worker.register_workflow(Workflow {
-                name: workflow_name(self.name(), kind),
-                kind,
+                name: workflow_name(self.name(), takes),
+                takes,
                 handler: self.clone(),
             })?;
             for step in Step::ALL {
                 worker.register_activity(Activity {
-                    name: activity_name(self.name(), kind, step),
-                    kind,
+                    name: activity_name(self.name(), takes, step),
+                    takes,
                     step,
                     handler: self.clone(),
                 })?;
             }
         }
         Ok(())
+    }
+
+    /// What its workflows take: every supported kind, and batches.
+    fn takes(&self) -> impl Iterator<Item = Takes> {
+        let kinds = self.integration().supports();
+        let events: Vec<_> = kinds.iter().map(Takes::Event).collect();
+        events.into_iter().chain([Takes::Batch])
     }
 
     /// Makes the integration ready for events.
@@ -320,6 +354,12 @@ impl Handler {
         &self.0.config.integration
     }
 
+    /// Whether it is this very handler: a clone of it.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The integration's name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -329,11 +369,8 @@ impl Handler {
     /// The names of its workflows, sorted.
     #[must_use]
     pub fn list_workflows(&self) -> Vec<String> {
-        let kinds = self.integration().supports();
-        let mut names: Vec<_> = kinds
-            .iter()
-            .map(|kind| workflow_name(self.name(), kind))
-            .collect();
+        let names = self.takes().map(|takes| workflow_name(self.name(), takes));
+        let mut names: Vec<_> = names.collect();
         names.sort();
         names
     }
@@ -341,11 +378,10 @@ impl Handler {
     /// The names of its activities, sorted.
     #[must_use]
     pub fn list_activities(&self) -> Vec<String> {
-        let kinds = self.integration().supports();
-        let mut names: Vec<_> = kinds
-            .iter()
-            .flat_map(|kind| Step::ALL.map(|step| activity_name(self.name(), kind, step)))
-            .collect();
+        let names = self
+            .takes()
+            .flat_map(|takes| Step::ALL.map(|step| activity_name(self.name(), takes, step)));
+        let mut names: Vec<_> = names.collect();
         names.sort();
         names
     }

@@ -37,6 +37,7 @@
 //! | [`mod@event`] | the seven events and [`AnyEvent`] |
 //! | [`mod@context`] | what is known around an event |
 //! | [`mod@envelope`] | [`Input`] and [`Output`], the JSON of every workflow |
+//! | [`mod@batch`] | many events in one workflow: [`BatchInput`] and [`BatchOutput`] |
 //! | [`mod@policies`] | time-outs and retries, and the decision whether to retry |
 //! | [`mod@validation`] | [`ValidationError`]: all violations at once |
 //! | [`mod@error`] | [`Error`], from which engines decide |
@@ -46,6 +47,7 @@
 //! | [`mod@config`] | configuration by key, file and environment variable |
 //! | [`mod@clock`] | time and chance, injected |
 
+pub mod batch;
 pub mod clock;
 pub mod config;
 pub mod context;
@@ -53,6 +55,7 @@ mod decode;
 pub mod envelope;
 pub mod error;
 pub mod event;
+mod failure;
 pub mod handler;
 pub mod integration;
 mod json;
@@ -65,6 +68,7 @@ mod secret;
 pub mod validation;
 mod visible;
 
+pub use batch::{BatchInput, BatchOutput};
 pub use clock::Clock;
 #[cfg(feature = "tokio")]
 pub use clock::TokioClock;
@@ -76,6 +80,7 @@ pub use envelope::{
 };
 pub use error::{Error, ErrorKind};
 pub use event::{Alias, AnyEvent, Delete, Event, Group, Identify, Page, Screen, Track};
+pub use failure::Failure;
 pub use handler::{Handler, Worker};
 pub use integration::{Attempt, Calls, Delivery, Integration, IntegrationExt, Progress};
 /// A moment in UTC; written as RFC 3339.

@@ -2,6 +2,7 @@
 //! written back without a byte changed.
 
 #![allow(
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
     reason = "a test fails by panicking"
@@ -10,8 +11,8 @@
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use analytics_spec::{
-    Alias, AnyEvent, AnyInput, AnyOutput, Delete, Event, Group, Identify, Input, Kind, Output,
-    Page, Screen, Track, Value,
+    Alias, AnyEvent, AnyInput, AnyOutput, BatchInput, BatchOutput, Delete, Event, Group, Identify,
+    Input, Kind, Output, Page, Screen, Track, Value, batch::Outcome,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
@@ -318,4 +319,26 @@ fn outputs_with_other_keys_are_refused() {
         error.to_string().contains("status: duplicate_key"),
         "{error}"
     );
+}
+
+#[test]
+fn batch() {
+    let file = golden("batch.input.json");
+    let batch: BatchInput = read(&file);
+    assert_eq!(pretty(&batch), file);
+    assert_eq!(pretty(&read::<BatchInput<Value>>(&file)), file);
+    let first = batch.complete(batch.inputs[0].clone());
+    assert_eq!(first.message_id(), "m1");
+    assert!(first.context.ip.is_some() && first.policies.is_some());
+
+    let file = golden("batch.output.json");
+    let output: BatchOutput = read(&file);
+    assert_eq!(pretty(&output), file);
+    let error = output.outcomes[1].to_error().unwrap();
+    assert_eq!(error.violations().unwrap().violations().len(), 1);
+    assert_eq!(
+        pretty(&Outcome::failure("m2", &error)),
+        pretty(&output.outcomes[1])
+    );
+    assert_eq!(output.failures().next().unwrap().0, 1);
 }

@@ -465,6 +465,7 @@ fn only_supported_kinds_are_registered_and_listed_in_order() {
     assert_eq!(
         handler.list_workflows(),
         [
+            "custom(analytics).Batch",
             "custom(analytics).Delete",
             "custom(analytics).Identify",
             "custom(analytics).Track"
@@ -473,6 +474,8 @@ fn only_supported_kinds_are_registered_and_listed_in_order() {
     assert_eq!(
         handler.list_activities(),
         [
+            "custom(analytics).Batch.Request",
+            "custom(analytics).Batch.Validation",
             "custom(analytics).Delete.Request",
             "custom(analytics).Delete.Validation",
             "custom(analytics).Identify.Request",
@@ -491,13 +494,13 @@ fn only_supported_kinds_are_registered_and_listed_in_order() {
     activities.sort();
     assert_eq!(activities, handler.list_activities());
     for workflow in &registry.workflows {
-        assert_eq!(workflow.name, workflow_name("custom", workflow.kind));
+        assert_eq!(workflow.name, workflow_name("custom", workflow.takes));
         assert_eq!(workflow.handler.name(), "custom");
     }
     for activity in &registry.activities {
         assert_eq!(
             activity.name,
-            activity_name("custom", activity.kind, activity.step)
+            activity_name("custom", activity.takes, activity.step)
         );
     }
 }

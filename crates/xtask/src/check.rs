@@ -1,7 +1,7 @@
 //! `cargo xtask check`
 
 use crate::{
-    Outcome, cargo,
+    Outcome, cargo, guide,
     new_integration::{self, rehearsal},
     table, warn,
 };
@@ -13,7 +13,7 @@ const BY_VENDOR: [&str; 2] = ["analytics-kit", "analytics-cli"];
 /// it is run, so that one run shows everything that is wrong.
 pub(crate) fn run(names: &[String]) -> Outcome {
     type Check = fn() -> Outcome;
-    let checks: [(&str, Check); 9] = [
+    let checks: [(&str, Check); 13] = [
         ("toolchain", toolchain),
         ("format", || cargo::run(&["fmt", "--all", "--check"])),
         ("clippy", clippy),
@@ -22,6 +22,10 @@ pub(crate) fn run(names: &[String]) -> Outcome {
         ("tables", table::check),
         ("files", files),
         ("scaffold", rehearsal::run),
+        ("guide", guide::check),
+        ("out-of-tree", out_of_tree),
+        ("package", package),
+        ("deny", deny),
         ("fuzz", fuzz),
     ];
     let known: Vec<_> = checks.iter().map(|(name, _)| *name).collect();
@@ -144,6 +148,37 @@ fn files() -> Outcome {
         }
     }
     new_integration::nothing_left_open(&root)
+}
+
+/// A vendor in a workspace of its own, as it is outside of this project.
+fn out_of_tree() -> Outcome {
+    let manifest = cargo::root().join("examples/out_of_tree/Cargo.toml");
+    cargo::quietly(&manifest, &["fmt", "--check"])?;
+    let clippy = ["clippy", "--quiet", "--locked", "--all-targets"];
+    cargo::quietly(
+        &manifest,
+        &[&clippy[..], &["--", "-D", "warnings"]].concat(),
+    )?;
+    cargo::quietly(&manifest, &["test", "--quiet", "--locked"])
+}
+
+/// Every published crate is packaged as it will be published. It is not built
+/// from the package: until the first release, no registry has the others.
+fn package() -> Outcome {
+    let mut package = vec!["package", "--quiet", "--workspace", "--no-verify"];
+    package.extend(["--allow-dirty", "--exclude", "xtask"]);
+    package.extend(["--exclude", "analytics-examples"]);
+    cargo::run(&package)
+}
+
+/// Licences, advisories and sources, where cargo-deny is installed: `cargo
+/// install cargo-deny --locked`. It asks the network for the advisories.
+fn deny() -> Outcome {
+    if cargo::output(&["deny", "--version"]).is_err() {
+        warn("left out: cargo-deny is not installed; deny.toml was not checked");
+        return Ok(());
+    }
+    cargo::run(&["deny", "check"])
 }
 
 /// Fuzzes the readers for a short while, where cargo-fuzz is installed. The

@@ -2,21 +2,30 @@
 
 mod cargo;
 mod check;
+mod guide;
 mod new_integration;
 mod table;
+mod temporal;
 mod test;
 
-use std::process::ExitCode;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 const HELP: &str = "\
 cargo xtask COMMAND
 
   test [ARGS]   run the tests, those of the benchmarks last; ARGS go to the
-                workspace's cargo test
+                workspace's cargo test. A Temporal server is started for some:
+                --skip-temporal leaves those out
+  test-temporal [ARGS]
+                those alone; ARGS go to their cargo test
   check [NAME ...]
                 everything else that CI checks, or what is named of it:
                 formatting, clippy for every package and feature alone,
-                documentation, generated tables, the scaffold
+                documentation, generated tables, the scaffold, packages
   new-integration NAME [SPELLING]
                 make the crate of a vendor, whose tests say what is missing:
                 `acme`, or `posthog PostHog`; see docs/new-integration.md
@@ -32,6 +41,7 @@ fn main() -> ExitCode {
     let rest: Vec<String> = args.collect();
     let outcome = match command.as_str() {
         "test" => test::run(&rest),
+        "test-temporal" => temporal::test(&rest),
         "check" => check::run(&rest),
         "new-integration" => new_integration::run(&rest),
         "table" => table::write(),
@@ -48,6 +58,21 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Every file below a folder, in the order of their paths.
+pub(crate) fn files_below(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            files.extend(files_below(&path)?);
+        } else {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 #[expect(clippy::print_stdout, reason = "a command's output")]

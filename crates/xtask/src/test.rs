@@ -2,14 +2,32 @@
 
 use std::{fs, io, path::Path, process::Command};
 
-use crate::{Outcome, cargo, warn};
+use crate::{Outcome, cargo, temporal, warn};
+
+/// Leaves out the tests that need a Temporal server.
+const SKIP_TEMPORAL: &str = "--skip-temporal";
 
 /// Runs every test of the workspace, documentation and examples included, and
 /// those of the benchmarks.
 pub(crate) fn run(args: &[String]) -> Outcome {
-    let mut all = vec!["test", "--workspace", "--all-features"];
+    let skips = |arg: &&String| *arg == SKIP_TEMPORAL;
+    let skips_temporal = args.iter().any(|arg| skips(&arg));
+    let args: Vec<_> = args.iter().filter(|arg| !skips(arg)).cloned().collect();
+    // Every feature but `temporal`: each program would link Temporal's SDK.
+    let mut all = vec!["test", "--workspace", "--exclude", "analytics-temporal"];
+    all.extend([
+        "--features",
+        "analytics-spec/tokio,analytics-examples/mixpanel",
+    ]);
     all.extend(args.iter().map(String::as_str));
     cargo::run(&all)?;
+    if skips_temporal {
+        warn(&format!(
+            "left out, by {SKIP_TEMPORAL}: the tests of analytics-temporal"
+        ));
+    } else {
+        temporal::test(&args)?;
+    }
     // With every feature on, the example sends to the other vendor.
     let mut segment = vec!["test", "--package", "analytics-examples"];
     segment.extend([

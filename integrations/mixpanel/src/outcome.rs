@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use analytics_http::{Reading, Refusal, classify, classify::said};
+use analytics_http::{
+    Reading, Refusal, classify,
+    classify::{message, said},
+};
 use analytics_spec::{ErrorKind, HttpResponse, Value};
 
 /// The answer of `/import`, `/engage` and `/groups`.
@@ -42,8 +45,17 @@ pub(crate) fn deletion(response: &HttpResponse) -> Reading {
             Some(Value::Array(tasks)) => !tasks.is_empty(),
             _ => false,
         };
+        let is_its_own = ["status", "results", "error"]
+            .iter()
+            .any(|field| response.field(field).is_some());
         if is_ok && has_task {
             Ok(())
+        } else if !is_its_own {
+            // Of something else on the way: nobody has been asked to delete.
+            Err(Refusal::transient(
+                ErrorKind::Unavailable,
+                format!("{}: this is not Mixpanel's answer", message(response)),
+            ))
         } else {
             let said = said(response).unwrap_or_else(|| "the answer names no task".to_owned());
             Err(Refusal::permanent(

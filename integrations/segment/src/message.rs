@@ -67,15 +67,6 @@ impl<'a, C> Message<'a, C> {
     }
 }
 
-/// What stamping adds to an input that is not stamped yet.
-pub(crate) fn unstamped_bytes(input: &AnyInput) -> usize {
-    const MESSAGE_ID: usize = "01890a5d-ac96-774b-bcce-b302099a8057".len();
-    const TIMESTAMP: usize = r#""timestamp":"2026-03-01T12:00:00.000Z","#.len();
-    let missing = |is_missing, bytes| if is_missing { bytes } else { 0 };
-    missing(input.context.message_id.is_none(), MESSAGE_ID)
-        + missing(input.context.timestamp.is_none(), TIMESTAMP)
-}
-
 /// ISO 8601 in UTC with milliseconds, as Segment's own libraries write it.
 pub(crate) struct Iso8601(pub(crate) Timestamp);
 

@@ -19,7 +19,7 @@ use serde_json::json;
 use crate::{
     Config,
     config::Region,
-    message::{Body, Iso8601, unstamped_bytes},
+    message::{Body, Iso8601},
     outcome,
 };
 
@@ -164,7 +164,6 @@ impl HttpVendor for SegmentVendor {
     ) -> Result<(), ValidationError> {
         let bodies = steps.iter().filter(|step| step.route == Route::Batch);
         let bytes: usize = bodies.map(|step| step.body.len()).sum();
-        let bytes = bytes + unstamped_bytes(input);
         if bytes <= MAX_MESSAGE_BYTES {
             return Ok(());
         }

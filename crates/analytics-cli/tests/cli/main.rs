@@ -16,6 +16,8 @@ mod validate;
 
 #[cfg(feature = "segment")]
 mod dead_letters;
+#[cfg(all(feature = "mailchimp", feature = "mixpanel", feature = "segment"))]
+mod documents;
 #[cfg(feature = "segment")]
 mod dry_run;
 #[cfg(all(feature = "segment", unix))]

@@ -203,6 +203,53 @@ async fn run_is_typed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_batch_has_one_outcome_per_input() {
+    let vendor = Vendor::new("a").batches(2, 2).answers(|attempt| {
+        if attempt.number == 1 {
+            Err(unavailable())
+        } else {
+            Ok(())
+        }
+    });
+    let vendor = Arc::new(vendor);
+    let engine = engine().integration(vendor.clone()).build().await.unwrap();
+    let input = json!({
+        "context": {"locale": "en-GB"},
+        "inputs": [
+            {"track": {"user_id": "u1", "event": "First"}},
+            {"track": {"user_id": "u1"}},
+            {"context": {"message_id": "own"}, "page": {"user_id": "u2", "name": "Home"}},
+            {"nonsense": 1},
+            {"track": {"user_id": "u1", "event": "Second"}},
+        ],
+    });
+    let output = engine
+        .execute("a(analytics).Batch", input.clone())
+        .await
+        .unwrap();
+    let outcomes = output["outcomes"].as_array().unwrap();
+    let statuses: Vec<_> = outcomes.iter().map(|o| o["status"].clone()).collect();
+    assert_eq!(
+        statuses,
+        ["success", "failure", "success", "failure", "success"]
+    );
+    assert_eq!(outcomes[1]["error"]["violations"][0]["path"], "track.event");
+    assert_eq!(outcomes[2]["message_id"], "own");
+    let names = vendor.names();
+    let at = |name: &str| names.iter().rposition(|n| n == name).unwrap();
+    assert!(at("First") < at("Second"), "{names:?}");
+
+    // One step of it, once.
+    let output = engine
+        .execute("a(analytics).Batch.Request", input)
+        .await
+        .unwrap();
+    let first = &output["outcomes"][0];
+    assert_eq!(first["error"]["type"], "Unavailable");
+    assert_eq!(first["error"]["retryable"], true);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_handler_that_is_not_initialised_executes_nothing() {
     let vendor = Arc::new(Vendor::new("a"));
     let config = handler::Config::new(vendor.clone() as Arc<dyn Integration>);

@@ -11,6 +11,8 @@ use analytics_spec::{
 };
 use serde_json::json;
 
+use super::places::leaves;
+
 /// The id of the user to whom all fixtures belong.
 pub const USER_ID: &str = "user-7401";
 /// The user's anonymous id.
@@ -244,6 +246,41 @@ fn context(kind: Kind) -> Context {
     context
 }
 
+/// The same event of somebody else: other ids, and other addresses.
+pub(crate) fn of_another_person(input: &AnyInput) -> Option<AnyInput> {
+    renamed(input, |id| Some(format!("another-{id}")), |_| None)
+}
+
+/// The input with other ids and addresses, and other texts in its traits and
+/// properties, as far as there is something to say instead.
+pub(crate) fn renamed(
+    input: &AnyInput,
+    id: impl Fn(&str) -> Option<String>,
+    free: impl Fn(&str) -> Option<String>,
+) -> Option<AnyInput> {
+    const IDS: [&str; 4] = ["user_id", "anonymous_id", "group_id", "previous_user_id"];
+    let kind = input.kind();
+    let mut json = serde_json::to_value(input).ok()?;
+    for leaf in leaves(json.get(kind.as_str())?) {
+        let Value::String(text) = &leaf.value else {
+            continue;
+        };
+        let is_free =
+            leaf.pointer.starts_with("/traits") || leaf.pointer.starts_with("/properties");
+        let changed = if IDS.contains(&leaf.key.as_str()) || text.contains('@') {
+            id(text)
+        } else if is_free {
+            free(text)
+        } else {
+            None
+        };
+        if let Some(changed) = changed {
+            *json.pointer_mut(&format!("/{kind}{}", leaf.pointer))? = Value::from(changed);
+        }
+    }
+    AnyInput::from_value(json).ok()
+}
+
 /// A fixture of the author's, completed from the one of its kind.
 pub(crate) fn completed(mut input: AnyInput) -> AnyInput {
     let base = self::input(input.kind()).context;
@@ -258,7 +295,6 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::conformance::places::leaves;
 
     #[test]
     fn every_fixture_is_valid_and_distinct() {

@@ -168,7 +168,10 @@ pub struct Suite {
     refusal: Option<Arc<Refusing>>,
     refuses_item: Option<RefusingItem>,
     volatile: Vec<String>,
+    meanings: Vec<(Kind, String, String)>,
     secrets: Option<Vec<String>>,
+    signing: Vec<String>,
+    delete_has_traits: bool,
     message_id_in: Option<KindSet>,
     timestamp_in: Option<KindSet>,
     fixtures: BTreeMap<Kind, AnyInput>,
@@ -251,7 +254,10 @@ impl Suite {
             refusal: None,
             refuses_item: None,
             volatile: Vec::new(),
+            meanings: Vec::new(),
             secrets: None,
+            signing: Vec::new(),
+            delete_has_traits: false,
             message_id_in: None,
             timestamp_in: None,
             fixtures: BTreeMap::new(),
@@ -279,6 +285,16 @@ impl Suite {
     /// eight characters; none, if the vendor needs none.
     pub fn secrets<S: Into<String>>(mut self, secrets: impl IntoIterator<Item = S>) -> Self {
         self.secrets = Some(secrets.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Credentials that sign requests, besides those that are in them: they are
+    /// in none.
+    pub fn signing_secrets<S: Into<String>>(
+        mut self,
+        secrets: impl IntoIterator<Item = S>,
+    ) -> Self {
+        self.signing.extend(secrets.into_iter().map(Into::into));
         self
     }
 
@@ -318,10 +334,19 @@ impl Suite {
         self
     }
 
-    /// The keys in a request's JSON whose values say when it was sent, and so
-    /// differ between attempts.
+    /// The keys in a request's JSON, and the headers, whose values say when it
+    /// was sent, and so differ between attempts.
     pub fn volatile<S: Into<String>>(mut self, keys: impl IntoIterator<Item = S>) -> Self {
         self.volatile.extend(keys.into_iter().map(Into::into));
+        self
+    }
+
+    /// What a vendor's key holds in the requests of a kind, where the name of
+    /// another of our fields is the vendor's name for it: in an alias,
+    /// `user_id` may be the id before, `previous_user_id`.
+    pub fn means(mut self, kind: Kind, key: &str, field: &str) -> Self {
+        let (key, field) = (key.to_owned(), places::normal(field));
+        self.meanings.push((kind, key, field));
         self
     }
 
@@ -336,6 +361,13 @@ impl Suite {
     /// otherwise.
     pub fn timestamp_in(mut self, kinds: impl Into<KindSet>) -> Self {
         self.timestamp_in = Some(kinds.into());
+        self
+    }
+
+    /// Says that a delete is sent with its traits: by which of them a person is
+    /// known, only the receiver can say.
+    pub fn delete_has_traits(mut self) -> Self {
+        self.delete_has_traits = true;
         self
     }
 
@@ -395,8 +427,20 @@ impl Suite {
         run.finish(&self.vendor)
     }
 
+    /// Every credential, whatever it is for.
+    fn credentials(&self) -> impl Iterator<Item = &String> {
+        self.secrets.iter().flatten().chain(&self.signing)
+    }
+
     fn answering(&self) -> Answering {
         self.answers.clone()
+    }
+
+    /// The field that a vendor's key was said to hold.
+    fn meant_by(&self, kind: Kind, key: &str) -> Option<String> {
+        let mut meanings = self.meanings.iter();
+        let meaning = meanings.find(|(of, name, _)| *of == kind && name == key);
+        meaning.map(|(_, _, field)| field.clone())
     }
 
     /// The kinds that any configuration declares.

@@ -74,8 +74,8 @@ impl Sent {
         if body.is_empty() {
             return Value::Null;
         }
-        serde_json::from_slice(body)
-            .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(body).into_owned()))
+        let media = self.request.media_type();
+        readable(&String::from_utf8_lossy(body), media.as_deref())
     }
 
     /// The request as JSON, to be compared and kept: volatile values are
@@ -87,7 +87,11 @@ impl Sent {
             if name == "user-agent" || counts_retries(name) {
                 continue;
             }
-            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            let value = if volatile.iter().any(|known| known == name) {
+                VOLATILE.to_owned()
+            } else {
+                String::from_utf8_lossy(value.as_bytes()).into_owned()
+            };
             let all = match headers.get(name).and_then(Value::as_str) {
                 Some(before) => format!("{before}, {value}"),
                 None => value,
@@ -146,6 +150,17 @@ impl Sent {
     pub(crate) fn line(&self) -> String {
         format!("{} {}", self.request.method, self.url)
     }
+}
+
+/// A body as JSON: what is no JSON is a text, and a form has JSON in its fields.
+pub(crate) fn readable(body: &str, media_type: Option<&str>) -> Value {
+    let parsed = |text: &str| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
+    if media_type != Some("application/x-www-form-urlencoded") {
+        return parsed(body);
+    }
+    let fields = url::form_urlencoded::parse(body.as_bytes());
+    let fields = fields.map(|(key, value)| (key.into_owned(), parsed(&value)));
+    Value::Object(fields.collect())
 }
 
 fn mask(value: &mut Value, keys: &[String]) {
@@ -273,5 +288,15 @@ mod tests {
             found,
             [("/a/ids/0", "ids"), ("/a/ids/1", "ids"), ("/e", "e")]
         );
+    }
+
+    #[test]
+    fn the_fields_of_a_form_are_read() {
+        let form = "key=k%2B1&all=%5B%7B%22id%22%3A%22u+1%22%7D%5D";
+        let media = Some("application/x-www-form-urlencoded");
+        let fields = json!({"key": "k+1", "all": [{"id": "u 1"}]});
+        assert_eq!(readable(form, media), fields);
+        assert_eq!(readable(form, None), json!(form));
+        assert_eq!(readable("[1]", None), json!([1]));
     }
 }

@@ -115,7 +115,14 @@ checks! {
     /// has already, replaces nothing.
     ReservedNames "reserved-names" Mapping
         "set what is the request's own after the entries, or leave out entries of such names"
-    /// Kinds that say so carry the message id, and no others.
+    /// Another person is another request.
+    Person "person" Mapping
+        "take the ids from the event: here, they change nothing"
+    /// A delete says whom it is about, and nothing else of them.
+    Delete "delete" Mapping
+        "send the id or the address by which the vendor knows the person, and leave out the rest"
+    /// Kinds that say so carry the message id, and no others; and each item
+    /// that an event becomes has one of its own.
     MessageId "message-id" Mapping
         "take `message_id` from the input, or correct `message_id_in` in the test"
     /// Kinds that say so carry the timestamp, and no others.
@@ -133,6 +140,9 @@ checks! {
     /// A 2xx whose body says failure is one.
     RefusalIn2xx "refusal-in-2xx" Reading
         "a 2xx is not success until the body says so: look at `read`"
+    /// A 2xx of something else on the way is no success.
+    ForeignAnswer "foreign-answer" Reading
+        "what lacks the words of the vendor's own answer is retryable and `Unavailable`: the event did not arrive"
     /// 401 is final, and the vendor's words are kept.
     Unauthorized "unauthorized" Reading
         "401 is permanent and `Unauthorized`; keep the vendor's message and the answer in the error"
@@ -182,6 +192,13 @@ checks! {
     /// nothing bent.
     Hostile "hostile" Mapping
         "encode ids in URLs with `request::encode`; cut texts at characters, not bytes"
+    /// What fits the vendor's limits just so is delivered; what is larger by
+    /// one is refused before anything is sent.
+    Limits "limits" Vendor
+        "count as the vendor does, in `validate` or `validate_steps`, and with what stamping adds"
+    /// What is mapped ahead of its delivery is what is delivered otherwise.
+    Prepared "prepared" Vendor
+        "`prepare` accepts what `validate` accepts, and `deliver_prepared` sends what `deliver` sends"
     /// Credentials are nowhere but in requests.
     Secrets "secrets" Vendor
         "keep credentials as `Secret`, list them in `secrets`, mark headers as sensitive"
@@ -343,6 +360,7 @@ impl Check {
                 | Self::Invalid
                 | Self::Delivers
                 | Self::NamedErrors
+                | Self::Limits
                 | Self::Batch
                 | Self::Hostile
                 | Self::Secrets

@@ -196,7 +196,9 @@ pub(crate) fn names(run: &Run<'_>, kind: Kind, input: &AnyInput, requests: &[Val
             continue;
         };
         let value = Value::from(text(&leaf.value));
-        if fields.get(*field) == Some(&value) {
+        let meant = run.suite.meant_by(kind, &leaf.key);
+        if fields.get(*field) == Some(&value) || meant.and_then(|f| fields.get(&f)) == Some(&value)
+        {
             continue;
         }
         if let Some((other, _)) = fields.iter().find(|(_, known)| **known == value) {

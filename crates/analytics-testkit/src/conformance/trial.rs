@@ -14,7 +14,9 @@ use std::{
 
 use analytics_spec::{
     AnyInput, Attempt, Delivery, Error, ErrorKind, Integration, IntegrationExt as _, Kind,
-    Progress, config::Instance,
+    Progress,
+    config::Instance,
+    prepared::{Prepared, PreparedAttempt},
 };
 
 use super::{
@@ -45,7 +47,7 @@ impl<'s> Run<'s> {
         Self {
             suite,
             report: RefCell::default(),
-            needles: RefCell::new(Needles::new(suite.secrets.iter().flatten())),
+            needles: RefCell::new(Needles::new(suite.credentials())),
             is_stuck: Cell::new(false),
         }
     }
@@ -213,6 +215,34 @@ impl Trial<'_> {
     pub(crate) fn accepts(&self, input: &AnyInput) -> bool {
         let check = AssertUnwindSafe(|| self.subject.check(input).is_ok());
         catch_unwind(check).unwrap_or(true)
+    }
+
+    /// Whether an input can be mapped ahead of its delivery.
+    pub(crate) fn prepares(&self, input: &AnyInput) -> bool {
+        let prepare = AssertUnwindSafe(|| self.subject.prepare_own(input).is_ok());
+        catch_unwind(prepare).unwrap_or(false)
+    }
+
+    /// Makes one attempt for what was prepared of an input.
+    pub(crate) async fn prepared(&self, input: &AnyInput, parcel: &Prepared) -> Vec<Outcome> {
+        let Some(mapper) = self.subject.as_prepare() else {
+            return Vec::new();
+        };
+        let attempt = self.first_attempt(input);
+        let attempts = [PreparedAttempt {
+            prepared: parcel,
+            kind: input.kind(),
+            message_id: input.message_id(),
+            people: &[1],
+            event: Some(&input.event),
+            number: attempt.number,
+            progress: attempt.progress,
+            timeout: attempt.timeout,
+        }];
+        let delivering = async { Ok(mapper.deliver_prepared(&attempts).await) };
+        let when = "what was prepared is sent";
+        let outcomes = self.guarded(input.kind(), when, delivering).await;
+        outcomes.unwrap_or_default()
     }
 
     /// Makes one attempt for one input.

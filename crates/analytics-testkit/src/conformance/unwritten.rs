@@ -32,12 +32,18 @@ fn look(run: &Run<'_>, package: &Path, path: &Path) {
     let Ok(text) = fs::read_to_string(path) else {
         return;
     };
-    let open: Vec<_> = text
-        .lines()
-        .zip(1..)
-        .filter_map(|(line, number)| {
-            let (_, what) = line.split_once(MARK)?;
-            Some(format!("line {number}: {}", what.trim()))
+    let lines: Vec<_> = text.lines().collect();
+    let open: Vec<_> = lines
+        .iter()
+        .enumerate()
+        .filter_map(|(index, line)| {
+            let (before, what) = line.split_once(MARK)?;
+            // The comment's other lines begin as this one does.
+            let more = lines.iter().skip(index + 1);
+            let more = more.map_while(|line| line.strip_prefix(before));
+            let more = more.take_while(|line| !line.is_empty() && !line.contains(MARK));
+            let what: Vec<_> = std::iter::once(what).chain(more).map(str::trim).collect();
+            Some(format!("line {}: {}", index + 1, what.join(" ")))
         })
         .collect();
     if !open.is_empty() {

@@ -22,8 +22,10 @@ macro_rules! vendors {
 }
 
 vendors! {
+    amplitude: AmplitudeVendor,
     mailchimp: MailchimpVendor,
     mixpanel: MixpanelVendor,
     posthog: PosthogVendor,
     segment: SegmentVendor,
+    webhook: WebhookVendor,
 }

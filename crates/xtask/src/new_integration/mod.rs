@@ -10,7 +10,7 @@ use std::{
 };
 
 use self::name::Name;
-use crate::{Outcome, cargo, say, table};
+use crate::{Outcome, cargo, files_below, say, table};
 
 /// What is copied, with a vendor called Acme in it.
 const TEMPLATE: &str = "integrations/_template";
@@ -96,21 +96,6 @@ pub(crate) fn nothing_left_open(root: &Path) -> Outcome {
         }
     }
     Ok(())
-}
-
-/// Every file below a folder, in the order of their paths.
-fn files_below(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            files.extend(files_below(&path)?);
-        } else {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 fn at(path: &Path, error: &io::Error) -> String {

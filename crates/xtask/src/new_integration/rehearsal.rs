@@ -4,8 +4,8 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use super::{at, files_below, make, name::Name};
-use crate::{Outcome, cargo};
+use super::{at, make, name::Name};
+use crate::{Outcome, cargo, files_below};
 
 /// What docs/new-integration.md arrives at: a small vendor, file by file.
 const FINISHED: &str = "crates/xtask/heap";

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use analytics_http::Failure;
-use analytics_spec::{Clock as _, ErrorKind, IntegrationExt as _};
+use analytics_spec::{Clock as _, Error, ErrorKind, IntegrationExt as _};
 use jiff::SignedDuration;
 
 use super::Base;
@@ -139,6 +139,30 @@ pub(crate) async fn refusal(run: &Run<'_>, base: &Base) {
                 || "none".to_owned(),
             );
         }
+    }
+}
+
+/// A page of a proxy or a gateway: 200, and nothing of the vendor's in it.
+pub(crate) async fn foreign(run: &Run<'_>, base: &Base) {
+    const PAGE: &str = "<html><body>Sign in to this network</body></html>";
+    for (nth, sent) in base.sent.iter().enumerate() {
+        // Where the vendor's own answer says nothing, this one cannot be told.
+        let own = (run.suite.answers)(&sent.request).body_json();
+        if own.as_object().is_none_or(serde_json::Map::is_empty) {
+            continue;
+        }
+        let page = Answer::text(200, PAGE).header("content-type", "text/html");
+        let Some(trial) = run.trial_of(base.kind, failing_from(nth, Reply::Answer(page))) else {
+            continue;
+        };
+        let outcome = trial.attempt(&base.input).await;
+        run.expect(
+            outcome.as_ref().is_err_and(Error::is_retryable),
+            Check::ForeignAnswer,
+            base.kind,
+            "a retryable failure for a 200 that is a page of something else on the way",
+            || brief(&outcome),
+        );
     }
 }
 

@@ -6,11 +6,11 @@ use std::{
     time::Duration,
 };
 
-use analytics_spec::{AnyInput, Attempt, Error, ErrorKind, Kind, Timestamp, Value};
+use analytics_spec::{AnyInput, Attempt, Error, ErrorKind, Kind, Timestamp};
 
 use super::Base;
 use crate::conformance::{
-    Configuration,
+    Configuration, fixtures,
     places::{leaves, text},
     report::Check,
     trial::{NAME, Outcome, Run, Trial, accepting, brief},
@@ -58,26 +58,9 @@ impl Owners {
 
 /// The input as another event of another person, distinct in ids and texts.
 fn varied(input: &AnyInput, person: usize, serial: usize) -> Option<AnyInput> {
-    const IDS: [&str; 4] = ["user_id", "anonymous_id", "group_id", "previous_user_id"];
-    let kind = input.kind();
-    let mut json = serde_json::to_value(input).ok()?;
-    for leaf in leaves(json.get(kind.as_str())?) {
-        let Value::String(text) = &leaf.value else {
-            continue;
-        };
-        let is_id = IDS.contains(&leaf.key.as_str()) || text.contains('@');
-        let is_free =
-            leaf.pointer.starts_with("/traits") || leaf.pointer.starts_with("/properties");
-        let changed = if is_id {
-            format!("p{person}-{text}")
-        } else if is_free && is_plain(text) {
-            format!("{text} {serial}")
-        } else {
-            continue;
-        };
-        *json.pointer_mut(&format!("/{kind}{}", leaf.pointer))? = Value::from(changed);
-    }
-    let mut input = AnyInput::from_value(json).ok()?;
+    let id = |text: &str| Some(format!("p{person}-{text}"));
+    let free = |text: &str| is_plain(text).then(|| format!("{text} {serial}"));
+    let mut input = fixtures::renamed(input, id, free)?;
     input.context.message_id = Some(format!("019c9d2a-6f40-7c31-b0a5-{serial:012x}"));
     Some(input)
 }
@@ -348,13 +331,15 @@ pub(crate) async fn partial(run: &Run<'_>, bases: &[Base]) {
         let Some(crowd) = Crowd::new(run, configuration, &[base], MANY).await else {
             continue;
         };
-        for place in [0, 2] {
+        for place in [Some(0), Some(2), None] {
             let victim: Arc<Mutex<Option<usize>>> = Arc::default();
             let (owners, refuses) = (Arc::clone(&crowd.owners), Arc::clone(refuses));
             let found = Arc::clone(&victim);
             let trial = crowd.trial(Box::new(move |sent, _| {
                 let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
                 let carried = owners.carried(sent);
+                // The first, one between, and the last.
+                let place = place.unwrap_or_else(|| carried.len().saturating_sub(1));
                 match (*found, carried.get(place), refuses(&sent.request, place)) {
                     (None, Some(event), Some(answer)) if carried.len() > 1 => {
                         *found = Some(*event);

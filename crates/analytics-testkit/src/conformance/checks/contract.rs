@@ -2,15 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
+use analytics_http::redact::Redactor;
 use analytics_spec::{
-    ActivityPolicy, ErrorKind, IntegrationExt as _, Kind, Policies, Value, config::Instance,
-    integration::Support,
+    ActivityPolicy, ErrorKind, IntegrationExt as _, Kind, Policies, Secret, Value,
+    config::Instance, integration::Support,
 };
 use tokio::task::JoinSet;
 
 use super::Base;
 use crate::{
     conformance::{
+        places::{differences, listed},
         report::Check,
         trial::{NAME, Run, accepting, brief, failing_from},
         wire::Reply,
@@ -30,9 +32,10 @@ pub(crate) fn setup(run: &Run<'_>) {
             "the configurations' credentials, named with `secrets`",
             "none named; say `secrets` with an empty list if there are none",
         ),
-        Some(secrets) => {
-            let short = secrets
-                .iter()
+        Some(_) => {
+            let short = run
+                .suite
+                .credentials()
                 .filter(|s| s.chars().count() < MIN_SECRET_CHARS);
             for _ in short {
                 run.fail(
@@ -105,11 +108,7 @@ pub(crate) async fn builds(run: &Run<'_>) {
             || format!("{batching:?}"),
         );
     }
-    let has_secrets = run
-        .suite
-        .secrets
-        .as_ref()
-        .is_some_and(|all| !all.is_empty());
+    let has_secrets = run.suite.credentials().next().is_some();
     if let Some(blank) = &run.suite.blank
         && has_secrets
     {
@@ -311,6 +310,42 @@ pub(crate) fn validation(run: &Run<'_>, bases: &[Base]) {
     }
 }
 
+/// What is mapped when it is accepted, is delivered as it is otherwise.
+pub(crate) async fn prepared(run: &Run<'_>, bases: &[Base]) {
+    for base in bases {
+        let Some(trial) = run.trial_of(base.kind, accepting()) else {
+            continue;
+        };
+        let parcel = match trial.subject.prepare_own(&base.input) {
+            Ok(Some(parcel)) => parcel,
+            Ok(None) => continue,
+            Err(error) => {
+                run.fail(
+                    Check::Prepared,
+                    base.kind,
+                    "what validation accepts can be prepared",
+                    error.to_string(),
+                );
+                continue;
+            }
+        };
+        let outcomes = trial.prepared(&base.input, &parcel).await;
+        let sent = trial.documents();
+        let found = differences(&Value::from(base.documents.clone()), &Value::from(sent));
+        run.expect(
+            found.is_empty() && outcomes.iter().all(Result::is_ok) && outcomes.len() == 1,
+            Check::Prepared,
+            base.kind,
+            "the requests of an event that was not prepared",
+            || match outcomes.first() {
+                Some(Ok(_)) => listed(&found),
+                Some(failed) => brief(failed),
+                None => "no outcome".to_owned(),
+            },
+        );
+    }
+}
+
 fn compare_previews(run: &Run<'_>, base: &Base, previews: &[analytics_spec::integration::Preview]) {
     let seen: Vec<_> = previews.iter().map(|p| p.method.clone()).collect();
     let real: Vec<_> = base.sent.iter().map(|s| s.request.method.clone()).collect();
@@ -321,15 +356,24 @@ fn compare_previews(run: &Run<'_>, base: &Base, previews: &[analytics_spec::inte
         format!("a preview of each request: {}", real.join(", ")),
         || seen.join(", "),
     );
+    // Where the URL has a credential in it, the preview does not.
+    let secrets: Vec<_> = run.suite.credentials().map(Secret::new).collect();
+    let redactor = Redactor::new(&secrets);
     for (preview, sent) in previews.iter().zip(&base.sent) {
         let pointers = |value: &Value| -> Vec<String> {
             let leaves = crate::conformance::places::leaves(value);
             leaves.into_iter().map(|leaf| leaf.pointer).collect()
         };
         let path = |url: &str| url.split('?').next().map(str::to_owned);
+        let mut url = sent.url.clone();
+        redactor.text(&mut url);
+        let media = sent.request.media_type();
+        let body = match &preview.body {
+            Value::String(text) => crate::conformance::places::readable(text, media.as_deref()),
+            body => body.clone(),
+        };
         run.expect(
-            path(&preview.url) == path(&sent.url)
-                && pointers(&preview.body) == pointers(&sent.body()),
+            path(&preview.url) == path(&url) && pointers(&body) == pointers(&sent.body()),
             Check::Preview,
             base.kind,
             format!("the same URL and body as in the request {}", sent.line()),

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Base;
 use crate::conformance::{
-    places::{leaves, shorten, text},
+    places::{Leaf, leaves, shorten, text},
     report::Check,
     trial::{Run, accepting, brief},
     with,
@@ -134,42 +134,61 @@ async fn texts(run: &Run<'_>, base: &Base, hostile: &str) {
     }
 }
 
-/// Where a text of the fixture arrives as it is, this one does too.
-async fn unbent(run: &Run<'_>, base: &Base, json: &Value, hostile: &str) {
-    let verbatim = leaves(json).into_iter().find(|leaf| {
-        let is_free = ["/traits/", "/properties/"]
+/// Which texts of the fixture are tried: the ids and names, and the first entry
+/// that arrives as it is.
+fn verbatim(base: &Base, json: &Value) -> Vec<Leaf> {
+    let arrives = |leaf: &Leaf| {
+        let value = text(&leaf.value);
+        base.sent
             .iter()
-            .any(|part| leaf.pointer.starts_with(&format!("/{}{part}", base.kind)));
-        is_free
+            .any(|sent| leaves(&sent.body()).iter().any(|l| text(&l.value) == value))
+    };
+    let is_of = |leaf: &Leaf, parts: &[&str]| {
+        let inside = leaf.pointer.strip_prefix(&format!("/{}", base.kind));
+        inside.is_some_and(|inside| parts.iter().any(|part| inside.starts_with(part)))
+    };
+    let all = leaves(json);
+    let mut found: Vec<_> = all
+        .iter()
+        .filter(|leaf| !is_of(leaf, &["/traits/", "/properties/"]))
+        .filter(|leaf| IDS.contains(&leaf.key.as_str()) || NAMES.contains(&leaf.key.as_str()))
+        .filter(|leaf| is_of(leaf, &["/"]) && arrives(leaf))
+        .cloned()
+        .collect();
+    let mut entries = all.into_iter().filter(|leaf| {
+        is_of(leaf, &["/traits/", "/properties/"])
             && leaf.value.is_string()
             && !leaf.pointer.ends_with("email")
-            && base
-                .sent
-                .iter()
-                .any(|s| s.tokens().contains(&text(&leaf.value)))
     });
-    let Some(leaf) = verbatim else { return };
-    let Some(input) = with(&base.input, &leaf.pointer, Value::from(hostile)) else {
-        return;
-    };
-    let Some(trial) = run.trial_of(base.kind, accepting()) else {
-        return;
-    };
-    if !trial.accepts(&input) {
-        return;
+    found.extend(entries.find(|leaf| arrives(leaf)));
+    found
+}
+
+/// Where a text of the fixture arrives as it is, this one does too.
+async fn unbent(run: &Run<'_>, base: &Base, json: &Value, hostile: &str) {
+    for leaf in verbatim(base, json) {
+        let Some(input) = with(&base.input, &leaf.pointer, Value::from(hostile)) else {
+            continue;
+        };
+        let Some(trial) = run.trial_of(base.kind, accepting()) else {
+            continue;
+        };
+        if !trial.accepts(&input) {
+            continue;
+        }
+        let _ = trial.attempt(&input).await;
+        let sent = trial.wire.sent();
+        run.expect(
+            sent.iter().any(|sent| sent.tokens().contains(hostile)),
+            Check::Hostile,
+            base.kind,
+            format!(
+                "{hostile:?} arrives as it is, as {} of the fixture does",
+                leaf.value
+            ),
+            || "it does not".to_owned(),
+        );
     }
-    let _ = trial.attempt(&input).await;
-    let sent = trial.wire.sent();
-    run.expect(
-        sent.iter().any(|sent| sent.tokens().contains(hostile)),
-        Check::Hostile,
-        base.kind,
-        format!(
-            "{hostile:?} arrives as it is, as {} of the fixture does",
-            leaf.value
-        ),
-        || "it does not".to_owned(),
-    );
 }
 
 async fn values(run: &Run<'_>, base: &Base, value: &Value) {
@@ -223,6 +242,13 @@ async fn outcome(run: &Run<'_>, base: &Base, mut input: AnyInput, what: &str) {
     let sent = trial.wire.sent();
     if !valid {
         run.expect(
+            !trial.prepares(&input),
+            Check::Prepared,
+            base.kind,
+            format!("what validation refuses is not prepared: {what}"),
+            || "it is".to_owned(),
+        );
+        run.expect(
             sent.is_empty()
                 && outcome
                     .as_ref()
@@ -240,6 +266,13 @@ async fn outcome(run: &Run<'_>, base: &Base, mut input: AnyInput, what: &str) {
         base.kind,
         format!("what validation accepts is delivered: {what}"),
         || brief(&outcome),
+    );
+    run.expect(
+        trial.prepares(&input),
+        Check::Prepared,
+        base.kind,
+        format!("what validation accepts can be prepared: {what}"),
+        || "it cannot".to_owned(),
     );
     let shapes: Vec<_> = base.sent.iter().map(|sent| sent.url_shape()).collect();
     for sent in &sent {

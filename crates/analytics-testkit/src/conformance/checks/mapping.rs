@@ -36,7 +36,9 @@ pub(crate) async fn baselines(run: &Run<'_>) -> Vec<Base> {
             || brief(&outcome),
         );
         if run.suite.wired {
-            let asked = run.expect(!sent.is_empty(), Check::Delivers, kind, "a request", || {
+            // What failed says why by itself.
+            let asked = !sent.is_empty() || !delivered;
+            run.expect(asked, Check::Delivers, kind, "a request", || {
                 "none".to_owned()
             });
             let pauses = trial.clock.pauses();
@@ -53,7 +55,7 @@ pub(crate) async fn baselines(run: &Run<'_>) -> Vec<Base> {
                 "the vendor's answer in the delivery",
                 || "none".to_owned(),
             );
-            if !asked {
+            if sent.is_empty() {
                 continue;
             }
         }
@@ -123,7 +125,7 @@ pub(crate) fn requests(run: &Run<'_>, bases: &[Base]) {
 
 /// A credential that authenticates nothing is missing where it belongs.
 fn used_credentials(run: &Run<'_>, bases: &[Base]) {
-    for (index, secret) in run.suite.secrets.iter().flatten().enumerate() {
+    let is_in_some = |secret| {
         let needles = crate::conformance::secrets::Needles::new([secret]);
         let carries = |sent: &Sent| {
             needles.found_in(&sent.url).is_some()
@@ -136,12 +138,24 @@ fn used_credentials(run: &Run<'_>, bases: &[Base]) {
                     .values()
                     .any(|v| v.to_str().is_ok_and(|v| needles.is_in_header(v)))
         };
+        bases.iter().flat_map(|base| &base.sent).any(carries)
+    };
+    for (index, secret) in run.suite.secrets.iter().flatten().enumerate() {
         run.expect(
-            bases.iter().flat_map(|base| &base.sent).any(carries),
+            is_in_some(secret),
             Check::Requests,
             None,
             format!("the {}. credential in some request", index + 1),
             || "in none".to_owned(),
+        );
+    }
+    for (index, secret) in run.suite.signing.iter().enumerate() {
+        run.expect(
+            !is_in_some(secret),
+            Check::Requests,
+            None,
+            format!("the {}. credential that signs, in no request", index + 1),
+            || "in one".to_owned(),
         );
     }
 }
@@ -401,6 +415,11 @@ async fn retry(run: &Run<'_>, base: &Base, input: &AnyInput, nth: usize) -> BTre
         "the same request in the second attempt",
         || listed(&found),
     );
+    for (name, value) in &first.request.headers {
+        if second.request.headers.get(name) != Some(value) {
+            varied.insert(name.as_str().to_owned());
+        }
+    }
     let (first, second) = (leaves(&first.body()), leaves(&second.body()));
     for (first, second) in first.iter().zip(&second) {
         if first.value != second.value {

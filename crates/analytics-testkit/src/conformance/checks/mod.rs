@@ -4,7 +4,9 @@ mod answers;
 mod batches;
 mod contract;
 mod hostile;
+mod limits;
 mod mapping;
+mod people;
 mod secrets;
 
 use analytics_spec::{AnyInput, Kind, Value};
@@ -31,6 +33,7 @@ pub(crate) async fn all(run: &Run<'_>) {
     contract::validation(run, &bases);
     contract::invalid(run).await;
     hostile::all(run, &bases).await;
+    limits::all(run, &bases).await;
     batches::outcomes(run, &bases).await;
     secrets::shown(run, &bases);
     if !run.suite.wired {
@@ -40,11 +43,14 @@ pub(crate) async fn all(run: &Run<'_>) {
     mapping::reviewed(run, &bases).await;
     mapping::reserved(run, &bases).await;
     mapping::identity(run, &bases).await;
+    people::all(run, &bases).await;
+    contract::prepared(run, &bases).await;
     mapping::replayed(run, &bases).await;
     mapping::retried(run, &bases).await;
     for base in &bases {
         answers::permanent(run, base).await;
         answers::refusal(run, base).await;
+        answers::foreign(run, base).await;
         answers::waits(run, base).await;
         answers::network(run, base).await;
         answers::ends(run, base).await;

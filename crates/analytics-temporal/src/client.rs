@@ -1,0 +1,241 @@
+use std::{fmt, marker::PhantomData};
+
+use analytics_spec::{
+    AnyInput, BatchInput, BatchOutput, Error, ErrorKind, Event, Input, Output, Timestamp,
+    handler::{Takes, workflow_name},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use temporalio_client::{
+    UntypedWorkflow, WorkflowCancelOptions, WorkflowGetResultOptions, WorkflowHandle,
+    WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions,
+    errors::{WorkflowGetResultError, WorkflowStartError},
+};
+
+use crate::{Connection, batch, failures, ids, limits::MAX_INPUT_BYTES, payload};
+
+/// Starts and awaits workflows.
+///
+/// ```no_run
+/// # async fn run() -> Result<(), analytics_spec::Error> {
+/// use analytics_spec::Identify;
+/// use analytics_temporal::{Client, ConnectOptions};
+///
+/// let connection = ConnectOptions::from_environment().connect().await?;
+/// let client = Client::new(&connection);
+/// let output = client
+///     .execute::<Identify>("segment", Identify::new().user_id("u1").trait_("plan", "pro"))
+///     .await?;
+/// println!("{:?}", output.response);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Client {
+    connection: Connection,
+}
+
+impl Client {
+    /// A client of the connection's task queue.
+    #[must_use]
+    pub fn new(connection: &Connection) -> Self {
+        Self {
+            connection: connection.clone(),
+        }
+    }
+
+    /// Starts the workflow of an event at an integration, and waits for its
+    /// end.
+    ///
+    /// # Errors
+    ///
+    /// The input is wrong or too large, the server cannot be reached, or why
+    /// the event was not delivered.
+    pub async fn execute<E: Event>(
+        &self,
+        integration: &str,
+        input: impl Into<Input<E>>,
+    ) -> Result<Output<E>, Error> {
+        self.start(integration, input).await?.result().await
+    }
+
+    /// Starts the workflow of an event at an integration.
+    ///
+    /// Its id is made of the workflow's name and the event's message id: an
+    /// event that is started twice is one workflow, unless the first has
+    /// failed. The message id and the timestamp are fixed here if the input has
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// The input is too large, or the server cannot be reached.
+    pub async fn start<E: Event>(
+        &self,
+        integration: &str,
+        input: impl Into<Input<E>>,
+    ) -> Result<Started<Output<E>>, Error> {
+        let mut input = input.into();
+        input.stamp(Timestamp::now());
+        let name = workflow_name(integration, input.kind());
+        let id = input.context.message_id.clone().unwrap_or_default();
+        self.start_workflow(integration, &name, &id, &input).await
+    }
+
+    /// Starts the workflow of many events at an integration, and waits until
+    /// each of them has ended. That some of them failed is in the output.
+    ///
+    /// # Errors
+    ///
+    /// See [`start_batch`](Self::start_batch).
+    pub async fn execute_batch(
+        &self,
+        integration: &str,
+        batch: BatchInput,
+    ) -> Result<BatchOutput, Error> {
+        self.start_batch(integration, batch).await?.result().await
+    }
+
+    /// Starts the workflow of many events at an integration. Its id is made of
+    /// all message ids: see [`start`](Self::start).
+    ///
+    /// # Errors
+    ///
+    /// There are more events than [`MAX_BATCH_EVENTS`](crate::MAX_BATCH_EVENTS),
+    /// they are larger than [`MAX_INPUT_BYTES`], or the server cannot be
+    /// reached.
+    pub async fn start_batch(
+        &self,
+        integration: &str,
+        mut batch: BatchInput,
+    ) -> Result<Started<BatchOutput>, Error> {
+        let named = |error: Error| error.with_integration(integration);
+        batch::check_count(batch.inputs.len()).map_err(named)?;
+        let now = Timestamp::now();
+        batch.inputs.iter_mut().for_each(|input| input.stamp(now));
+        let ids: Vec<_> = batch.inputs.iter().map(AnyInput::message_id).collect();
+        let id = ids::derived("", &ids.join("\n"));
+        let name = workflow_name(integration, Takes::Batch);
+        self.start_workflow(integration, &name, &id, &batch).await
+    }
+
+    async fn start_workflow<T>(
+        &self,
+        integration: &str,
+        name: &str,
+        id: &str,
+        input: &impl Serialize,
+    ) -> Result<Started<T>, Error> {
+        let named = |error: Error| error.with_integration(integration);
+        let argument = payload::write(input).map_err(named)?;
+        let bytes = argument.payloads.iter().map(|p| p.data.len()).sum();
+        if bytes > MAX_INPUT_BYTES {
+            return Err(named(payload::too_large(bytes)));
+        }
+        let id = format!("{name}/{id}");
+        let options = WorkflowStartOptions::new(self.connection.task_queue(), id.clone())
+            .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicateFailedOnly)
+            .id_conflict_policy(WorkflowIdConflictPolicy::Fail)
+            .build();
+        let client = self.connection.client();
+        let started = client
+            .start_workflow(UntypedWorkflow::new(name), argument, options)
+            .await;
+        let (handle, is_new) = match started {
+            Ok(handle) => (handle, true),
+            Err(WorkflowStartError::AlreadyStarted { .. }) => {
+                (client.get_workflow_handle(id.clone()), false)
+            }
+            Err(error) => {
+                let message = format!("the workflow cannot be started: {error}");
+                return Err(named(Error::new(ErrorKind::Unavailable, message)));
+            }
+        };
+        Ok(Started {
+            handle,
+            id,
+            integration: integration.to_owned(),
+            is_new,
+            output: PhantomData,
+        })
+    }
+}
+
+/// A workflow that was started.
+pub struct Started<T> {
+    handle: WorkflowHandle<temporalio_client::Client, UntypedWorkflow>,
+    id: String,
+    integration: String,
+    is_new: bool,
+    output: PhantomData<fn() -> T>,
+}
+
+impl<T> Started<T> {
+    /// The workflow's id.
+    #[must_use]
+    pub fn workflow_id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whether it was started now; else there was one for this event already.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// The SDK's own handle.
+    #[must_use]
+    pub fn handle(&self) -> &WorkflowHandle<temporalio_client::Client, UntypedWorkflow> {
+        &self.handle
+    }
+
+    /// Asks the workflow to end without a delivery.
+    ///
+    /// # Errors
+    ///
+    /// The server cannot be reached, or the workflow has ended.
+    pub async fn cancel(&self) -> Result<(), Error> {
+        let cancelled = self.handle.cancel(WorkflowCancelOptions::default()).await;
+        cancelled.map_err(|error| self.error(Error::new(ErrorKind::Unavailable, error.to_string())))
+    }
+
+    fn error(&self, error: Error) -> Error {
+        match error.integration() {
+            Some(_) => error,
+            None => error.with_integration(&self.integration),
+        }
+    }
+}
+
+impl<T: DeserializeOwned> Started<T> {
+    /// Waits for the workflow's end.
+    ///
+    /// # Errors
+    ///
+    /// Why the event was not delivered, or the server cannot be reached.
+    pub async fn result(&self) -> Result<T, Error> {
+        let options = WorkflowGetResultOptions::default();
+        let result = self.handle.get_result(options).await;
+        let output = result.map_err(|error| {
+            self.error(match error {
+                WorkflowGetResultError::Failed(failure) => failures::of(failure.failure()),
+                WorkflowGetResultError::Cancelled { .. } => failures::cancelled(),
+                WorkflowGetResultError::Terminated { .. } => {
+                    Error::new(ErrorKind::Closed, "it was terminated")
+                }
+                WorkflowGetResultError::TimedOut => {
+                    Error::new(ErrorKind::Timeout, "the workflow's time is over")
+                }
+                other => Error::new(ErrorKind::Unavailable, other.to_string()),
+            })
+        })?;
+        payload::parse_output(&output).map_err(|error| self.error(error))
+    }
+}
+
+impl<T> fmt::Debug for Started<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Started")
+            .field("workflow_id", &self.id)
+            .field("is_new", &self.is_new)
+            .finish_non_exhaustive()
+    }
+}

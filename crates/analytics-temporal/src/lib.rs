@@ -1,0 +1,63 @@
+//! The Temporal engine: integrations as durable workflows.
+//!
+//! A [`TemporalWorker`] registers what a [`Handler`](analytics_spec::Handler)
+//! offers, under the names and with the JSON of every engine:
+//! `segment(analytics).Track`, and `segment(analytics).Batch` for many events.
+//! Any Temporal client in any language executes them; in Rust, [`Client`] does
+//! with the specification's types.
+//!
+//! ```no_run
+//! # async fn run(segment: std::sync::Arc<dyn analytics_spec::Integration>) -> Result<(), analytics_spec::Error> {
+//! use analytics_spec::Track;
+//! use analytics_temporal::{Client, ConnectOptions, TemporalWorker};
+//!
+//! let connection = ConnectOptions::from_environment().connect().await?;
+//! let mut worker = TemporalWorker::new();
+//! worker.integration(segment)?;
+//! let mut running = worker.start(&connection).await?;
+//!
+//! let order = Track::new("Order Completed").user_id("u1").property("revenue", 42.5);
+//! Client::new(&connection).execute::<Track>("segment", order).await?;
+//!
+//! running.stop();
+//! running.ended().await
+//! # }
+//! ```
+//!
+//! # What is promised
+//!
+//! - Every attempt at an event carries the same message id and timestamp. What
+//!   an input lacks is made of the workflow's first run id, or of an activity's
+//!   own ids: over retries, replays, restarts and continued runs, it stays.
+//! - An invalid input fails its workflow at once, as `ValidationError`; nothing
+//!   is sent. A failure's type is an [`ErrorKind`](analytics_spec::ErrorKind)'s
+//!   name, and its first detail a [`Failure`](analytics_spec::Failure).
+//! - What the vendor asks to wait is waited, and does not count towards the
+//!   policy's attempts. What an event's earlier requests got through is not
+//!   sent again.
+//! - In a batch, one event's failure is not another's, and events that share a
+//!   [`Person`](analytics_spec::event::Person) arrive in their order. Between
+//!   workflows there is no order.
+//! - No input hangs a workflow, nor does an integration or a hook that panics.
+//! - A vendor's answer is cut to what Temporal takes, and then says
+//!   `"truncated": true`.
+
+mod activities;
+mod batch;
+mod client;
+mod connection;
+mod dynamic;
+mod failures;
+mod ids;
+mod limits;
+mod options;
+mod payload;
+mod worker;
+mod workflow;
+
+pub use client::{Client, Started};
+pub use connection::{ConnectOptions, Connection, TASK_QUEUE};
+pub use limits::{MAX_BATCH_EVENTS, MAX_INPUT_BYTES};
+/// The SDK's client, which [`Connection::client`] is.
+pub use temporalio_client;
+pub use worker::{Running, TemporalWorker};

@@ -1,0 +1,118 @@
+//! From the specification's policies to the options of activities. What
+//! Temporal cannot obey makes it refuse the workflow's task for ever, so
+//! everything is brought into its bounds.
+
+use std::time::Duration;
+
+use analytics_spec::{RequestPolicy, policies::MAX_ASKED_ATTEMPTS};
+use temporalio_common::RetryPolicy;
+use temporalio_sdk::{ActivityOptions, LocalActivityOptions};
+
+/// An attempt may take several requests, one after the other, each of which has
+/// the policy's time-out.
+const REQUESTS: u32 = 4;
+
+/// What an attempt needs beside its requests.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// After how long a worker that says nothing is taken for dead: its attempt is
+/// made again by another one.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// How often a worker says that it still lives. An attempt that is shorter
+/// costs no such message.
+pub(crate) const PULSE: Duration = Duration::from_secs(3);
+
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// Of the request of one event. Its activity decides when the attempts end, by
+/// the policy, and stops them with a failure that is not retryable; what it
+/// does not live to decide, the server retries within the same number.
+pub(crate) fn request(policy: &RequestPolicy) -> ActivityOptions {
+    let attempts = match policy.maximum_attempts {
+        attempts @ (0 | 1) => attempts,
+        // Those that the vendor answers with its own delay do not count.
+        attempts => attempts.saturating_add(MAX_ASKED_ATTEMPTS),
+    };
+    let initial = policy.initial_interval.clamp(SHORTEST, LONGEST);
+    let retry = RetryPolicy::builder()
+        .initial_interval(initial)
+        .backoff_coefficient(coefficient(policy.backoff_coefficient))
+        .maximum_interval(policy.maximum_interval.clamp(initial, LONGEST))
+        .maximum_attempts(attempts)
+        .non_retryable_error_types(policy.non_retryable_error_types.clone())
+        .build();
+    ActivityOptions::with_start_to_close_timeout(attempt_timeout(policy.single_attempt_timeout))
+        .heartbeat_timeout(SILENCE)
+        .retry_policy(retry)
+        .build()
+}
+
+/// Of one call for several events: the workflow decides what follows for each.
+pub(crate) fn call(timeout: Duration) -> ActivityOptions {
+    ActivityOptions::with_start_to_close_timeout(attempt_timeout(timeout))
+        .heartbeat_timeout(SILENCE)
+        .retry_policy(RetryPolicy::builder().maximum_attempts(1).build())
+        .build()
+}
+
+/// Of the validation, which sends nothing and gives the same answer each time.
+pub(crate) fn validation() -> LocalActivityOptions {
+    LocalActivityOptions::builder()
+        .start_to_close_timeout(Duration::from_secs(30))
+        .retry_policy(RetryPolicy::builder().maximum_attempts(1).build())
+        .build()
+}
+
+fn attempt_timeout(timeout: Duration) -> Duration {
+    (timeout.min(LONGEST) * REQUESTS + MARGIN).min(LONGEST)
+}
+
+fn coefficient(coefficient: f64) -> f64 {
+    if coefficient.is_finite() {
+        coefficient.clamp(1.0, 1000.0)
+    } else {
+        1000.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_policy_gives_options_that_the_server_refuses() {
+        let policy = analytics_spec::Policies::new().resolve();
+        for (timeout, initial, longest, coefficient) in [
+            (Duration::ZERO, Duration::ZERO, Duration::ZERO, 0.0),
+            (Duration::MAX, Duration::MAX, Duration::ZERO, f64::NAN),
+            (SHORTEST, Duration::from_secs(9), SHORTEST, f64::INFINITY),
+        ] {
+            let mut policy = policy.clone();
+            policy.single_attempt_timeout = timeout;
+            policy.initial_interval = initial;
+            policy.maximum_interval = longest;
+            policy.backoff_coefficient = coefficient;
+            let options = request(&policy);
+            let retry = options.retry_policy.unwrap_or_default();
+            assert!(retry.initial_interval() >= SHORTEST);
+            assert!(retry.maximum_interval() >= Some(retry.initial_interval()));
+            assert!(retry.backoff_coefficient() >= 1.0);
+            assert!(options.close_timeouts.start_to_close() >= Some(MARGIN));
+            assert!(options.close_timeouts.start_to_close() <= Some(LONGEST));
+        }
+    }
+
+    #[test]
+    fn one_attempt_stays_one_and_others_leave_room_for_the_vendors_delays() {
+        let attempts = |maximum| {
+            let mut policy = RequestPolicy::default();
+            policy.maximum_attempts = maximum;
+            let retry = request(&policy).retry_policy.unwrap_or_default();
+            retry.maximum_attempts()
+        };
+        assert_eq!((attempts(0), attempts(1)), (0, 1));
+        assert_eq!(attempts(10), 10 + MAX_ASKED_ATTEMPTS);
+    }
+}

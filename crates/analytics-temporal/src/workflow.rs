@@ -1,0 +1,82 @@
+//! The workflow of one event: validation, then the request.
+
+use analytics_spec::{
+    AnyEvent, AnyInput, Error, Handler, Kind,
+    handler::{Step, activity_name},
+};
+use temporalio_common::{UntypedActivity, data_converters::RawValue};
+use temporalio_sdk::{WorkflowContext, WorkflowTermination};
+
+use crate::{
+    activities::{panicked, unbroken},
+    dynamic::{DynWorkflow, Ended},
+    failures,
+    ids::Origin,
+    options, payload,
+};
+
+/// Carries one event to its end.
+pub(crate) async fn run(
+    handler: Handler,
+    kind: Kind,
+    ctx: WorkflowContext<DynWorkflow>,
+    input: RawValue,
+) -> Ended {
+    let read = || {
+        let mut input = AnyInput::accept(payload::read(input)?, Some(kind))?;
+        Origin::of(&ctx.info()).stamp(&mut input);
+        Ok(input)
+    };
+    let input = read().map_err(|error: Error| fail(error.with_integration(handler.name())))?;
+    let argument = payload::write(&input).map_err(fail)?;
+
+    let validation = UntypedActivity::new(activity_name(handler.name(), kind, Step::Validation));
+    ctx.execute_local_activity(validation, argument.clone(), options::validation())
+        .await
+        .map_err(|error| ended(&handler, &ctx, &input.event, &error))?;
+
+    let policy = unbroken(async { Ok(handler.request_policy(&handler.complete(&input))) })
+        .await
+        .map_err(fail)?;
+    let request = UntypedActivity::new(activity_name(handler.name(), kind, Step::Request));
+    ctx.execute_activity(request, argument, options::request(&policy))
+        .await
+        .map_err(|error| ended(&handler, &ctx, &input.event, &error))
+}
+
+/// How a failed activity ends the workflow. That somebody cancelled it is no
+/// failure.
+fn ended(
+    handler: &Handler,
+    ctx: &WorkflowContext<DynWorkflow>,
+    event: &AnyEvent,
+    error: &temporalio_sdk::ActivityExecutionError,
+) -> WorkflowTermination {
+    if error.as_cancelled().is_some() {
+        return WorkflowTermination::cancelled();
+    }
+    let error = failures::of_activity(error);
+    tell(handler, ctx, event, &error);
+    fail(error)
+}
+
+/// Calls the hook, once: a replay tells nobody again.
+pub(crate) fn tell(
+    handler: &Handler,
+    ctx: &WorkflowContext<DynWorkflow>,
+    event: &AnyEvent,
+    error: &Error,
+) {
+    if ctx.is_replaying() {
+        return;
+    }
+    let hook = std::panic::AssertUnwindSafe(|| handler.workflow_failed(event, error));
+    if std::panic::catch_unwind(hook).is_err() {
+        tracing::error!(integration = handler.name(), "{}", panicked());
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+pub(crate) fn fail(error: Error) -> WorkflowTermination {
+    WorkflowTermination::failed_application(failures::permanent(&error))
+}

@@ -1,0 +1,150 @@
+//! Many events in one workflow.
+
+use analytics_kit::{
+    Error, ErrorKind, Input, Track,
+    spec::{AnyInput, BatchInput, Delivery},
+};
+use analytics_temporal::{MAX_BATCH_EVENTS, TemporalWorker};
+use analytics_testkit::{Fault, ScriptedSegment, SegmentAccount};
+use serde_json::{Value, json};
+
+use crate::{
+    puppet::Puppet,
+    world::{self, End, World, end, input},
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_outcome_per_input_and_only_what_failed_again() {
+    let vendor = ScriptedSegment::start(SegmentAccount::new("key"))
+        .await
+        .unwrap();
+    let toml = format!(
+        "[integrations.segment]\nwrite_key = \"key\"\nbase_url = \"{}\"\n",
+        vendor.base_url()
+    );
+    let world = World::of(&toml).await;
+    vendor.faults().push(Fault::status(503));
+    let batch = json!({
+        "context": {"locale": "en-GB"},
+        "inputs": [
+            {"track": {"user_id": "u1", "event": "First"}},
+            {"track": {"user_id": "u1"}},
+            {"context": {"message_id": "own", "locale": "fr-FR"}, "page": {"user_id": "u2", "name": "Home"}},
+            {"nonsense": 1},
+            {"group": {"user_id": "u1", "group_id": "g1"}},
+        ],
+    });
+    let handle = world.start("segment(analytics).Batch", input(&batch)).await;
+    let End::Output(output) = end(&handle).await else {
+        panic!()
+    };
+    let outcomes = output["outcomes"].as_array().unwrap();
+    let statuses: Vec<_> = outcomes
+        .iter()
+        .map(|o| o["status"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        statuses,
+        ["success", "failure", "success", "failure", "success"]
+    );
+    assert_eq!(outcomes[1]["error"]["type"], "ValidationError");
+    assert_eq!(outcomes[1]["error"]["violations"][0]["path"], "track.event");
+    assert_eq!(outcomes[2]["message_id"], "own");
+    let received = vendor.received();
+    assert_eq!(received.len(), 3);
+    let locales: Vec<_> = received
+        .iter()
+        .map(|r| r.body["context"]["locale"].clone())
+        .collect();
+    assert_eq!(locales, ["en-GB", "fr-FR", "en-GB"]);
+    assert_eq!(vendor.duplicates(), Vec::<String>::new());
+
+    let wrong = json!({"context": {"message_id": "one for all"}, "inputs": []});
+    let handle = world.start("segment(analytics).Batch", input(&wrong)).await;
+    let failed = end(&handle).await;
+    assert_eq!(
+        failed.detail()["violations"][0]["path"],
+        "context.message_id"
+    );
+    world.stop().await;
+}
+
+fn tracks(count: usize) -> BatchInput {
+    BatchInput::new((0..count).map(|n| -> AnyInput {
+        Input::new(Track::new("Order").user_id(format!("u{}", n % 3))).into_any()
+    }))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_batch_continues_as_new_and_keeps_every_persons_order() {
+    let puppet = Puppet {
+        max_items: 2,
+        ..Puppet::new(|number| match number {
+            1 => Err(Error::new(ErrorKind::Unavailable, "down")),
+            _ => Ok(Delivery::default()),
+        })
+    };
+    let attempts = puppet.attempts.clone();
+    let mut worker = TemporalWorker::new().max_history(20);
+    worker.integration(std::sync::Arc::new(puppet)).unwrap();
+    let world = World::new(worker).await;
+    let mut batch = tracks(12);
+    for (n, input) in batch.inputs.iter_mut().enumerate() {
+        input.context.message_id = Some(format!("{}-{n}", world.connection.task_queue()));
+        input.policies = None;
+    }
+    let started = world
+        .client
+        .start_batch("puppet", batch.clone())
+        .await
+        .unwrap();
+    let first_run = started.handle().info().run_id.clone();
+    let output = tokio::time::timeout(world::SOON, started.result())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(output.outcomes.len(), 12);
+    assert_eq!(output.failures().count(), 0);
+    let description = started.handle().describe(Default::default()).await.unwrap();
+    let handle = world
+        .connection
+        .client()
+        .get_workflow_handle::<temporalio_client::UntypedWorkflow>(started.workflow_id());
+    let last = handle.describe(Default::default()).await.unwrap();
+    assert_ne!(
+        Some(last.run_id().to_owned()),
+        first_run,
+        "{}",
+        description.run_id()
+    );
+    // Each once after its first failure, and per person in order.
+    let made = attempts.lock().unwrap().clone();
+    let delivered: Vec<usize> = made
+        .iter()
+        .filter(|(_, number, _)| *number == 2)
+        .map(|(id, _, _)| id.rsplit('-').next().unwrap().parse().unwrap())
+        .collect();
+    assert_eq!(delivered.len(), 12);
+    for person in 0..3 {
+        let of: Vec<_> = delivered.iter().filter(|n| **n % 3 == person).collect();
+        assert!(of.is_sorted(), "{delivered:?}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_too_large_is_refused_before_it_is_started() {
+    let connection = world::connect("nobody").await;
+    let client = analytics_temporal::Client::new(&connection);
+    let error = client
+        .execute_batch("segment", tracks(MAX_BATCH_EVENTS + 1))
+        .await
+        .unwrap_err();
+    assert!(error.message().contains("at most 2000"), "{error}");
+    let large = Track::new("x")
+        .user_id("u")
+        .property("x", "y".repeat(1_100_000));
+    let error = client.execute::<Track>("segment", large).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Validation);
+    let _: Value = json!(error.message());
+}

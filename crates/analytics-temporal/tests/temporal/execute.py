@@ -1,0 +1,21 @@
+"""Executes workflows, [[name, input], ...] on stdin; their outputs on stdout."""
+
+import asyncio
+import json
+import sys
+import uuid
+
+from temporalio.client import Client
+
+
+async def main(address: str, task_queue: str) -> None:
+    client = await Client.connect(address)
+    outputs = {}
+    for name, input in json.load(sys.stdin):
+        outputs[name] = await client.execute_workflow(
+            name, input, id=f"python-{uuid.uuid4()}", task_queue=task_queue
+        )
+    json.dump(outputs, sys.stdout)
+
+
+asyncio.run(main(*sys.argv[1:]))

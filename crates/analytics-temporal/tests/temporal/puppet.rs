@@ -1,0 +1,73 @@
+//! An integration that does what a test says.
+
+use std::sync::{Arc, Mutex};
+
+use analytics_kit::spec::{AnyInput, Attempt, Delivery, integration::Batching};
+use analytics_kit::{Error, Integration, KindSet, ValidationError};
+use async_trait::async_trait;
+
+pub(crate) type Play = Box<dyn Fn(u32) -> Result<Delivery, Error> + Send + Sync>;
+
+pub(crate) struct Puppet {
+    pub(crate) play: Play,
+    /// How long an attempt takes.
+    pub(crate) takes: std::time::Duration,
+    pub(crate) max_items: usize,
+    /// Message ids, numbers and progress of all attempts.
+    pub(crate) attempts: Arc<Mutex<Vec<(String, u32, u32)>>>,
+}
+
+impl std::fmt::Debug for Puppet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Puppet")
+    }
+}
+
+impl Puppet {
+    pub(crate) fn new(
+        play: impl Fn(u32) -> Result<Delivery, Error> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            play: Box::new(play),
+            takes: std::time::Duration::ZERO,
+            max_items: 1,
+            attempts: Arc::default(),
+        }
+    }
+}
+
+#[async_trait]
+impl Integration for Puppet {
+    fn vendor(&self) -> &'static str {
+        "puppet"
+    }
+
+    fn name(&self) -> &str {
+        "puppet"
+    }
+
+    fn supports(&self) -> KindSet {
+        KindSet::ALL
+    }
+
+    fn validate(&self, input: &AnyInput) -> Result<(), ValidationError> {
+        assert!(input.event.user_id() != Some("panic"), "as told");
+        Ok(())
+    }
+
+    fn batching(&self) -> Batching {
+        Batching {
+            max_items: self.max_items,
+            max_bytes: usize::MAX,
+            max_in_flight: 2,
+        }
+    }
+
+    async fn deliver(&self, attempt: &Attempt<'_>) -> Result<Delivery, Error> {
+        tokio::time::sleep(self.takes).await;
+        let id = attempt.input.message_id().to_owned();
+        let made = (id, attempt.number, attempt.progress.0);
+        self.attempts.lock().unwrap().push(made);
+        (self.play)(attempt.number)
+    }
+}

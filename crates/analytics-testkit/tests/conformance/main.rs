@@ -1,0 +1,245 @@
+//! The conformance suite against a vendor that conforms, and against
+//! integrations with one mistake each: the check made for it rejects it, and
+//! says what a contributor needs to know.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "these are tests, also where they are helpers"
+)]
+
+mod acme;
+mod broken;
+mod careless;
+mod memory;
+mod wrapped;
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU32},
+};
+
+use analytics_spec::{
+    Identify, Kind, KindSet, Secret,
+    config::{Instance, VendorConfig as _},
+};
+use analytics_testkit::{
+    Answer, Request,
+    conformance::{Check, Suite, World},
+};
+use serde_json::json;
+
+use self::{
+    acme::Config,
+    broken::{Defect, Mistake, TABLE},
+    careless::Careless,
+    wrapped::Wrapped,
+};
+use Defect as D;
+
+const KEY: &str = "acme-key-7f3Q";
+const TOKEN: &str = "acme-admin-9d2W";
+
+/// The mistakes of one part of the table that are not found, or not explained.
+async fn not_found(part: usize) -> Vec<String> {
+    let package = Package::new(&format!("defects-{part}"));
+    suite(D::None, &package).update_snapshots(true).run().await;
+    let mut missed = Vec::new();
+    for mistake in TABLE.iter().skip(part).step_by(PARTS) {
+        let report = suite(mistake.defect, &package).report().await;
+        let Mistake {
+            defect,
+            checks,
+            says,
+            file,
+        } = mistake;
+        for check in checks.iter().filter(|check| !report.has(**check)) {
+            missed.push(format!("{defect:?} is not found by {check}:\n{report}"));
+        }
+        let explained = report.failures.iter().any(|failure| {
+            Some(&failure.check) == checks.first()
+                && format!("{failure}").contains(says)
+                && failure.open.iter().any(|open| open == file)
+        });
+        if !explained {
+            missed.push(format!(
+                "{defect:?} is not explained with {says:?}, {file}:\n{report}"
+            ));
+        }
+    }
+    missed
+}
+
+/// So that they run side by side.
+const PARTS: usize = 4;
+
+#[tokio::test]
+async fn mistakes_are_found_1() {
+    assert_eq!(not_found(0).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn mistakes_are_found_2() {
+    assert_eq!(not_found(1).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn mistakes_are_found_3() {
+    assert_eq!(not_found(2).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn mistakes_are_found_4() {
+    assert_eq!(not_found(3).await, [""; 0]);
+}
+
+#[test]
+fn every_check_finds_some_mistake() {
+    let tested: BTreeSet<_> = TABLE.iter().flat_map(|mistake| mistake.checks).collect();
+    let untested: Vec<_> = Check::ALL.iter().filter(|c| !tested.contains(c)).collect();
+    assert!(untested.is_empty(), "no mistake for {untested:?}");
+}
+
+#[tokio::test]
+async fn what_has_no_defect_conforms() {
+    let package = Package::new("none");
+    let written = suite(D::None, &package).update_snapshots(true);
+    written.run().await;
+    suite(D::None, &package).run().await;
+    wrapped(D::None, &package).run().await;
+}
+
+#[tokio::test]
+async fn a_missing_snapshot_is_a_failure_and_a_stale_one_too() {
+    let package = Package::new("missing");
+    let report = suite(D::None, &package).report().await;
+    assert!(report.has(Check::Snapshot), "{report}");
+    let text = report.to_string();
+    assert!(text.contains("UPDATE_CONFORMANCE=1"), "{text}");
+
+    suite(D::None, &package).update_snapshots(true).run().await;
+    fs::write(package.snapshots().join("alias.json"), "{}").unwrap();
+    let report = suite(D::None, &package).report().await;
+    let kinds: Vec<_> = report.failures.iter().map(|f| (f.check, f.kinds)).collect();
+    assert_eq!(kinds, [(Check::Snapshot, KindSet::from([Kind::Alias]))]);
+}
+
+#[tokio::test]
+#[should_panic(expected = "acme does not conform")]
+async fn a_failure_fails_the_test() {
+    suite(D::None, &Package::new("failing")).run().await;
+}
+
+/// A package's directory, with the files that integrations have; it is gone
+/// after the test.
+struct Package(PathBuf);
+
+impl Package {
+    fn new(name: &str) -> Self {
+        let name = format!("analytics-conformance-{}-{name}", std::process::id());
+        let package = Self(std::env::temp_dir().join(name));
+        for file in ["config", "vendor", "outcome"] {
+            package.write(&format!("src/{file}.rs"), "");
+        }
+        for kind in Kind::ALL {
+            package.write(&format!("src/{kind}.rs"), "");
+        }
+        package.write("tests/conformance.rs", "");
+        package
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        let path = self.0.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn snapshots(&self) -> PathBuf {
+        self.0.join("tests").join("conformance")
+    }
+}
+
+impl Drop for Package {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn suite(defect: Defect, package: &Package) -> Suite {
+    match defect {
+        D::PromisesAlias | D::NeedsNoKey => common(
+            Suite::new(|| Careless(config(D::None)))
+                .also("without a token", || Careless(Config::new(KEY))),
+            package,
+        )
+        .secrets([KEY, TOKEN]),
+        D::NoSecretsNamed => common(Suite::new(|| config(D::None)), package),
+        D::LeavesOpen => {
+            let open = package.0.join("open");
+            fs::create_dir_all(&open).unwrap();
+            fs::write(open.join("README.md"), concat!("FILL ", "IN: the page")).unwrap();
+            suite(D::None, package).package(open)
+        }
+        D::NeedlessVolatile => suite(D::None, package).volatile(["name"]),
+        defect if defect.is_of_the_integration() => wrapped(defect, package),
+        defect => {
+            let shared = Arc::new(AtomicU32::new(0));
+            let with = move |config: Config| Config {
+                shared: Arc::clone(&shared),
+                ..config
+            };
+            let without_token = with.clone();
+            common(
+                Suite::new(move || with(config(defect))).also("without a token", move || {
+                    without_token(Config {
+                        token: None,
+                        ..config(defect)
+                    })
+                }),
+                package,
+            )
+            .secrets([KEY, TOKEN])
+        }
+    }
+}
+
+fn wrapped(defect: Defect, package: &Package) -> Suite {
+    let build = move |instance: Instance, world: &World| {
+        let client = config(D::None).build_as(instance)?;
+        let client = client.with_transport(world.transport());
+        Ok(Wrapped::new(client.with_clock(world.clock()), defect))
+    };
+    common(Suite::wired("acme", build), package).secrets([KEY, TOKEN])
+}
+
+fn common(suite: Suite, package: &Package) -> Suite {
+    suite
+        .package(&package.0)
+        .snapshots(package.snapshots())
+        .update_snapshots(false)
+        .answers(|_| Answer::json(200, &json!({"ok": true})))
+        .refusal(|_| {
+            Some(Answer::json(
+                200,
+                &json!({"ok": false, "error": "no such field"}),
+            ))
+        })
+        .refuses_item(|request: &Request, index| {
+            let failed = json!([{"index": index, "error": "too old"}]);
+            (request.path == "/events")
+                .then(|| Answer::json(207, &json!({"ok": true, "failed": failed})))
+        })
+        .volatile(["sent_at"])
+        .message_id_in([Kind::Identify, Kind::Track])
+        .timestamp_in([Kind::Identify, Kind::Track])
+        .invalid(Identify::new().user_id("u1"))
+}
+
+fn config(defect: Defect) -> Config {
+    Config {
+        token: Some(Secret::new(TOKEN)),
+        defect,
+        ..Config::new(KEY)
+    }
+}
