@@ -56,6 +56,7 @@ vendors! {
     "amplitude": analytics_amplitude as amplitude,
     "mailchimp": analytics_mailchimp as mailchimp,
     "mixpanel": analytics_mixpanel as mixpanel,
+    "posthog": analytics_posthog as posthog,
     "segment": analytics_segment as segment,
     "webhook": analytics_webhook as webhook,
 }

@@ -46,16 +46,18 @@ pub(super) fn milliseconds(at: SystemTime) -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Whether the text is 8-4-4-4-12 hexadecimal digits, of version 4.
+/// Whether the text is 8-4-4-4-12 hexadecimal digits.
+pub(super) fn is_uuid(text: &str) -> bool {
+    let groups = text.split('-');
+    groups.clone().map(str::len).eq([8, 4, 4, 4, 12])
+        && groups
+            .flat_map(str::bytes)
+            .all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Whether it is a UUID of version 4.
 pub(super) fn is_uuid_v4(text: &str) -> bool {
-    let groups: Vec<&str> = text.split('-').collect();
-    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
-        && groups
-            .iter()
-            .all(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()))
-        && groups
-            .get(2)
-            .is_some_and(|version| version.starts_with('4'))
+    is_uuid(text) && text.get(14..15) == Some("4")
 }
 
 #[cfg(test)]
@@ -90,5 +92,7 @@ mod tests {
         assert!(is_uuid_v4("1f0e5a7c-9b1d-4c3e-8f2a-0123456789ab"));
         assert!(!is_uuid_v4("1f0e5a7c-9b1d-7c3e-8f2a-0123456789ab"));
         assert!(!is_uuid_v4("1f0e5a7c9b1d4c3e8f2a0123456789ab"));
+        assert!(is_uuid("1f0e5a7c-9b1d-7c3e-8f2a-0123456789ab"));
+        assert!(!is_uuid("1f0e5a7c-9b1d-7c3e-8f2a-0123456789ag"));
     }
 }

@@ -25,6 +25,7 @@ vendors! {
     amplitude: AmplitudeVendor,
     mailchimp: MailchimpVendor,
     mixpanel: MixpanelVendor,
+    posthog: PosthogVendor,
     segment: SegmentVendor,
     webhook: WebhookVendor,
 }
