@@ -21,6 +21,10 @@ documents! {
     readme: "../README.md",
 }
 
+/// Its blocks are parts of files that are built: `cargo xtask check guide`.
+#[cfg(test)]
+const GUIDE: &str = "new-integration.md";
+
 #[cfg(test)]
 #[test]
 fn no_document_is_left_out() {
@@ -30,7 +34,7 @@ fn no_document_is_left_out() {
         let name = name.to_string_lossy();
         let path = format!("../docs/{name}");
         assert!(
-            !name.ends_with(".md") || DOCUMENTS.contains(&path.as_str()),
+            !name.ends_with(".md") || name == GUIDE || DOCUMENTS.contains(&path.as_str()),
             "{path} is not among the documents of examples/documents.rs"
         );
     }
