@@ -238,6 +238,28 @@ pub fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Er
     }
 }
 
+/// Reads a text that people also write as a whole number, such as a project's
+/// id. For `#[serde(deserialize_with)]`, with `default`.
+///
+/// # Errors
+///
+/// Anything else.
+pub fn text_or_number<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a text or a whole number")]
+    enum Written {
+        Text(String),
+        Number(u64),
+    }
+    let written = Option::<Written>::deserialize(deserializer)?;
+    Ok(written.map(|written| match written {
+        Written::Text(text) => text,
+        Written::Number(number) => number.to_string(),
+    }))
+}
+
 /// A deserializer that learns a struct's field names and then stops.
 struct Probe<'a>(&'a Cell<&'static [&'static str]>);
 

@@ -3,8 +3,9 @@ use std::fmt;
 use serde::{Deserialize, Deserializer};
 
 /// A credential. It can be read with [`Secret::expose`] and no other way:
-/// `Debug` and `Display` redact it, and it cannot be serialised.
-#[derive(Clone, PartialEq, Eq)]
+/// `Debug` and `Display` redact it, and it cannot be serialised. One that was
+/// not given is blank.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {

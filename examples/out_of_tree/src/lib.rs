@@ -23,12 +23,8 @@ pub struct Config {
     /// Where its API begins.
     pub url: BaseUrl,
     /// Who may write.
-    #[serde(default = "blank")]
+    #[serde(default)]
     pub token: Secret,
-}
-
-fn blank() -> Secret {
-    Secret::new("")
 }
 
 impl VendorConfig for Config {

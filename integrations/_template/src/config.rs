@@ -18,15 +18,11 @@ use crate::{Acme, AcmeVendor};
 #[non_exhaustive]
 pub struct Config {
     /// The account's API key.
-    #[serde(default = "blank")]
+    #[serde(default)]
     pub api_key: Secret,
     /// Replaces the API's URL.
     #[serde(default)]
     pub base_url: Option<BaseUrl>,
-}
-
-fn blank() -> Secret {
-    Secret::new("")
 }
 
 impl Config {

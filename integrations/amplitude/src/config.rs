@@ -46,7 +46,7 @@ pub enum Api {
 #[non_exhaustive]
 pub struct Config {
     /// The project's API key.
-    #[serde(default = "blank")]
+    #[serde(default)]
     pub api_key: Secret,
     /// The project's secret key. Without it, the instance does not support
     /// `delete`.
@@ -67,10 +67,6 @@ pub struct Config {
     /// Replaces the hosts of all APIs.
     #[serde(default)]
     pub base_url: Option<BaseUrl>,
-}
-
-fn blank() -> Secret {
-    Secret::new("")
 }
 
 fn group() -> String {

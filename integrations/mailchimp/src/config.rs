@@ -34,7 +34,7 @@ pub enum RegulationType {
 #[non_exhaustive]
 pub struct Config {
     /// The account's API key: `...-us21`.
-    #[serde(default = "blank")]
+    #[serde(default)]
     pub api_key: Secret,
     /// The account's data center. Unset or empty, it is what follows the last
     /// `-` of the key.
@@ -64,10 +64,6 @@ pub struct Config {
     /// Replaces the API's URL, up to `/3.0`.
     #[serde(default)]
     pub base_url: Option<BaseUrl>,
-}
-
-fn blank() -> Secret {
-    Secret::new("")
 }
 
 impl Config {

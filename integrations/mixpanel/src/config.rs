@@ -1,14 +1,12 @@
 //! What a Mixpanel project needs to know.
 
-use std::fmt;
-
 use analytics_http::{BaseUrl, Client};
 use analytics_spec::{
     Error, Kind, Secret,
-    config::{Instance, VendorConfig, missing},
+    config::{self, Instance, VendorConfig, missing},
     integration::Support,
 };
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Serialize};
 
 use crate::{Mixpanel, MixpanelVendor};
 
@@ -76,10 +74,10 @@ pub enum ComplianceType {
 #[non_exhaustive]
 pub struct Config {
     /// The project's token.
-    #[serde(default = "blank")]
+    #[serde(default)]
     pub project_token: Secret,
     /// The project's id, which goes with a service account.
-    #[serde(default, deserialize_with = "text_or_number")]
+    #[serde(default, deserialize_with = "config::text_or_number")]
     pub project_id: Option<String>,
     /// The user name of a service account, which imports events instead of the
     /// token.
@@ -119,45 +117,8 @@ pub struct Config {
     pub base_url: Option<BaseUrl>,
 }
 
-fn blank() -> Secret {
-    Secret::new("")
-}
-
 fn group_id() -> String {
     "$group_id".to_owned()
-}
-
-/// A project's id is a number, and people write it as one.
-fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    struct Visitor;
-    impl<'de> de::Visitor<'de> for Visitor {
-        type Value = Option<String>;
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a project's id")
-        }
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-            Ok(Some(text.to_owned()))
-        }
-        fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
-            Ok(Some(number.to_string()))
-        }
-        fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
-            Ok(Some(number.to_string()))
-        }
-        fn visit_none<E: de::Error>(self) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-        fn visit_some<D: Deserializer<'de>>(
-            self,
-            deserializer: D,
-        ) -> Result<Self::Value, D::Error> {
-            deserializer.deserialize_any(Self)
-        }
-    }
-    deserializer.deserialize_option(Visitor)
 }
 
 impl Config {

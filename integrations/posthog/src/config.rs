@@ -3,10 +3,10 @@
 use analytics_http::{BaseUrl, Client};
 use analytics_spec::{
     Error, Kind, Secret,
-    config::{Instance, VendorConfig, missing},
+    config::{self, Instance, VendorConfig, missing},
     integration::Support,
 };
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use crate::{Posthog, PosthogVendor};
 
@@ -46,7 +46,7 @@ pub enum PersonProfiles {
 #[non_exhaustive]
 pub struct Config {
     /// The project's API key, also called its token: `phc_...`.
-    #[serde(default = "blank")]
+    #[serde(default)]
     pub project_api_key: Secret,
     /// Where the project's data is kept.
     #[serde(default)]
@@ -57,7 +57,7 @@ pub struct Config {
     #[serde(default)]
     pub personal_api_key: Option<Secret>,
     /// The project's id, for `delete`.
-    #[serde(default, deserialize_with = "text_or_number")]
+    #[serde(default, deserialize_with = "config::text_or_number")]
     pub project_id: Option<String>,
     /// The type of the groups that people are made members of.
     #[serde(default = "company")]
@@ -79,27 +79,8 @@ pub struct Config {
     pub api_base_url: Option<BaseUrl>,
 }
 
-fn blank() -> Secret {
-    Secret::new("")
-}
-
 fn company() -> String {
     "company".to_owned()
-}
-
-/// A project's id is a number, and people write it as one.
-fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Id {
-        Text(String),
-        Number(u64),
-    }
-    let id = Option::<Id>::deserialize(deserializer)?;
-    Ok(id.map(|id| match id {
-        Id::Text(text) => text,
-        Id::Number(number) => number.to_string(),
-    }))
 }
 
 impl Config {

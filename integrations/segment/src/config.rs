@@ -52,7 +52,7 @@ pub enum RegulationType {
 #[non_exhaustive]
 pub struct Config {
     /// The source's write key.
-    #[serde(default = "blank")]
+    #[serde(default)]
     pub write_key: Secret,
     /// Where the workspace's data is kept.
     #[serde(default)]
@@ -73,10 +73,6 @@ pub struct Config {
     /// Replaces the Public API's URL.
     #[serde(default)]
     pub public_api_base_url: Option<BaseUrl>,
-}
-
-fn blank() -> Secret {
-    Secret::new("")
 }
 
 impl Config {

@@ -30,7 +30,6 @@ print("every case")
 "#;
 
 #[test]
-#[ignore = "needs python3"]
 fn the_receiver_in_python_trusts_whom_it_should() {
     let readme = include_str!("../README.md");
     let (_, rest) = readme.split_once("```python\n").expect("a receiver");

@@ -30,7 +30,7 @@ pub enum Region {
 #[non_exhaustive]
 pub struct Config {
     /// The environment's id: whoever has it can write into the environment.
-    #[serde(default = "blank")]
+    #[serde(default)]
     pub app_id: Secret,
     /// Where the environment's data is kept.
     #[serde(default)]
@@ -38,10 +38,6 @@ pub struct Config {
     /// Replaces the API's URL.
     #[serde(default)]
     pub base_url: Option<BaseUrl>,
-}
-
-fn blank() -> Secret {
-    Secret::new("")
 }
 
 impl Config {
