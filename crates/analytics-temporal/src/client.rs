@@ -1,3 +1,5 @@
+//! Starting and awaiting workflows, with the specification's types.
+
 use std::{fmt, marker::PhantomData};
 
 use analytics_spec::{

@@ -1,3 +1,5 @@
+//! The way to a Temporal server.
+
 use std::{fmt, path::PathBuf};
 
 use analytics_spec::{Error, ErrorKind, Secret};
@@ -168,7 +170,11 @@ impl ConnectOptions {
 }
 
 fn wrong(error: &dyn fmt::Display) -> Error {
-    Error::configuration(format!("Temporal's configuration: {error}"))
+    // The first line says where; the others repeat what stands there, which may
+    // be the API key.
+    let error = error.to_string();
+    let place = error.lines().next().unwrap_or_default();
+    Error::configuration(format!("Temporal's configuration: {place}"))
 }
 
 /// A connection to a namespace of a Temporal server, and a task queue of it.
@@ -213,5 +219,31 @@ impl fmt::Debug for Connection {
             .field("namespace", &self.namespace)
             .field("task_queue", &self.task_queue)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn no_error_repeats_the_line_that_it_is_about() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("temporal.toml");
+        for wrong in ["api_key = \"hunter2\" x", "api_key = 42_4242"] {
+            std::fs::write(&file, format!("[profile.default]\n{wrong}\n")).unwrap();
+            let options = ConnectOptions {
+                config_file: Some(file.clone()),
+                ..ConnectOptions::default()
+            };
+            let error = options.connect().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Configuration);
+            let said = format!("{error} {error:?}");
+            assert!(said.contains("line 2"), "{said}");
+            assert!(
+                !said.contains("hunter2") && !said.contains("4242"),
+                "{said}"
+            );
+        }
     }
 }

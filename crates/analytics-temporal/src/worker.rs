@@ -1,11 +1,12 @@
-use std::{collections::BTreeMap, fmt, sync::Arc};
+//! The worker: what handlers register on, and what polls the server.
+
+use std::{collections::BTreeMap, fmt, panic::AssertUnwindSafe, sync::Arc};
 
 use analytics_spec::{
     Error, ErrorKind, Handler, Integration, Worker,
     handler::{Activity, Config, Step, Takes, Workflow},
 };
 use futures::FutureExt as _;
-use std::panic::AssertUnwindSafe;
 use temporalio_client::WorkflowHistory;
 use temporalio_sdk::{
     Runtime, WorkerOptions,
