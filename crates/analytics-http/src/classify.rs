@@ -50,6 +50,16 @@ impl Refusal {
         }
     }
 
+    /// For now: a 2xx of something else on the way, such as a proxy's page. What
+    /// it took did not reach the vendor.
+    pub fn foreign(vendor: &str, response: &HttpResponse) -> Self {
+        let said = message(response);
+        Self::transient(
+            ErrorKind::Unavailable,
+            format!("{said}: this is not {vendor}'s answer"),
+        )
+    }
+
     /// Sets how long this event, and no other, has to wait at least.
     #[must_use]
     pub fn wait(mut self, wait: Duration) -> Self {

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use analytics_http::{
     Reading, Refusal, classify,
-    classify::{Verdict, message, said},
+    classify::{Verdict, message},
 };
 use analytics_spec::{ErrorKind, HttpResponse, Value};
 
@@ -50,7 +50,7 @@ fn ingested(response: &HttpResponse, items: usize) -> Verdict {
             format!("Amplitude took {took} of {items} events"),
         )),
         _ if response.field("error").is_some() => Err(rejected(message(response)).split()),
-        _ => Err(somebody_elses(response)),
+        _ => Err(Refusal::foreign("Amplitude", response)),
     }
 }
 
@@ -177,7 +177,7 @@ pub(crate) fn user_map(response: &HttpResponse) -> Reading {
         if is_taken {
             Ok(())
         } else {
-            Err(somebody_elses(response))
+            Err(Refusal::foreign("Amplitude", response))
         }
     }))
 }
@@ -198,7 +198,7 @@ pub(crate) fn deletions(response: &HttpResponse) -> Reading {
         } else if response.field("error").is_some() {
             Err(rejected(message(response)).split())
         } else {
-            Err(somebody_elses(response))
+            Err(Refusal::foreign("Amplitude", response))
         }
     }))
 }
@@ -213,15 +213,6 @@ fn whole(response: &HttpResponse) -> Verdict {
 
 fn rejected(message: String) -> Refusal {
     Refusal::permanent(ErrorKind::RequestRejected, message)
-}
-
-/// A 2xx of something else on the way: what it took did not reach Amplitude.
-fn somebody_elses(response: &HttpResponse) -> Refusal {
-    let said = said(response).unwrap_or_else(|| "it says nothing".to_owned());
-    Refusal::transient(
-        ErrorKind::Unavailable,
-        format!("the answer is not Amplitude's: {said}"),
-    )
 }
 
 #[cfg(test)]

@@ -27,10 +27,9 @@ pub(crate) fn verdict(action: Action, response: &HttpResponse) -> Verdict {
     let rejected = |message| Err(Refusal::permanent(ErrorKind::RequestRejected, message));
     match (response.status_code, action) {
         (200..=299, _) if problem.is_some() => rejected(said),
-        (200..=299, _) if !is_mailchimps(action, response) => Err(Refusal::transient(
-            ErrorKind::Unavailable,
-            format!("{said}: this is not Mailchimp's answer"),
-        )),
+        (200..=299, _) if !is_mailchimps(action, response) => {
+            Err(Refusal::foreign("Mailchimp", response))
+        }
         (404, Action::Archive | Action::Erase) if is_gone(response, problem) => Ok(()),
         (404, Action::Event | Action::Tag) => rejected(format!(
             "{said}; the person is not a member of the audience: identify them first"

@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use analytics_http::{
-    Reading, Refusal, classify,
-    classify::{message, said},
-};
+use analytics_http::{Reading, Refusal, classify, classify::said};
 use analytics_spec::{ErrorKind, HttpResponse, Value};
 
 /// The answer of `/import`, `/engage` and `/groups`.
@@ -52,10 +49,7 @@ pub(crate) fn deletion(response: &HttpResponse) -> Reading {
             Ok(())
         } else if !is_its_own {
             // Of something else on the way: nobody has been asked to delete.
-            Err(Refusal::transient(
-                ErrorKind::Unavailable,
-                format!("{}: this is not Mixpanel's answer", message(response)),
-            ))
+            Err(Refusal::foreign("Mixpanel", response))
         } else {
             let said = said(response).unwrap_or_else(|| "the answer names no task".to_owned());
             Err(Refusal::permanent(

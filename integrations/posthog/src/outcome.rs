@@ -1,9 +1,6 @@
 //! What PostHog's answers mean.
 
-use analytics_http::{
-    Reading, Refusal, classify,
-    classify::{message, said},
-};
+use analytics_http::{Reading, Refusal, classify, classify::message};
 use analytics_spec::{ErrorKind, HttpResponse, Value};
 
 /// The answer of `/batch/`: `{"status": "Ok"}`, or 1 for `Ok` from older
@@ -22,7 +19,7 @@ pub(crate) fn captured(response: &HttpResponse) -> Reading {
                 format!("PostHog lost what is over the project's quota: {quotas}"),
             )),
             (None, true) => Ok(()),
-            (None, false) => Err(somebody_elses(response)),
+            (None, false) => Err(Refusal::foreign("PostHog", response)),
         },
         _ => classify(response),
     };
@@ -59,7 +56,7 @@ pub(crate) fn deleted(response: &HttpResponse) -> Reading {
             )
             .split()),
             Some(_) => Ok(()),
-            None => Err(somebody_elses(response)),
+            None => Err(Refusal::foreign("PostHog", response)),
         },
         _ => classify(response),
     };
@@ -69,15 +66,6 @@ pub(crate) fn deleted(response: &HttpResponse) -> Reading {
 fn has_errors(response: &HttpResponse) -> bool {
     let errors = response.field("deletion_errors").and_then(Value::as_array);
     errors.is_some_and(|errors| !errors.is_empty())
-}
-
-/// A 2xx of something else on the way: what it took did not reach PostHog.
-fn somebody_elses(response: &HttpResponse) -> Refusal {
-    let said = said(response).unwrap_or_else(|| "nothing".to_owned());
-    Refusal::transient(
-        ErrorKind::Unavailable,
-        format!("this is not PostHog's answer: {said}"),
-    )
 }
 
 #[cfg(test)]

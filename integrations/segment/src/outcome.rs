@@ -13,7 +13,7 @@ pub(crate) fn tracking(response: &HttpResponse) -> Reading {
                 ErrorKind::RequestRejected,
                 message(response),
             )),
-            None => Err(somebody_elses(response)),
+            None => Err(Refusal::foreign("Segment", response)),
         },
         // One message may be the reason for what is said of all.
         400 => Err(Refusal::permanent(ErrorKind::RequestRejected, message(response)).split()),
@@ -28,14 +28,6 @@ pub(crate) fn tracking(response: &HttpResponse) -> Reading {
         _ => classify(response),
     };
     Reading::All(verdict)
-}
-
-/// A 2xx of something else on the way: what it took did not reach Segment.
-fn somebody_elses(response: &HttpResponse) -> Refusal {
-    Refusal::transient(
-        ErrorKind::Unavailable,
-        format!("{}: this is not Segment's answer", message(response)),
-    )
 }
 
 /// The Public API's answer: a regulation's id, or errors.
@@ -55,7 +47,7 @@ pub(crate) fn regulation(response: &HttpResponse) -> Reading {
             match data.and_then(|data| data.get("regulateId")?.as_str()) {
                 Some(id) if !id.is_empty() => Ok(()),
                 _ if data.is_none() && response.field("errors").is_none() => {
-                    Err(somebody_elses(response))
+                    Err(Refusal::foreign("Segment", response))
                 }
                 _ => Err(Refusal::permanent(
                     ErrorKind::RequestRejected,
