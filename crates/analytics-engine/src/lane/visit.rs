@@ -123,7 +123,7 @@ impl Running {
             }
         };
         let store = Arc::clone(&self.lane.store);
-        let name = Arc::clone(&self.name);
+        let name = Arc::clone(&self.lane.name);
         let paused_until = self.condition.paused_until;
         Some(Box::pin(async move {
             let settlements: Vec<_> = writing.iter().filter_map(Outcome::settlement).collect();
@@ -152,7 +152,7 @@ impl Running {
         let is_crowded = self.schedule.away() >= max_away;
         if is_crowded && !self.is_crowded {
             tracing::warn!(
-                integration = %self.name,
+                integration = %self.lane.name,
                 people = self.schedule.away(),
                 "so many people wait for another attempt that those behind wait with them"
             );
@@ -176,7 +176,7 @@ impl Running {
             max_bytes = max_bytes.min(events.saturating_mul(self.event_bytes));
         }
         let store = Arc::clone(&self.lane.store);
-        let name = Arc::clone(&self.name);
+        let name = Arc::clone(&self.lane.name);
         let cursor = self.cursor();
         Some(Box::pin(async move {
             Visited::Pulled(store.pull(&name, cursor, max_bytes).await)
@@ -207,7 +207,7 @@ impl Running {
                 let pause = RequestPolicy::default()
                     .pause(self.store_failures_in_a_row, self.lane.clock.jitter());
                 self.store_paused_until = Some(after(self.now(), pause));
-                tracing::error!(integration = %self.name, %error, ?pause, "the store failed");
+                tracing::error!(integration = %self.lane.name, %error, ?pause, "the store failed");
             }
         }
     }
@@ -222,6 +222,7 @@ impl Running {
                 self.ended.remove(&outcome.seq());
             }
             if let Outcome::Attempted(attempted) = outcome {
+                self.carried = self.carried.saturating_sub(attempted.event.weight);
                 match attempted.next {
                     Some(_) => self.lane.metrics.retried(),
                     None => self.report(&attempted.event, attempted.result.as_ref()),
@@ -237,7 +238,7 @@ impl Running {
         if let Some(average) = bytes.checked_div(pulled.events.len()) {
             self.event_bytes = average.max(1);
         }
-        let longest = MAX_ASKED.max(self.policy.maximum_interval);
+        let longest = MAX_ASKED.max(self.sender.policy.maximum_interval);
         let latest = after(self.now(), longest);
         for mut event in pulled.events {
             // A clock that was wrong in an earlier engine holds nobody up.
