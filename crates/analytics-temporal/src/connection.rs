@@ -1,18 +1,34 @@
 //! The way to a Temporal server.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    collections::HashMap,
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use analytics_spec::{Error, ErrorKind, Secret};
 use temporalio_client::{
     ClientOptions, ConnectionOptions,
     envconfig::{DataSource, LoadClientConfigProfileOptions},
+    errors::ClientConnectError,
+    grpc::WorkflowService,
+    tonic::{Code, IntoRequest as _, Status},
 };
-use temporalio_common::envconfig::{
-    ClientConfigProfile, ClientConfigTLS, load_client_config_profile,
+use temporalio_common::{
+    envconfig::{ClientConfigProfile, ClientConfigTLS, load_client_config_profile},
+    protos::temporal::api::{
+        enums::v1::TaskQueueType,
+        taskqueue::v1::TaskQueue,
+        workflowservice::v1::{DescribeNamespaceRequest, DescribeTaskQueueRequest},
+    },
 };
 
 /// The task queue, if none is given.
 pub const TASK_QUEUE: &str = "analytics";
+
+/// How long a server may take to take a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where Temporal is, and who asks.
 ///
@@ -102,52 +118,75 @@ impl ConnectOptions {
     /// # Errors
     ///
     /// The environment, the file or these options are
-    /// [wrong](ErrorKind::Configuration), or the server cannot be
-    /// [reached](ErrorKind::Unavailable).
+    /// [wrong](ErrorKind::Configuration), or there is no such namespace; the
+    /// server cannot be [reached](ErrorKind::Unavailable), or does not let this
+    /// client [in](ErrorKind::Unauthorized).
     pub async fn connect(self) -> Result<Connection, Error> {
-        let task_queue = self.task_queue.clone().or_else(|| {
-            let variable = std::env::var("TEMPORAL_TASK_QUEUE").ok();
-            variable.filter(|queue| !self.isolated && !queue.is_empty())
-        });
-        let profile = self.profile()?;
-        let namespace = profile.namespace.clone();
-        let namespace = namespace.unwrap_or_else(|| "default".to_owned());
-        let mut options = ConnectionOptions::try_from(profile).map_err(|e| wrong(&e))?;
-        if options.target.scheme() == "https" && options.tls_options.is_none() {
-            options.tls_options = Some(temporalio_client::TlsOptions::default());
-        }
+        let Resolved {
+            options,
+            namespace,
+            task_queue,
+        } = self.resolve(None)?;
         let address = options.target.to_string();
-        let unreachable = |error: &dyn fmt::Display| {
-            Error::new(
-                ErrorKind::Unavailable,
-                format!("Temporal at {address}, namespace {namespace}: {error}"),
-            )
+        let failed = |kind: ErrorKind, why: String| {
+            Error::new(kind, format!("Temporal at {address}: {why}"))
         };
         let connection = temporalio_client::Connection::connect(options)
             .await
-            .map_err(|error| unreachable(&error))?;
+            .map_err(|error| match &error {
+                ClientConnectError::SystemInfoCallError(status) => {
+                    failed(status_kind(status), said(status))
+                }
+                error => failed(ErrorKind::Unavailable, root_cause(error)),
+            })?;
         let options = ClientOptions::new(namespace.clone()).build();
         let client = temporalio_client::Client::new(connection, options)
-            .map_err(|error| unreachable(&error))?;
-        Ok(Connection {
+            .map_err(|error| failed(ErrorKind::Internal, error.to_string()))?;
+        let connection = Connection {
             client,
-            address,
+            address: address.clone(),
             namespace,
+            task_queue,
+        };
+        connection.check_namespace().await?;
+        Ok(connection)
+    }
+
+    /// What the environment and the file say, under what is set here. Variables
+    /// are the process's own, if none are given.
+    fn resolve(self, env: Option<&HashMap<String, String>>) -> Result<Resolved, Error> {
+        let variable = |name: &str| match env {
+            Some(env) => env.get(name).cloned(),
+            None => std::env::var(name).ok(),
+        };
+        let task_queue = self.task_queue.clone().or_else(|| {
+            variable("TEMPORAL_TASK_QUEUE").filter(|queue| !self.isolated && !queue.is_empty())
+        });
+        let profile = self.profile(env)?;
+        let namespace = profile.namespace.clone();
+        let mut options = ConnectionOptions::try_from(profile).map_err(|e| wrong(&e))?;
+        options.connect_timeout = Some(CONNECT_TIMEOUT);
+        if options.target.scheme() == "https" && options.tls_options.is_none() {
+            options.tls_options = Some(temporalio_client::TlsOptions::default());
+        }
+        Ok(Resolved {
+            options,
+            namespace: namespace.unwrap_or_else(|| "default".to_owned()),
             task_queue: task_queue.unwrap_or_else(|| TASK_QUEUE.to_owned()),
         })
     }
 
-    /// What the environment and the file say, under what is set here.
-    fn profile(self) -> Result<ClientConfigProfile, Error> {
-        let file = self.config_file.as_deref();
+    fn profile(self, env: Option<&HashMap<String, String>>) -> Result<ClientConfigProfile, Error> {
+        // Temporal's own reader takes a file that is not there for an empty one.
+        let file = self.config_file.as_deref().map(read).transpose()?;
         let load = LoadClientConfigProfileOptions::builder()
-            .maybe_config_source(file.map(|path| DataSource::Path(path.display().to_string())))
+            .maybe_config_source(file)
             .maybe_config_file_profile(self.profile)
             .build();
         let mut profile = if self.isolated {
             ClientConfigProfile::default()
         } else {
-            load_client_config_profile(load, None).map_err(|error| wrong(&error))?
+            load_client_config_profile(load, env).map_err(|error| wrong(&error))?
         };
         profile.address = self.address.or(profile.address);
         profile.namespace = self.namespace.or(profile.namespace);
@@ -165,8 +204,34 @@ impl ConnectOptions {
             tls.client_cert = self.tls_cert.map(path).or(tls.client_cert.take());
             tls.client_key = self.tls_key.map(path).or(tls.client_key.take());
         }
+        if let Some(tls) = profile.tls.as_mut().filter(|tls| tls.disabled != Some(true)) {
+            let files = [
+                &mut tls.server_ca_cert,
+                &mut tls.client_cert,
+                &mut tls.client_key,
+            ];
+            for file in files.into_iter().flatten() {
+                if let DataSource::Path(path) = file {
+                    *file = read(Path::new(path))?;
+                }
+            }
+        }
         Ok(profile)
     }
+}
+
+/// Where to connect, when everything is known.
+struct Resolved {
+    options: ConnectionOptions,
+    namespace: String,
+    task_queue: String,
+}
+
+/// A file that was named has to be there: the error says which it is.
+fn read(path: &Path) -> Result<DataSource, Error> {
+    let read = std::fs::read(path);
+    let content = read.map_err(|error| wrong(&format!("{}: {error}", path.display())))?;
+    Ok(DataSource::Data(content))
 }
 
 fn wrong(error: &dyn fmt::Display) -> Error {
@@ -175,6 +240,33 @@ fn wrong(error: &dyn fmt::Display) -> Error {
     let error = error.to_string();
     let place = error.lines().next().unwrap_or_default();
     Error::configuration(format!("Temporal's configuration: {place}"))
+}
+
+/// What a server's refusal comes to.
+pub(crate) fn status_kind(status: &Status) -> ErrorKind {
+    match status.code() {
+        Code::Unauthenticated | Code::PermissionDenied => ErrorKind::Unauthorized,
+        Code::NotFound | Code::InvalidArgument | Code::Unimplemented => ErrorKind::Configuration,
+        _ => ErrorKind::Unavailable,
+    }
+}
+
+/// A refusal in the server's words.
+pub(crate) fn said(status: &Status) -> String {
+    match status.message() {
+        "" => format!("{:?}", status.code()),
+        message => message.to_owned(),
+    }
+}
+
+/// What is at the bottom of an error: the layers above only say that there is
+/// something below.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }
 
 /// A connection to a namespace of a Temporal server, and a task queue of it.
@@ -209,6 +301,52 @@ impl Connection {
     #[must_use]
     pub fn task_queue(&self) -> &str {
         &self.task_queue
+    }
+
+    /// Whether a worker has polled the task queue within the last minutes.
+    /// Without one, what is started waits.
+    ///
+    /// # Errors
+    ///
+    /// The server cannot be reached, or does not say.
+    pub async fn has_worker(&self) -> Result<bool, Error> {
+        let request = DescribeTaskQueueRequest {
+            namespace: self.namespace.clone(),
+            task_queue: Some(TaskQueue {
+                name: self.task_queue.clone(),
+                ..TaskQueue::default()
+            }),
+            task_queue_type: TaskQueueType::Workflow.into(),
+            ..DescribeTaskQueueRequest::default()
+        };
+        let mut service = self.client.clone();
+        let described = service.describe_task_queue(request.into_request()).await;
+        match described {
+            Ok(described) => Ok(!described.into_inner().pollers.is_empty()),
+            Err(status) => Err(self.refused(&status)),
+        }
+    }
+
+    /// A worker would say it late, and a client only when it starts something.
+    async fn check_namespace(&self) -> Result<(), Error> {
+        let request = DescribeNamespaceRequest {
+            namespace: self.namespace.clone(),
+            ..DescribeNamespaceRequest::default()
+        };
+        let mut service = self.client.clone();
+        match service.describe_namespace(request.into_request()).await {
+            Err(status) if status.code() == Code::NotFound => Err(Error::configuration(format!(
+                "Temporal at {} has no namespace {}",
+                self.address, self.namespace
+            ))),
+            // Who may start workflows need not be allowed to look at that.
+            _ => Ok(()),
+        }
+    }
+
+    fn refused(&self, status: &Status) -> Error {
+        let message = format!("Temporal at {}: {}", self.address, said(status));
+        Error::new(status_kind(status), message)
     }
 }
 
