@@ -13,7 +13,11 @@ const EVERY_DRAWING: Duration = Duration::from_millis(100);
 const EVERY_LINE: Duration = Duration::from_secs(5);
 
 /// Runs until it is dropped: a bar on a terminal, else a line now and then.
-pub(crate) async fn show(console: &Console, bytes: Option<u64>, totals: impl Fn() -> Totals) -> Infallible {
+pub(crate) async fn show(
+    console: &Console,
+    bytes: Option<u64>,
+    totals: impl Fn() -> Totals,
+) -> Infallible {
     let started = Instant::now();
     let draws = Console::is_terminal();
     let _cleared = draws.then(|| Bar::begin(console, bytes));

@@ -204,7 +204,11 @@ impl ConnectOptions {
             tls.client_cert = self.tls_cert.map(path).or(tls.client_cert.take());
             tls.client_key = self.tls_key.map(path).or(tls.client_key.take());
         }
-        if let Some(tls) = profile.tls.as_mut().filter(|tls| tls.disabled != Some(true)) {
+        if let Some(tls) = profile
+            .tls
+            .as_mut()
+            .filter(|tls| tls.disabled != Some(true))
+        {
             let files = [
                 &mut tls.server_ca_cert,
                 &mut tls.client_cert,
@@ -363,6 +367,168 @@ impl fmt::Debug for Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What comes of options, variables and a file.
+    fn resolve(options: ConnectOptions, env: &[(&str, &str)], file: &str) -> Resolved {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("temporal.toml");
+        std::fs::write(&path, file).unwrap();
+        let env = [("TEMPORAL_CONFIG_FILE", path.to_str().unwrap())]
+            .iter()
+            .chain(env)
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        options.resolve(Some(&env)).unwrap()
+    }
+
+    const FILE: &str = "
+        [profile.default]
+        address = \"file:1\"
+        namespace = \"of-the-file\"
+        [profile.cloud]
+        address = \"cloud:1\"
+        api_key = \"key-of-the-file\"
+        [profile.mutual]
+        [profile.mutual.tls]
+        server_name = \"name-of-the-file\"
+    ";
+
+    #[test]
+    fn options_win_over_variables_and_those_over_the_file() {
+        let where_it_is = |resolved: &Resolved| {
+            let target = resolved.options.target.to_string();
+            (
+                target,
+                resolved.namespace.clone(),
+                resolved.task_queue.clone(),
+            )
+        };
+        let is = |resolved: &Resolved, expected: [&str; 3]| {
+            let [target, namespace, queue] = expected.map(str::to_owned);
+            assert_eq!(where_it_is(resolved), (target, namespace, queue));
+        };
+        let none = ConnectOptions::from_environment;
+        is(
+            &resolve(none(), &[], ""),
+            ["http://localhost:7233/", "default", "analytics"],
+        );
+        is(
+            &resolve(none(), &[], FILE),
+            ["http://file:1/", "of-the-file", "analytics"],
+        );
+        let env = [
+            ("TEMPORAL_ADDRESS", "env:2"),
+            ("TEMPORAL_NAMESPACE", "of-env"),
+            ("TEMPORAL_TASK_QUEUE", "queue-of-env"),
+        ];
+        is(
+            &resolve(none(), &env, FILE),
+            ["http://env:2/", "of-env", "queue-of-env"],
+        );
+        let own = none()
+            .address("own:3")
+            .namespace("own")
+            .task_queue("own-queue");
+        is(
+            &resolve(own, &env, FILE),
+            ["http://own:3/", "own", "own-queue"],
+        );
+        let isolated = ConnectOptions::isolated("own:3");
+        is(
+            &resolve(isolated, &env, FILE),
+            ["http://own:3/", "default", "analytics"],
+        );
+        let mut profile = none();
+        profile.profile = Some("cloud".to_owned());
+        let resolved = resolve(profile, &[("TEMPORAL_PROFILE", "mutual")], FILE);
+        is(&resolved, ["https://cloud:1/", "default", "analytics"]);
+        assert_eq!(resolved.options.api_key.as_deref(), Some("key-of-the-file"));
+        let resolved = resolve(none(), &[("TEMPORAL_PROFILE", "cloud")], FILE);
+        is(&resolved, ["https://cloud:1/", "default", "analytics"]);
+    }
+
+    #[test]
+    fn a_key_and_a_certificate_mean_tls_unless_that_is_off() {
+        let none = ConnectOptions::from_environment;
+        let tls = |options: ConnectOptions, env: &[(&str, &str)]| {
+            let resolved = resolve(options, env, FILE);
+            let is_https = resolved.options.target.scheme() == "https";
+            assert_eq!(is_https, resolved.options.tls_options.is_some());
+            resolved.options.tls_options
+        };
+        assert!(tls(none(), &[]).is_none());
+        assert!(tls(none().address("https://own:3"), &[]).is_some());
+        assert!(tls(none().api_key("k"), &[]).is_some());
+        assert!(tls(none(), &[("TEMPORAL_API_KEY", "k")]).is_some());
+        assert!(tls(none(), &[("TEMPORAL_TLS", "true")]).is_some());
+        let switched = |on: bool| ConnectOptions {
+            tls: Some(on),
+            ..none()
+        };
+        assert!(tls(switched(true), &[]).is_some());
+        assert!(tls(switched(true), &[("TEMPORAL_TLS", "false")]).is_some());
+        assert!(tls(switched(false).api_key("k"), &[]).is_none());
+        assert!(tls(switched(false), &[("TEMPORAL_TLS", "true")]).is_none());
+        // The files are read, and go together.
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, name).unwrap();
+            Some(path)
+        };
+        let options = ConnectOptions {
+            tls_server_ca: file("ca"),
+            tls_cert: file("cert"),
+            tls_key: file("key"),
+            profile: Some("mutual".to_owned()),
+            ..none()
+        };
+        let tls = tls(options, &[]).unwrap();
+        assert_eq!(tls.server_root_ca_cert.as_deref(), Some(&b"ca"[..]));
+        assert_eq!(tls.domain.as_deref(), Some("name-of-the-file"));
+        let own = tls.client_tls_options.unwrap();
+        assert_eq!(
+            (&own.client_cert[..], &own.client_private_key[..]),
+            (&b"cert"[..], &b"key"[..])
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_named() {
+        for wrong in ["tls_server_ca", "tls_cert", "config_file"] {
+            let path = Some(PathBuf::from("no-such-file"));
+            let mut options = ConnectOptions::from_environment();
+            match wrong {
+                "tls_server_ca" => options.tls_server_ca = path,
+                "tls_cert" => options.tls_cert = path,
+                _ => options.config_file = path,
+            }
+            let error = options.api_key("hunter2").connect().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Configuration, "{wrong}");
+            assert!(
+                error.message().contains("no-such-file: No such file"),
+                "{error}"
+            );
+            assert!(!format!("{error} {error:?}").contains("hunter2"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_away_is_said_with_its_address_and_without_the_key() {
+        let options = ConnectOptions {
+            tls: Some(false),
+            ..ConnectOptions::isolated("127.0.0.1:1").api_key("hunter2")
+        };
+        assert!(!format!("{options:?}").contains("hunter2"));
+        let error = options.connect().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        let said = format!("{error} {error:?}");
+        assert!(
+            said.contains("Temporal at http://127.0.0.1:1/: Connection refused"),
+            "{said}"
+        );
+        assert!(!said.contains("hunter2"), "{said}");
+    }
 
     #[tokio::test]
     async fn no_error_repeats_the_line_that_it_is_about() {

@@ -407,12 +407,7 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    fn receipts(
-        &self,
-        integration: &str,
-        chunk: &Chunk,
-        workflow_id: &str,
-    ) -> Result<(), Failure> {
+    fn receipts(&self, integration: &str, chunk: &Chunk, workflow_id: &str) -> Result<(), Failure> {
         let mut out = self.out.borrow_mut();
         for (line, input) in chunk.lines.iter().zip(&chunk.inputs) {
             let receipt = Started {
@@ -492,7 +487,9 @@ impl<'a> Carrier<'a> {
             lines.sort_unstable();
             let events = u64::try_from(lines.len()).unwrap_or(u64::MAX);
             self.tally(&lane.name, |tally| tally.not_sent += events);
-            let named = lines.into_iter().map(|line| (*line, Arc::clone(&lane.name)));
+            let named = lines
+                .into_iter()
+                .map(|line| (*line, Arc::clone(&lane.name)));
             unsettled.lines.extend(named);
         }
         unsettled.lines.sort();

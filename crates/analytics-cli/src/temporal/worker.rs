@@ -98,7 +98,11 @@ impl Registered {
             let kinds = kinds.collect::<Vec<_>>().join(" ");
             table.add_row([integration.clone(), format!("{start}{kinds}")]);
             for activity in &names.activities {
-                steps.extend(activity.rsplit_once('.').map(|(_, step)| format!(".{step}")));
+                steps.extend(
+                    activity
+                        .rsplit_once('.')
+                        .map(|(_, step)| format!(".{step}")),
+                );
             }
         }
         format!(
