@@ -42,7 +42,10 @@ fn no_document_is_left_out() {
         let name = name.to_string_lossy();
         let path = format!("../docs/{name}");
         assert!(
-            !name.ends_with(".md") || name == GUIDE || name == TEMPORAL || DOCUMENTS.contains(&path.as_str()),
+            !name.ends_with(".md")
+                || name == GUIDE
+                || name == TEMPORAL
+                || DOCUMENTS.contains(&path.as_str()),
             "{path} is not among the documents of examples/documents.rs"
         );
     }

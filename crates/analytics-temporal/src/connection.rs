@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    error::Error as _,
     fmt,
     path::{Path, PathBuf},
     time::Duration,
@@ -169,6 +170,11 @@ impl ConnectOptions {
         if options.target.scheme() == "https" && options.tls_options.is_none() {
             options.tls_options = Some(temporalio_client::TlsOptions::default());
         }
+        // With `http`, the SDK would leave TLS out without a word: the default
+        // address has that.
+        if options.tls_options.is_some() {
+            let _ = options.target.set_scheme("https");
+        }
         Ok(Resolved {
             options,
             namespace: namespace.unwrap_or_else(|| "default".to_owned()),
@@ -255,11 +261,12 @@ pub(crate) fn status_kind(status: &Status) -> ErrorKind {
     }
 }
 
-/// A refusal in the server's words.
+/// A refusal in the server's words, or what is wrong with the way to it.
 pub(crate) fn said(status: &Status) -> String {
-    match status.message() {
-        "" => format!("{:?}", status.code()),
-        message => message.to_owned(),
+    match (status.source(), status.message()) {
+        (Some(source), _) => root_cause(source),
+        (None, "") => format!("{:?}", status.code()),
+        (None, message) => message.to_owned(),
     }
 }
 
@@ -459,6 +466,7 @@ mod tests {
         assert!(tls(none(), &[]).is_none());
         assert!(tls(none().address("https://own:3"), &[]).is_some());
         assert!(tls(none().api_key("k"), &[]).is_some());
+        assert!(tls(none().address("http://own:3").api_key("k"), &[]).is_some());
         assert!(tls(none(), &[("TEMPORAL_API_KEY", "k")]).is_some());
         assert!(tls(none(), &[("TEMPORAL_TLS", "true")]).is_some());
         let switched = |on: bool| ConnectOptions {

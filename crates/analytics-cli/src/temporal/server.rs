@@ -141,8 +141,8 @@ mod connect {
                  certificate)"
             )),
             _ => Failure::failed(format!(
-                "{message} (--address or TEMPORAL_ADDRESS says where it is; `temporal server \
-                 start-dev` starts one on this machine)"
+                "{message} (--address or TEMPORAL_ADDRESS says where it is, --tls whether it speaks \
+                 TLS; `temporal server start-dev` starts one on this machine)"
             )),
         }
     }

@@ -142,8 +142,23 @@ async fn a_worker_works_until_it_is_asked_to_end() {
         let output = execute(&world.queue, "segment(analytics).Identify", &input);
         let output: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(output["result"]["status"], "success", "{output}");
+        let of_ada = json!({"email": "ada@example.com"});
+        for wrong in [
+            json!({"track": {"user_id": "u1", "event": "", "traits": of_ada}}),
+            json!({"track": {"user_id": 7, "event": "x", "traits": of_ada}}),
+        ] {
+            let output = execute(&world.queue, "segment(analytics).Track", &wrong);
+            assert!(!output.status.success());
+        }
         let run = worker.end(signal);
+        // The event's failure is logged, and nothing of what was in it.
         run.ends_with(0);
+        if format == "text" {
+            let start = "WARN analytics_temporal::failed: ValidationError: track";
+            run.says(&format!("{start}.event: required: "))
+                .says(&format!("{start}.user_id: type: "));
+        }
+        assert!(!run.all().contains("ada@"), "{run:#?}");
         assert_eq!(world.vendor.received().len(), 1);
         assert_eq!(world.vendor.violations(), []);
         if format == "json" {
