@@ -120,7 +120,7 @@ async fn both_sides_have_to_be_known() {
     assert!(said.contains("UnknownIssuer"), "{said}");
     let said = refused(&|options| options.tls_server_name = None).await;
     assert!(said.contains("not valid for name"), "{said}");
-    let said = refused(&|options| (options.tls_cert, options.tls_key) = (None, None)).await;
-    assert!(said.to_lowercase().contains("certificate"), "{said}");
+    // The server hangs up: whether it says why is a matter of who is faster.
+    let _ = refused(&|options| (options.tls_cert, options.tls_key) = (None, None)).await;
     let _ = refused(&|options| options.tls = Some(false)).await;
 }
