@@ -31,9 +31,9 @@ use crate::{
 ///
 /// With --engine temporal, a Temporal server keeps the events, and `analytics
 /// worker` delivers them: 500 at a time for each integration, one batch after
-/// the other. An event is known by its message_id: what an earlier run of the
+/// the other. An event is known by its `message_id`: what an earlier run of the
 /// same file delivered is not sent again, and what failed is. An event without
-/// a message_id is a new one in every run.
+/// a `message_id` is a new one in every run.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Send {

@@ -7,25 +7,25 @@ use clap::Args;
 /// The same options as the `temporal` command has.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Server {
-    /// The server, `host:port` or a URL; else TEMPORAL_ADDRESS, else
+    /// The server, `host:port` or a URL; else `TEMPORAL_ADDRESS`, else
     /// localhost:7233
     #[arg(long, value_name = "ADDRESS", help_heading = "Temporal")]
     address: Option<String>,
 
-    /// The namespace; else TEMPORAL_NAMESPACE, else `default`
+    /// The namespace; else `TEMPORAL_NAMESPACE`, else `default`
     #[arg(long, value_name = "NAME", help_heading = "Temporal")]
     namespace: Option<String>,
 
-    /// The task queue; else TEMPORAL_TASK_QUEUE, else `analytics`
+    /// The task queue; else `TEMPORAL_TASK_QUEUE`, else `analytics`
     #[arg(long, value_name = "NAME", help_heading = "Temporal")]
     task_queue: Option<String>,
 
-    /// A file with the API key; else TEMPORAL_API_KEY. No option takes the key
+    /// A file with the API key; else `TEMPORAL_API_KEY`. No option takes the key
     /// itself: everybody on the machine could read it. With a key, TLS is on
     #[arg(long, value_name = "FILE", help_heading = "Temporal")]
     api_key_file: Option<PathBuf>,
 
-    /// Whether to use TLS; else TEMPORAL_TLS
+    /// Whether to use TLS; else `TEMPORAL_TLS`
     #[arg(
         long,
         value_name = "BOOL",
@@ -37,29 +37,29 @@ pub(crate) struct Server {
     tls: Option<bool>,
 
     /// The authority to trust instead of the system's, a PEM file; else
-    /// TEMPORAL_TLS_SERVER_CA_CERT_PATH
+    /// `TEMPORAL_TLS_SERVER_CA_CERT_PATH`
     #[arg(long, value_name = "FILE", help_heading = "Temporal")]
     tls_ca_path: Option<PathBuf>,
 
-    /// The own certificate, a PEM file; else TEMPORAL_TLS_CLIENT_CERT_PATH
+    /// The own certificate, a PEM file; else `TEMPORAL_TLS_CLIENT_CERT_PATH`
     #[arg(long, value_name = "FILE", help_heading = "Temporal")]
     tls_cert_path: Option<PathBuf>,
 
-    /// Its key, a PEM file; else TEMPORAL_TLS_CLIENT_KEY_PATH
+    /// Its key, a PEM file; else `TEMPORAL_TLS_CLIENT_KEY_PATH`
     #[arg(long, value_name = "FILE", help_heading = "Temporal")]
     tls_key_path: Option<PathBuf>,
 
     /// The name in the server's certificate, if not the address's; else
-    /// TEMPORAL_TLS_SERVER_NAME
+    /// `TEMPORAL_TLS_SERVER_NAME`
     #[arg(long, value_name = "NAME", help_heading = "Temporal")]
     tls_server_name: Option<String>,
 
-    /// The profile in Temporal's configuration file; else TEMPORAL_PROFILE,
+    /// The profile in Temporal's configuration file; else `TEMPORAL_PROFILE`,
     /// else `default`
     #[arg(long, value_name = "NAME", help_heading = "Temporal")]
     profile: Option<String>,
 
-    /// Temporal's own configuration file; else TEMPORAL_CONFIG_FILE, else where
+    /// Temporal's own configuration file; else `TEMPORAL_CONFIG_FILE`, else where
     /// the `temporal` command has it
     #[arg(long, value_name = "FILE", help_heading = "Temporal")]
     temporal_config: Option<PathBuf>,
