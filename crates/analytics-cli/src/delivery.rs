@@ -175,7 +175,7 @@ pub(crate) async fn carry(plan: Plan<'_>, source: Option<Source>) -> Result<Summ
         None => carried.await?,
         Some(watch) => tokio::select! {
             summary = carried => summary?,
-            never = progress::show(watch.console, bytes, &ledger) => match never {},
+            never = progress::show(watch.console, bytes, || ledger.totals()) => match never {},
             never = plan.stop.on_silence(watch.give_up_after, &engine, accepted, watch.console) => {
                 match never {}
             }
@@ -411,7 +411,7 @@ impl Window {
 
 /// Reads on a thread of its own: reading blocks, and on standard input it may
 /// do so for ever.
-fn read_ahead(source: Source) -> mpsc::Receiver<io::Result<Line>> {
+pub(crate) fn read_ahead(source: Source) -> mpsc::Receiver<io::Result<Line>> {
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
     std::thread::spawn(move || {
         for line in source.lines() {

@@ -129,8 +129,8 @@ const RARE: [Column; 3] = [
     ("kept", |tally| tally.kept),
 ];
 
-/// The summary for people.
-pub(crate) fn show(summary: &Summary, how_to_go_on: &str) -> String {
+/// The summary for people. What is kept is said with how that goes on.
+pub(crate) fn show(summary: &Summary, how_it_goes_on: &str) -> String {
     let totals = &summary.totals;
     let tallies: Vec<(&Arc<str>, &Tally)> = totals.integrations.iter().collect();
     let mut columns: Vec<Column> = vec![
@@ -158,12 +158,12 @@ pub(crate) fn show(summary: &Summary, how_to_go_on: &str) -> String {
         "{} {events} read, {invalid}\n\n{}{}",
         grouped(totals.read),
         table::show(&table),
-        rest(summary, how_to_go_on)
+        rest(summary, how_it_goes_on)
     )
 }
 
 /// What came from earlier runs, and what is left for the next.
-fn rest(summary: &Summary, how_to_go_on: &str) -> String {
+fn rest(summary: &Summary, how_it_goes_on: &str) -> String {
     let mut rest = String::new();
     for (name, tally) in &summary.totals.integrations {
         let earlier = tally.earlier;
@@ -181,7 +181,7 @@ fn rest(summary: &Summary, how_to_go_on: &str) -> String {
     }
     let kept = summary.kept();
     if kept > 0 {
-        rest += &format!("\n\n{} kept: `{how_to_go_on}` goes on", grouped(kept));
+        rest += &format!("\n\n{} kept: {how_it_goes_on}", grouped(kept));
     }
     rest + &detached(summary)
 }

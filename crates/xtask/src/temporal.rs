@@ -22,7 +22,29 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 const PACKAGE: &str = "analytics-temporal";
 
-/// Runs the tests of `analytics-temporal` with a server of their own.
+/// Beside those of the package: the command's, and the page's.
+const OTHERS: [&[&str]; 2] = [
+    &[
+        "test",
+        "--package",
+        "analytics-cli",
+        "--features",
+        "temporal",
+        "--test",
+        "temporal",
+    ],
+    &[
+        "test",
+        "--package",
+        "analytics-examples",
+        "--features",
+        "temporal",
+        "--doc",
+        "temporal",
+    ],
+];
+
+/// Runs the tests of Temporal with a server of their own.
 pub(crate) fn test(args: &[String]) -> Outcome {
     let folder = cargo::root().join("target").join("temporal");
     let sdk = folder.join("python-sdk");
@@ -37,7 +59,14 @@ pub(crate) fn test(args: &[String]) -> Outcome {
         ("ANALYTICS_TEMPORAL_COMMAND", &command),
         ("ANALYTICS_TEMPORAL_PYTHONPATH", &sdk),
     ];
-    cargo::run_with(&test, &env)
+    cargo::run_with(&test, &env)?;
+    // Whoever asks for something of the package does not mean these.
+    if args.is_empty() {
+        for others in OTHERS {
+            cargo::run_with(others, &env)?;
+        }
+    }
+    Ok(())
 }
 
 /// The `temporal` command: the one on the path, or one that is installed here.

@@ -23,7 +23,8 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     cargo::run(&all)?;
     if skips_temporal {
         warn(&format!(
-            "left out, by {SKIP_TEMPORAL}: the tests of analytics-temporal"
+            "left out, by {SKIP_TEMPORAL}: the tests of analytics-temporal, of `analytics worker`, \
+             and of docs/temporal.md"
         ));
     } else {
         temporal::test(&args)?;
@@ -48,12 +49,17 @@ fn small_disks() -> Outcome {
         warn("left out: the tests of full and read-only disks, which only root may mount");
         return Ok(());
     }
-    for (package, test) in [("analytics-engine", "sqlite"), ("analytics-cli", "cli")] {
+    // Not every feature of the command: it would link Temporal's SDK.
+    for (package, features, test) in [
+        ("analytics-engine", "sqlite", "sqlite"),
+        ("analytics-cli", "default", "cli"),
+    ] {
         let test = [
             "test",
             "--package",
             package,
-            "--all-features",
+            "--features",
+            features,
             "--test",
             test,
         ];

@@ -18,4 +18,5 @@ mod kinds;
 mod puppet;
 mod replay;
 mod throughput;
+mod tls;
 mod world;
