@@ -36,10 +36,10 @@ async fn events_and_a_failure() {
         said,
         "identify: success 200\n\
          batch: success \n\
-         batch: failure track.event: is required\n\
+         batch: failure track.event: required: must not be empty\n\
          batch: success \n\
          failure: ValidationError\n   \
-         identify.user_id required - is required, unless there is an anonymous_id\n"
+         identify required - says nothing: set user_id, anonymous_id or traits\n"
     );
     let [identify, track, page] = &received[..] else {
         panic!("{received:?}");

@@ -64,11 +64,8 @@ async fn the_next_worker_goes_on_where_a_killed_one_was() {
     let repeated = repeated.unwrap();
     let once = client.start_batch("once", batch(["once1", "once2"])).await;
     let once = once.unwrap();
-    assert!(
-        vendor
-            .wait_until(world::SOON, |counts| counts.requests >= 6)
-            .await
-    );
+    let are_under_way = vendor.wait_until(world::SOON, |counts| counts.requests >= 6);
+    assert!(are_under_way.await, "{:?}", vendor.requests());
     first.kill().await.unwrap();
     vendor.faults().clear();
     let mut second = spawn(&toml, &queue);
