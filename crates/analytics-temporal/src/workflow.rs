@@ -8,7 +8,7 @@ use temporalio_common::{UntypedActivity, data_converters::RawValue};
 use temporalio_sdk::{WorkflowContext, WorkflowTermination};
 
 use crate::{
-    activities::{panicked, unbroken},
+    activities::panicked,
     dynamic::{DynWorkflow, Ended},
     failures,
     ids::Origin,
@@ -39,9 +39,7 @@ pub(crate) async fn run(
         .await
         .map_err(|error| ended(&handler, &ctx, &input.event, &error))?;
 
-    let policy = unbroken(async { Ok(handler.request_policy(&handler.complete(&input))) })
-        .await
-        .map_err(fail)?;
+    let policy = handler.request_policy(&handler.complete(&input));
     let request = UntypedActivity::new(activity_name(handler.name(), kind, Step::Request));
     ctx.execute_activity(request, argument, options::request(&policy))
         .await

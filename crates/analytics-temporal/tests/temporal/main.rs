@@ -12,6 +12,7 @@
 )]
 
 mod batch;
+mod examples;
 mod failures;
 mod kill;
 mod kinds;
