@@ -8,6 +8,7 @@ use crate::{
     Globals,
     delivery::{EndedEarly, Summary},
     ledger::Tally,
+    lines::Lines,
     output::Console,
     problem::{Place, Problem},
     progress::grouped,
@@ -48,12 +49,12 @@ pub(crate) fn say_end(summary: &Summary, file: &str, globals: &Globals) {
             ));
         }
         Some(EndedEarly::NotAccepted(missed)) => {
-            let mut which = format!("{file}:{}: not accepted", missed.line);
-            if missed.lines > 1 {
-                which += &format!(", nor {} lines after it", grouped(missed.lines - 1));
+            let mut which = format!("{file}: not accepted: {}", missed.lines);
+            if !missed.unknown.is_empty() {
+                which += &format!("; not known whether accepted: {}", missed.unknown);
             }
             if let Some(line) = missed.unread_from {
-                which += &format!(", and not read from line {line} on");
+                which += &format!("; not read from line {line} on");
             }
             console.note(format_args!("{which}: {}", missed.error.message()));
         }
@@ -97,9 +98,21 @@ struct Report<'a> {
     /// The end of the file was not reached.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     ended_early: bool,
-    /// Why events were not accepted.
+    /// Which lines were not accepted, and why.
+    #[serde(flatten)]
+    missed: Option<Missed<'a>>,
+}
+
+/// Each of the lines that are left to send stands in one of these.
+#[derive(Serialize)]
+struct Missed<'a> {
+    error: &'a str,
+    not_accepted: &'a Lines,
+    /// Whether they were accepted is not known.
+    #[serde(skip_serializing_if = "Lines::is_empty")]
+    unknown: &'a Lines,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a str>,
+    unread_from: Option<u64>,
 }
 
 /// The summary for scripts.
@@ -111,8 +124,13 @@ pub(crate) fn json(summary: &Summary) -> String {
         integrations: tallies.map(|(name, tally)| (&**name, *tally)).collect(),
         detached: &summary.detached,
         ended_early: summary.ended_early.is_some(),
-        error: match &summary.ended_early {
-            Some(EndedEarly::NotAccepted(missed)) => Some(missed.error.message()),
+        missed: match &summary.ended_early {
+            Some(EndedEarly::NotAccepted(missed)) => Some(Missed {
+                error: missed.error.message(),
+                not_accepted: &missed.lines,
+                unknown: &missed.unknown,
+                unread_from: missed.unread_from,
+            }),
             _ => None,
         },
     };

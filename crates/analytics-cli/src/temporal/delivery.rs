@@ -29,6 +29,7 @@ use crate::{
     events::{Line, Source},
     exit::Failure,
     ledger::{Tally, Totals, Unsettled},
+    lines::Lines,
     output::Out,
     problem::{Place, Problem},
     progress,
@@ -499,18 +500,22 @@ impl<'a> Carrier<'a> {
             Some(EndedEarly::Stopped { at_line }) => *at_line,
             _ => None,
         };
-        let ended_early = match (self.broken.take(), unsettled.lines.first()) {
-            (Some(error), Some((line, _))) => {
-                let lines = unsettled.lines.iter().map(|(line, _)| line);
-                let lines = lines.collect::<std::collections::BTreeSet<_>>().len();
-                Some(EndedEarly::NotAccepted(NotAccepted {
-                    line: *line,
-                    lines: u64::try_from(lines).unwrap_or(u64::MAX),
-                    unread_from,
-                    error,
-                }))
+        let mut lines = Lines::default();
+        let mut last = None;
+        for (line, _) in &unsettled.lines {
+            // One that several integrations lack is one line.
+            if last.replace(*line) != Some(*line) {
+                lines.push(*line);
             }
-            (None, None) if !kept => ended_early,
+        }
+        let ended_early = match self.broken.take() {
+            Some(error) if !lines.is_empty() => Some(EndedEarly::NotAccepted(NotAccepted {
+                lines,
+                unknown: Lines::default(),
+                unread_from,
+                error,
+            })),
+            None if lines.is_empty() && !kept => ended_early,
             // The file was read, and not everything came to its end.
             _ => ended_early.or(Some(EndedEarly::Stopped { at_line: None })),
         };

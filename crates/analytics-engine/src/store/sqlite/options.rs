@@ -166,7 +166,7 @@ impl SqliteOptions {
         let settings = &mut self.settings;
         if settings.max_bytes < MIN_BYTES {
             return Err(Failure::configuration(format!(
-                "cannot work with max_bytes of {}: it must be at least {MIN_BYTES}",
+                "cannot work with max_bytes of {} bytes: it must be at least {MIN_BYTES} bytes (1MiB)",
                 settings.max_bytes
             )));
         }
