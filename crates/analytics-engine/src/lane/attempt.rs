@@ -10,7 +10,7 @@ use analytics_spec::{
 use super::{Carried, outcome::no_outcome};
 use crate::{
     schedule::Claimed,
-    store::{Body, Loaded},
+    store::{Answers, Body, Loaded},
 };
 
 /// How a lane's events are sent.
@@ -33,6 +33,29 @@ pub(super) struct Came {
     pub(super) unreadable: Vec<(Claimed, ValidationError)>,
 }
 
+impl Came {
+    /// Lets go of answers that nobody is shown, each of which may be of some
+    /// MiB: until the outcomes are written, there may be many.
+    fn forget_answers(&mut self) {
+        let mut answers = Answers::default();
+        let events = self.events.iter();
+        let cut = events.map(|(_, outcome)| {
+            let answer = outcome.as_ref().err().and_then(Error::response);
+            answer.map(|answer| answers.cut(answer))
+        });
+        let cut: Vec<_> = cut.collect();
+        for ((_, outcome), cut) in self.events.iter_mut().zip(cut) {
+            let kept = std::mem::replace(outcome, Ok(Delivery::default()));
+            if let Err(error) = kept {
+                *outcome = Err(match cut {
+                    Some(cut) => error.with_response(cut),
+                    None => error,
+                });
+            }
+        }
+    }
+}
+
 impl Sender {
     /// About how many bytes an event takes in memory until the store knows what
     /// came of it.
@@ -50,11 +73,15 @@ impl Sender {
 
     /// Delivers a batch.
     pub(super) async fn deliver(&self, batch: &[Claimed]) -> Came {
-        if self.maps() {
+        let mut came = if self.maps() {
             self.mapped(batch).await
         } else {
             self.inputs(batch).await
+        };
+        if !self.is_shown {
+            came.forget_answers();
         }
+        came
     }
 
     /// What it is if nothing came of any event but this.

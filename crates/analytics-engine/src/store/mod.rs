@@ -25,6 +25,7 @@ use tokio::sync::oneshot;
 
 pub use appending::Appending;
 pub use body::{Body, Loaded};
+pub(crate) use dead_letters::Answers;
 pub use dead_letters::{DeadLetter, DeadLetterId, DeadLetters, Filter, Reason, Replayed};
 pub use held::Held;
 pub use memory::MemoryStore;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use analytics_spec::{Kind, Timestamp, Value};
+use analytics_spec::{Kind, Timestamp};
 use rusqlite::{
     Connection, OptionalExtension as _, Row, ToSql, params, params_from_iter,
     types::{ToSqlOutput, Value as Column, ValueRef},
@@ -17,9 +17,6 @@ use super::{
     state::{signed, unsigned},
     tx::{Item, Tx},
 };
-
-/// A vendor's answer, and the sentence, are kept up to here.
-const MAX_REASON_BYTES: usize = 16 * 1024;
 
 /// So many dead letters are looked at in one go.
 const PAGE: usize = 256;
@@ -36,7 +33,7 @@ impl Tx<'_> {
         json: &[u8],
     ) -> Outcome<()> {
         let ids = Ids::read(json);
-        let reason = serde_json::to_string(&cut(reason)).map_err(|error| unwritable(&error))?;
+        let reason = serde_json::to_string(&reason.cut()).map_err(|error| unwritable(&error))?;
         // As it is, also if nobody can read it.
         let input = match std::str::from_utf8(json) {
             Ok(text) => ValueRef::Text(text.as_bytes()),
@@ -302,32 +299,6 @@ fn ceil_ms(time: Timestamp) -> i64 {
     ms + i64::from(time.as_nanosecond() > i128::from(ms) * 1_000_000)
 }
 
-/// A reason that is not too long.
-fn cut(reason: &Reason) -> Reason {
-    let mut reason = reason.clone();
-    cut_text(&mut reason.message);
-    if let Some(response) = &mut reason.response {
-        if json_size(&response.headers) > MAX_REASON_BYTES {
-            response.headers.clear();
-        }
-        if json_size(&response.body) > MAX_REASON_BYTES {
-            let mut text = match response.body.take() {
-                Some(Value::String(text)) => text,
-                Some(other) => other.to_string(),
-                None => String::new(),
-            };
-            cut_text(&mut text);
-            response.body = Some(Value::String(text));
-            response.truncated = true;
-        }
-    }
-    reason
-}
-
-fn cut_text(text: &mut String) {
-    text.truncate(text.floor_char_boundary(MAX_REASON_BYTES));
-}
-
 fn unwritable(error: &serde_json::Error) -> Failure {
     Failure::new(
         analytics_spec::ErrorKind::Internal,
@@ -335,29 +306,9 @@ fn unwritable(error: &serde_json::Error) -> Failure {
     )
 }
 
-fn json_size(value: &impl serde::Serialize) -> usize {
-    serde_json::to_vec(value).map_or(0, |json| json.len())
-}
-
 #[cfg(test)]
 mod tests {
-    use analytics_spec::HttpResponse;
-
     use super::*;
-
-    #[test]
-    fn long_answers_are_cut() {
-        let mut reason: Reason = serde_json::from_str(r#"{"error":"e","message":"m"}"#).unwrap();
-        assert_eq!(cut(&reason), reason);
-        let long = "ä".repeat(MAX_REASON_BYTES);
-        reason.message = long.clone();
-        reason.response = Some(HttpResponse::new(400).header("x", "y").body(long.as_str()));
-        let short = cut(&reason);
-        assert!(short.message.len() <= MAX_REASON_BYTES);
-        let response = short.response.unwrap();
-        assert!(response.truncated && response.headers.len() == 1);
-        assert!(response.body.unwrap().as_str().unwrap().len() <= MAX_REASON_BYTES);
-    }
 
     #[test]
     fn since_is_not_before() {
