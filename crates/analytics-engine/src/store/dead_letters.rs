@@ -116,8 +116,7 @@ fn cut_answer(answer: &HttpResponse) -> Option<HttpResponse> {
 /// How a value's JSON begins, if it is too long.
 fn cut_json(value: &impl Serialize) -> Option<String> {
     let mut json = vec![0; MAX_BYTES];
-    let mut room = json.as_mut_slice();
-    if serde_json::to_writer(&mut room, value).is_ok() {
+    if serde_json::to_writer(json.as_mut_slice(), value).is_ok() {
         return None;
     }
     // A character may have been cut in two.
@@ -231,7 +230,7 @@ pub struct Filter {
     pub integration: Option<String>,
     /// Only of this kind.
     pub kind: Option<Kind>,
-    /// Only of this user.
+    /// Only of this user, also as an alias's previous one.
     pub user_id: Option<String>,
     /// Only those refused at this time or later.
     pub since: Option<Timestamp>,
@@ -266,17 +265,20 @@ pub trait DeadLetters: Send + Sync {
     /// - Those of an integration that is not attached wait until it is.
     /// - A `delete` erases up to the place that it had first: what came
     ///   afterwards is of a user who came back.
+    /// - Where they are many, some at a time. Each is either a dead letter or
+    ///   accepted, whatever happens meanwhile.
     ///
     /// # Errors
     ///
-    /// The store failed, or is full; then all of them are where they were.
+    /// The store failed, or is full. Some may be accepted; the others are dead
+    /// letters as before: ask again.
     async fn replay(&self, filter: &Filter) -> Result<Replayed, Error>;
 
-    /// Forgets them: how many.
+    /// Forgets them, some at a time where they are many: how many.
     ///
     /// # Errors
     ///
-    /// The store failed.
+    /// The store failed; some may be forgotten: ask again.
     async fn purge(&self, filter: &Filter) -> Result<u64, Error>;
 }
 

@@ -437,8 +437,8 @@ impl Test {
                     .letters
                     .iter()
                     .filter(|(_, letter)| {
-                        filter.user_id.is_none()
-                            || read(&letter.json).event.user_id() == filter.user_id.as_deref()
+                        let user = filter.user_id.as_deref();
+                        user.is_none_or(|user| is_of(&letter.json, user))
                     })
                     .map(|(id, _)| *id)
                     .collect();
