@@ -208,3 +208,52 @@ impl Sender {
 fn unseen() -> Error {
     Error::new(ErrorKind::Internal, "the event was not kept in memory")
 }
+
+#[cfg(test)]
+mod tests {
+    use analytics_spec::{HttpResponse, Input, Retries, Timestamp, Track};
+
+    use super::*;
+    use crate::store::People;
+
+    #[test]
+    fn an_answer_that_nobody_is_shown_is_let_go() {
+        let answer = Arc::new(HttpResponse::new(400).body("x".repeat(1024 * 1024)));
+        let carried = |seq| {
+            let loaded = Arc::new(Loaded::new(Input::from(Track::new("e")).into_any()));
+            let claimed = Claimed {
+                seq,
+                body: Body::Loaded(Arc::clone(&loaded)),
+                people: People::new(),
+                accepted_at: Timestamp::now(),
+                retries: Retries::new(),
+            };
+            Carried::new(claimed, loaded, 0)
+        };
+        let refused = || {
+            let error = Error::new(ErrorKind::RequestRejected, "no");
+            Err(error.with_response(Arc::clone(&answer)))
+        };
+        let delivered = Ok(Delivery::new(Some(Arc::clone(&answer))));
+        let mut came = Came {
+            events: vec![
+                (carried(1), refused()),
+                (carried(2), delivered),
+                (carried(3), refused()),
+            ],
+            unreadable: Vec::new(),
+        };
+        came.forget_answers();
+        assert_eq!(Arc::strong_count(&answer), 1);
+        let kept: Vec<_> = came
+            .events
+            .iter()
+            .map(|(_, outcome)| outcome.as_ref().err().and_then(Error::response))
+            .collect();
+        let [Some(first), None, Some(last)] = kept[..] else {
+            panic!("{kept:?}");
+        };
+        assert!(std::ptr::eq(first, last));
+        assert!(first.truncated && first.status_code == 400);
+    }
+}
