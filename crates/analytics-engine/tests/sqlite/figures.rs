@@ -181,7 +181,9 @@ async fn bulk_deletes() {
     let erased = Arc::new(AtomicU64::new(0));
     let on_erased = {
         let erased = Arc::clone(&erased);
-        Arc::new(move |_: &Erasure| drop(erased.fetch_add(1, Ordering::Relaxed)))
+        Arc::new(move |_: &Erasure| {
+            erased.fetch_add(1, Ordering::Relaxed);
+        })
     };
     store.attach(&names(&["a"]), on_erased).await.unwrap();
     append(&store, event(0), &["a"]).await;
