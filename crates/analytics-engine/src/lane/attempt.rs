@@ -10,7 +10,7 @@ use analytics_spec::{
 use super::{Carried, outcome::no_outcome};
 use crate::{
     schedule::Claimed,
-    store::{Body, Loaded},
+    store::{Answers, Body, Loaded},
 };
 
 /// How a lane's events are sent.
@@ -33,6 +33,29 @@ pub(super) struct Came {
     pub(super) unreadable: Vec<(Claimed, ValidationError)>,
 }
 
+impl Came {
+    /// Lets go of answers that nobody is shown, each of which may be of some
+    /// MiB: until the outcomes are written, there may be many.
+    fn forget_answers(&mut self) {
+        let mut answers = Answers::default();
+        let events = self.events.iter();
+        let cut = events.map(|(_, outcome)| {
+            let answer = outcome.as_ref().err().and_then(Error::response);
+            answer.map(|answer| answers.cut(answer))
+        });
+        let cut: Vec<_> = cut.collect();
+        for ((_, outcome), cut) in self.events.iter_mut().zip(cut) {
+            let kept = std::mem::replace(outcome, Ok(Delivery::default()));
+            if let Err(error) = kept {
+                *outcome = Err(match cut {
+                    Some(cut) => error.with_response(cut),
+                    None => error,
+                });
+            }
+        }
+    }
+}
+
 impl Sender {
     /// About how many bytes an event takes in memory until the store knows what
     /// came of it.
@@ -50,11 +73,15 @@ impl Sender {
 
     /// Delivers a batch.
     pub(super) async fn deliver(&self, batch: &[Claimed]) -> Came {
-        if self.maps() {
+        let mut came = if self.maps() {
             self.mapped(batch).await
         } else {
             self.inputs(batch).await
+        };
+        if !self.is_shown {
+            came.forget_answers();
         }
+        came
     }
 
     /// What it is if nothing came of any event but this.
@@ -180,4 +207,53 @@ impl Sender {
 /// An engine keeps every event in memory that somebody may yet have to see.
 fn unseen() -> Error {
     Error::new(ErrorKind::Internal, "the event was not kept in memory")
+}
+
+#[cfg(test)]
+mod tests {
+    use analytics_spec::{HttpResponse, Input, Retries, Timestamp, Track};
+
+    use super::*;
+    use crate::store::People;
+
+    #[test]
+    fn an_answer_that_nobody_is_shown_is_let_go() {
+        let answer = Arc::new(HttpResponse::new(400).body("x".repeat(1024 * 1024)));
+        let carried = |seq| {
+            let loaded = Arc::new(Loaded::new(Input::from(Track::new("e")).into_any()));
+            let claimed = Claimed {
+                seq,
+                body: Body::Loaded(Arc::clone(&loaded)),
+                people: People::new(),
+                accepted_at: Timestamp::now(),
+                retries: Retries::new(),
+            };
+            Carried::new(claimed, loaded, 0)
+        };
+        let refused = || {
+            let error = Error::new(ErrorKind::RequestRejected, "no");
+            Err(error.with_response(Arc::clone(&answer)))
+        };
+        let delivered = Ok(Delivery::new(Some(Arc::clone(&answer))));
+        let mut came = Came {
+            events: vec![
+                (carried(1), refused()),
+                (carried(2), delivered),
+                (carried(3), refused()),
+            ],
+            unreadable: Vec::new(),
+        };
+        came.forget_answers();
+        assert_eq!(Arc::strong_count(&answer), 1);
+        let kept: Vec<_> = came
+            .events
+            .iter()
+            .map(|(_, outcome)| outcome.as_ref().err().and_then(Error::response))
+            .collect();
+        let [Some(first), None, Some(last)] = kept[..] else {
+            panic!("{kept:?}");
+        };
+        assert!(std::ptr::eq(first, last));
+        assert!(first.truncated && first.status_code == 400);
+    }
 }

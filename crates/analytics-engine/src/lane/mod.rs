@@ -32,7 +32,7 @@ use crate::{
     metrics::LaneMetrics,
     schedule::{Claimed, Limits, Schedule},
     settled::{Observer, Unsettled},
-    store::{Erasure, Loaded, People, Resumed, Seq, Store},
+    store::{Erasure, Erasures, Loaded, People, Resumed, Seq, Store},
 };
 use again::Again;
 use attempt::{Came, Sender};
@@ -457,17 +457,15 @@ impl Running {
     }
 
     fn erase(&mut self, erasures: &[Erasure]) {
+        let erasures = Erasures::new(erasures);
         let (erased, under_way) = self.schedule.erase(|seq, people, body| {
             erasures
-                .iter()
+                .of(seq, people)
                 .any(|erasure| erasure.covers(seq, people, body))
         });
         self.erased.extend(under_way);
         self.held.retain(|seq, held| {
-            let covers = |erasure: &Erasure| {
-                *seq <= erasure.through && held.people.contains(&erasure.person)
-            };
-            self.schedule.contains(*seq) || !erasures.iter().any(covers)
+            self.schedule.contains(*seq) || erasures.of(*seq, &held.people).next().is_none()
         });
         for event in erased {
             if !self.let_go.insert(event.seq) {

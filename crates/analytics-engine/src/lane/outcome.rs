@@ -11,7 +11,7 @@ use super::{Carried, Running, after, attempt::Came, between};
 use crate::{
     schedule::Claimed,
     settled::Settled,
-    store::{People, Reason, Seq, Settlement},
+    store::{Answers, People, Reason, Seq, Settlement},
 };
 
 /// What came of an event.
@@ -47,7 +47,7 @@ impl Outcome {
     }
 
     /// For the store; `None`, if it has forgotten the event.
-    pub(super) fn settlement(&self) -> Option<(Seq, Settlement)> {
+    fn settlement<'a>(&'a self, answers: &mut Answers<'a>) -> Option<(Seq, Settlement)> {
         let settlement = match self {
             Self::Unreadable(_, settlement) => settlement.clone(),
             Self::Attempted(attempted) => match (&attempted.result, attempted.next) {
@@ -55,13 +55,22 @@ impl Outcome {
                 (Err(error), None) if error.kind() == ErrorKind::Erased => return None,
                 (Err(error), None) => {
                     let attempts = attempted.event.retries.made.saturating_add(1);
-                    Settlement::refused(Reason::from(error), attempts)
+                    Settlement::refused(Reason::sharing(error, answers), attempts)
                 }
                 (Err(_), Some((not_before, retries))) => Settlement::retry(not_before, retries),
             },
         };
         Some((self.seq(), settlement))
     }
+}
+
+/// Outcomes as the store keeps them.
+pub(super) fn settlements(outcomes: &[Outcome]) -> Vec<(Seq, Settlement)> {
+    let mut answers = Answers::default();
+    let outcomes = outcomes.iter();
+    outcomes
+        .filter_map(|outcome| outcome.settlement(&mut answers))
+        .collect()
 }
 
 /// So many times an event may be held back for wrong credentials with which

@@ -8,7 +8,10 @@ use std::{
 use analytics_spec::{Error, RequestPolicy, Timestamp, policies::MAX_ASKED};
 use futures::{FutureExt as _, future::BoxFuture};
 
-use super::{Running, after, between, outcome::Outcome};
+use super::{
+    Running, after, between,
+    outcome::{self, Outcome},
+};
 use crate::store::{Pulled, Seq};
 
 /// A question to the store.
@@ -126,7 +129,7 @@ impl Running {
         let name = Arc::clone(&self.lane.name);
         let paused_until = self.condition.paused_until;
         Some(Box::pin(async move {
-            let settlements: Vec<_> = writing.iter().filter_map(Outcome::settlement).collect();
+            let settlements = outcome::settlements(&writing);
             drop(writing);
             Visited::Wrote(store.settle(&name, &settlements, paused_until).await)
         }))

@@ -15,7 +15,7 @@ mod retired;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
-use std::{fmt::Debug, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt::Debug, sync::Arc, time::Duration};
 
 use analytics_spec::{AnyInput, Error, Retries, Timestamp};
 use async_trait::async_trait;
@@ -25,6 +25,7 @@ use tokio::sync::oneshot;
 
 pub use appending::Appending;
 pub use body::{Body, Loaded};
+pub(crate) use dead_letters::Answers;
 pub use dead_letters::{DeadLetter, DeadLetterId, DeadLetters, Filter, Reason, Replayed};
 pub use held::Held;
 pub use memory::MemoryStore;
@@ -240,6 +241,29 @@ impl Erasure {
             && body
                 .load()
                 .is_ok_and(|loaded| loaded.is_forgotten_with(&self.user_id))
+    }
+}
+
+/// Erasures by the person: where many users are erased at the same time, an
+/// event is compared with those of its own people.
+pub(crate) struct Erasures<'a>(HashMap<u64, Vec<&'a Erasure>>);
+
+impl<'a> Erasures<'a> {
+    pub(crate) fn new(erasures: &'a [Erasure]) -> Self {
+        let mut by_person: HashMap<_, Vec<_>> = HashMap::with_capacity(erasures.len());
+        for erasure in erasures {
+            by_person.entry(erasure.person).or_default().push(erasure);
+        }
+        Self(by_person)
+    }
+
+    /// Those that may cover an event.
+    pub(crate) fn of(&self, seq: Seq, people: &[u64]) -> impl Iterator<Item = &'a Erasure> {
+        let of_people = people.iter().filter_map(|person| self.0.get(person));
+        of_people
+            .flatten()
+            .copied()
+            .filter(move |erasure| seq <= erasure.through)
     }
 }
 
