@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use analytics_spec::{Error, Timestamp};
 
-use super::after;
+use super::{after, before};
 use crate::store::Resumed;
 
 /// After so many failed deliveries in a row, whose reasons usually pass, the
@@ -70,6 +70,12 @@ impl Condition {
 
     pub(super) fn pause(&mut self, now: Timestamp, pause: Duration) {
         self.paused_until = self.paused_until.max(Some(after(now, pause)));
+        self.changes += 1;
+    }
+
+    /// The clock was set back: the pause ends earlier by as much.
+    pub(super) fn set_back(&mut self, step: Duration) {
+        self.paused_until = self.paused_until.map(|until| before(until, step));
         self.changes += 1;
     }
 

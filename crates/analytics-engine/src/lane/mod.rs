@@ -3,6 +3,7 @@
 
 mod again;
 mod attempt;
+mod clock;
 mod condition;
 mod left;
 mod outcome;
@@ -259,6 +260,10 @@ struct Running {
     store_failures_in_a_row: u32,
     /// Since when a batch has waited to fill up.
     lingering_since: Option<Timestamp>,
+    /// The time, when the clock was last looked at.
+    seen_at: Timestamp,
+    /// It went back since the lane began.
+    is_set_back: bool,
 }
 
 /// A delivery under way.
@@ -313,6 +318,8 @@ impl Lane {
             store_paused_until: None,
             store_failures_in_a_row: 0,
             lingering_since: None,
+            seen_at: self.clock.now(),
+            is_set_back: false,
             lane: self,
         };
         let is_abandoned = tokio::select! {
@@ -345,6 +352,7 @@ impl Running {
         let signals = Arc::clone(&self.lane.signals);
         let clock = Arc::clone(&self.lane.clock);
         loop {
+            self.heed_clock(None);
             self.heed_erasures();
             self.visit_store();
             let next = earliest(self.start_deliveries(), self.store_paused_until);
@@ -367,7 +375,7 @@ impl Running {
                 () = signals.wake.notified() => {}
                 // Everything else gets its turn, however fast events come.
                 () = tokio::task::yield_now(), if is_there => {}
-                Some(()) = pause => {}
+                Some(()) = pause => self.heed_clock(next),
                 Some(visited) = OptionFuture::from(self.visit.as_mut()) => {
                     self.visit = None;
                     self.visited(visited);
@@ -598,6 +606,7 @@ impl Running {
     }
 
     fn joined(&mut self, joined: Result<(Id, Came), JoinError>) {
+        self.heed_clock(None);
         let id = match &joined {
             Ok((id, _)) => *id,
             Err(error) => error.id(),
@@ -638,6 +647,11 @@ impl Carried {
 
 fn after(now: Timestamp, pause: Duration) -> Timestamp {
     now.checked_add(pause).unwrap_or(Timestamp::MAX)
+}
+
+/// As long before, or as early as can be.
+fn before(time: Timestamp, pause: Duration) -> Timestamp {
+    time.checked_sub(pause).unwrap_or(Timestamp::MIN)
 }
 
 fn between(from: Timestamp, to: Timestamp) -> Duration {

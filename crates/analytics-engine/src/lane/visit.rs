@@ -185,6 +185,7 @@ impl Running {
 
     /// Takes the store's answer.
     pub(super) fn visited(&mut self, visited: Visited) {
+        self.heed_clock(None);
         let result = match visited {
             Visited::Wrote(result) => {
                 // What failed is asked again before anything else.
@@ -238,11 +239,17 @@ impl Running {
         if let Some(average) = bytes.checked_div(pulled.events.len()) {
             self.event_bytes = average.max(1);
         }
-        let longest = MAX_ASKED.max(self.sender.policy.maximum_interval);
+        // Where the clock was set back, pauses that were written down before say
+        // nothing any more; what the vendor asked for, the whole lane heeds.
+        let longest = self.sender.policy.maximum_interval;
+        let longest = match self.is_set_back {
+            true => longest,
+            false => longest.max(MAX_ASKED),
+        };
         let latest = after(self.now(), longest);
         for mut event in pulled.events {
             // A clock that was wrong in an earlier engine holds nobody up.
-            if event.seq <= self.lane.begin {
+            if event.seq <= self.lane.begin || self.is_set_back {
                 event.not_before = event.not_before.min(Some(latest));
             }
             own += isize::from(event.seq > self.pulled_through.max(self.lane.begin));

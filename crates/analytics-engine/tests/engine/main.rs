@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop")]
 
 mod backpressure;
+mod clock;
 mod delivery;
 mod ending;
 mod erasure;
