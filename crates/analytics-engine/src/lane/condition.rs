@@ -11,6 +11,10 @@ use crate::store::Resumed;
 /// vendor counts as down: one delivery at a time finds out when it is back.
 const DOWN_AFTER: u32 = 5;
 
+/// Why nothing comes of events at a lane that has ended by a mistake.
+pub(crate) const STOPPED: &str =
+    "something that the engine was given panicked: nothing is delivered until it is built anew";
+
 /// How a lane does.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Condition {
@@ -26,6 +30,10 @@ pub(crate) struct Condition {
     pub(crate) in_flight: usize,
     /// What the store said, if it failed the last time.
     pub(crate) store_error: Option<String>,
+    /// As many people are away as may be.
+    pub(crate) is_crowded: bool,
+    /// The lane has ended by a mistake.
+    pub(crate) is_stopped: bool,
     failures_in_a_row: u32,
     /// After how many failures in a row it counts as down.
     down_after: u32,
@@ -126,6 +134,18 @@ impl Condition {
             self.store_error = error;
             self.changes += 1;
         }
+    }
+
+    pub(super) fn crowded(&mut self, is_crowded: bool) {
+        self.changes += u64::from(self.is_crowded != is_crowded);
+        self.is_crowded = is_crowded;
+    }
+
+    /// The lane has ended by a mistake.
+    pub(super) fn stopped(&mut self) {
+        self.is_stopped = true;
+        self.in_flight = 0;
+        self.last_error = Some(STOPPED.to_owned());
     }
 
     pub(super) fn is_published(&self) -> bool {

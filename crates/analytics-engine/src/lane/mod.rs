@@ -25,7 +25,7 @@ use tokio::{
     task::{Id, JoinError, JoinSet},
 };
 
-pub(crate) use condition::Condition;
+pub(crate) use condition::{Condition, STOPPED};
 pub(crate) use left::{LIST_AT_LEAST, left_in};
 
 use crate::{
@@ -138,6 +138,9 @@ impl Signals {
 
     /// The store has erased somebody.
     pub(crate) fn erased(&self, erasure: Erasure) {
+        if self.reached.borrow().is_over {
+            return;
+        }
         let mut erasures = self.erasures.lock().unwrap_or_else(PoisonError::into_inner);
         erasures.push(erasure);
         drop(erasures);
@@ -177,6 +180,44 @@ struct Carried {
     retries: Retries,
     /// What it counts for in [`Running::carried`].
     weight: usize,
+}
+
+/// Says that a lane has ended, also if that is by a mistake: a clock or a
+/// recorder that panics takes it along.
+struct End {
+    signals: Arc<Signals>,
+    is_well: bool,
+}
+
+impl End {
+    fn new(signals: &Arc<Signals>) -> Self {
+        Self {
+            signals: Arc::clone(signals),
+            is_well: false,
+        }
+    }
+
+    fn is_well(mut self) {
+        self.is_well = true;
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let signals = &self.signals;
+        if !self.is_well {
+            let mut condition = signals
+                .condition
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            condition.stopped();
+        }
+        signals
+            .reached
+            .send_modify(|reached| reached.is_over = true);
+        // Nobody takes them any more.
+        signals.take_erasures();
+    }
 }
 
 /// What a lane is given.
@@ -233,8 +274,6 @@ struct Running {
     is_full: bool,
     /// Since when.
     full_since: Option<Timestamp>,
-    /// As many people are away as may be.
-    is_crowded: bool,
     /// How far any pull has come.
     pulled_through: Seq,
     /// What has to be pulled once more, before that.
@@ -277,6 +316,7 @@ impl Lane {
     /// will not have it either.
     pub(crate) async fn run(self) -> Vec<Unsettled> {
         let signals = Arc::clone(&self.signals);
+        let end = End::new(&signals);
         let policy = self.handler.policies().resolve();
         let is_patient = self.store.is_durable();
         let maximum_attempts = if is_patient {
@@ -304,7 +344,6 @@ impl Lane {
             appetite: None,
             is_full: false,
             full_since: None,
-            is_crowded: false,
             pulled_through: self.resumed.through,
             again: Again::default(),
             read_again: 0,
@@ -329,9 +368,7 @@ impl Lane {
         if is_abandoned {
             running.finish_writing().await;
         }
-        signals
-            .reached
-            .send_modify(|reached| reached.is_over = true);
+        end.is_well();
         let deadline = async {
             if !is_abandoned {
                 signals.abandoned.notified().await;

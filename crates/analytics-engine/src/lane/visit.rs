@@ -134,7 +134,7 @@ impl Running {
 
     fn pull(&mut self) -> Option<Visit> {
         self.is_full = false;
-        if self.is_pulled() {
+        if self.is_pulled() || self.lane.signals.halted.load(Ordering::Acquire) {
             return None;
         }
         let now = self.now();
@@ -150,14 +150,14 @@ impl Running {
         let again = self.again.first();
         // Who comes back takes no more room than before.
         let is_crowded = self.schedule.away() >= max_away;
-        if is_crowded && !self.is_crowded {
+        if is_crowded && !self.condition.is_crowded {
             tracing::warn!(
                 integration = %self.lane.name,
                 people = self.schedule.away(),
                 "so many people wait for another attempt that those behind wait with them"
             );
         }
-        self.is_crowded = is_crowded;
+        self.condition.crowded(is_crowded);
         let room = window.saturating_sub(self.schedule.weight());
         if room == 0 {
             self.full_since.get_or_insert(now);

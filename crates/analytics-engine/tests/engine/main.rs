@@ -6,9 +6,12 @@
 mod backpressure;
 mod clock;
 mod delivery;
+#[cfg(feature = "sqlite")]
+mod durable;
 mod ending;
 mod erasure;
 mod failures;
+mod health;
 mod patience;
 mod preparing;
 mod scale;
