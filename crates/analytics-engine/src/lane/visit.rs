@@ -248,8 +248,12 @@ impl Running {
         };
         let latest = after(self.now(), longest);
         for mut event in pulled.events {
-            // A clock that was wrong in an earlier engine holds nobody up.
-            if event.seq <= self.lane.begin || self.is_set_back {
+            if self.is_set_back {
+                // Once more so long, and again each time that it is read, it
+                // would wait far too long.
+                event.not_before = event.not_before.filter(|until| *until <= latest);
+            } else if event.seq <= self.lane.begin {
+                // A clock that was wrong in an earlier engine holds nobody up.
                 event.not_before = event.not_before.min(Some(latest));
             }
             own += isize::from(event.seq > self.pulled_through.max(self.lane.begin));
