@@ -3,6 +3,7 @@
 
 mod again;
 mod attempt;
+mod clock;
 mod condition;
 mod left;
 mod outcome;
@@ -24,7 +25,7 @@ use tokio::{
     task::{Id, JoinError, JoinSet},
 };
 
-pub(crate) use condition::Condition;
+pub(crate) use condition::{Condition, STOPPED};
 pub(crate) use left::{LIST_AT_LEAST, left_in};
 
 use crate::{
@@ -137,6 +138,9 @@ impl Signals {
 
     /// The store has erased somebody.
     pub(crate) fn erased(&self, erasure: Erasure) {
+        if self.reached.borrow().is_over {
+            return;
+        }
         let mut erasures = self.erasures.lock().unwrap_or_else(PoisonError::into_inner);
         erasures.push(erasure);
         drop(erasures);
@@ -176,6 +180,44 @@ struct Carried {
     retries: Retries,
     /// What it counts for in [`Running::carried`].
     weight: usize,
+}
+
+/// Says that a lane has ended, also if that is by a mistake: a clock or a
+/// recorder that panics takes it along.
+struct End {
+    signals: Arc<Signals>,
+    is_well: bool,
+}
+
+impl End {
+    fn new(signals: &Arc<Signals>) -> Self {
+        Self {
+            signals: Arc::clone(signals),
+            is_well: false,
+        }
+    }
+
+    fn is_well(mut self) {
+        self.is_well = true;
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let signals = &self.signals;
+        if !self.is_well {
+            let mut condition = signals
+                .condition
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            condition.stopped();
+        }
+        signals
+            .reached
+            .send_modify(|reached| reached.is_over = true);
+        // Nobody takes them any more.
+        signals.take_erasures();
+    }
 }
 
 /// What a lane is given.
@@ -232,8 +274,6 @@ struct Running {
     is_full: bool,
     /// Since when.
     full_since: Option<Timestamp>,
-    /// As many people are away as may be.
-    is_crowded: bool,
     /// How far any pull has come.
     pulled_through: Seq,
     /// What has to be pulled once more, before that.
@@ -259,6 +299,10 @@ struct Running {
     store_failures_in_a_row: u32,
     /// Since when a batch has waited to fill up.
     lingering_since: Option<Timestamp>,
+    /// The time, when the clock was last looked at.
+    seen_at: Timestamp,
+    /// It went back since the lane began.
+    is_set_back: bool,
 }
 
 /// A delivery under way.
@@ -272,6 +316,7 @@ impl Lane {
     /// will not have it either.
     pub(crate) async fn run(self) -> Vec<Unsettled> {
         let signals = Arc::clone(&self.signals);
+        let end = End::new(&signals);
         let policy = self.handler.policies().resolve();
         let is_patient = self.store.is_durable();
         let maximum_attempts = if is_patient {
@@ -299,7 +344,6 @@ impl Lane {
             appetite: None,
             is_full: false,
             full_since: None,
-            is_crowded: false,
             pulled_through: self.resumed.through,
             again: Again::default(),
             read_again: 0,
@@ -313,6 +357,8 @@ impl Lane {
             store_paused_until: None,
             store_failures_in_a_row: 0,
             lingering_since: None,
+            seen_at: self.clock.now(),
+            is_set_back: false,
             lane: self,
         };
         let is_abandoned = tokio::select! {
@@ -322,9 +368,7 @@ impl Lane {
         if is_abandoned {
             running.finish_writing().await;
         }
-        signals
-            .reached
-            .send_modify(|reached| reached.is_over = true);
+        end.is_well();
         let deadline = async {
             if !is_abandoned {
                 signals.abandoned.notified().await;
@@ -345,6 +389,7 @@ impl Running {
         let signals = Arc::clone(&self.lane.signals);
         let clock = Arc::clone(&self.lane.clock);
         loop {
+            self.heed_clock(None);
             self.heed_erasures();
             self.visit_store();
             let next = earliest(self.start_deliveries(), self.store_paused_until);
@@ -367,7 +412,7 @@ impl Running {
                 () = signals.wake.notified() => {}
                 // Everything else gets its turn, however fast events come.
                 () = tokio::task::yield_now(), if is_there => {}
-                Some(()) = pause => {}
+                Some(()) = pause => self.heed_clock(next),
                 Some(visited) = OptionFuture::from(self.visit.as_mut()) => {
                     self.visit = None;
                     self.visited(visited);
@@ -596,6 +641,7 @@ impl Running {
     }
 
     fn joined(&mut self, joined: Result<(Id, Came), JoinError>) {
+        self.heed_clock(None);
         let id = match &joined {
             Ok((id, _)) => *id,
             Err(error) => error.id(),
@@ -636,6 +682,11 @@ impl Carried {
 
 fn after(now: Timestamp, pause: Duration) -> Timestamp {
     now.checked_add(pause).unwrap_or(Timestamp::MAX)
+}
+
+/// As long before, or as early as can be.
+fn before(time: Timestamp, pause: Duration) -> Timestamp {
+    time.checked_sub(pause).unwrap_or(Timestamp::MIN)
 }
 
 fn between(from: Timestamp, to: Timestamp) -> Duration {

@@ -23,6 +23,8 @@ use serde::Serialize;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
+use crate::gate::Ticket;
+
 pub use appending::Appending;
 pub use body::{Body, Loaded};
 pub(crate) use dead_letters::Answers;
@@ -60,18 +62,42 @@ pub struct Accepted {
 
 /// Told that an event is kept, and its place.
 #[derive(Debug)]
-pub struct OnKept(oneshot::Sender<Seq>);
+pub struct OnKept {
+    /// Who wants to know.
+    told: Option<oneshot::Sender<Seq>>,
+    /// Of those who brought it.
+    ticket: Option<Ticket>,
+}
 
 impl OnKept {
+    /// Tells somebody.
     pub(crate) fn new() -> (Self, oneshot::Receiver<Seq>) {
         let (kept, told) = oneshot::channel();
-        (Self(kept), told)
+        let on_kept = Self {
+            told: Some(kept),
+            ticket: None,
+        };
+        (on_kept, told)
+    }
+
+    /// Lets those who brought an event leave the way in, also if they are not
+    /// polled; on top of who is told already.
+    pub(crate) fn leaving(on_kept: Option<Self>, ticket: Ticket) -> Self {
+        Self {
+            told: on_kept.and_then(|on_kept| on_kept.told),
+            ticket: Some(ticket),
+        }
     }
 
     /// The event is kept, at this place.
     pub fn tell(self, seq: Seq) {
-        // Nobody may want to know.
-        let _ = self.0.send(seq);
+        if let Some(told) = self.told {
+            // Nobody may want to know any more.
+            let _ = told.send(seq);
+        }
+        if let Some(ticket) = self.ticket {
+            ticket.leave();
+        }
     }
 }
 
