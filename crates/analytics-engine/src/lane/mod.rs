@@ -197,7 +197,7 @@ impl End {
         }
     }
 
-    fn is_well(mut self) {
+    fn all_is_well(mut self) {
         self.is_well = true;
     }
 }
@@ -368,7 +368,7 @@ impl Lane {
         if is_abandoned {
             running.finish_writing().await;
         }
-        end.is_well();
+        end.all_is_well();
         let deadline = async {
             if !is_abandoned {
                 signals.abandoned.notified().await;
