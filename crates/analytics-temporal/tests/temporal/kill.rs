@@ -54,9 +54,10 @@ async fn the_next_worker_goes_on_where_a_killed_one_was() {
     // Requests that are taken, and never answered.
     vendor.faults().push(Fault::AcceptThenHang.always());
     let mut first = spawn(&toml, &queue);
+    // No more than Segment's integration has under way at once, per instance.
     let track = |user: &str| Input::new(Track::new("Order").user_id(user));
     let mut started = Vec::new();
-    for user in ["u1", "u2", "u3", "u4"] {
+    for user in ["u1", "u2", "u3"] {
         started.push(client.start("segment", track(user)).await.unwrap());
     }
     let batch = |users: [&str; 2]| BatchInput::new(users.map(|user| track(user).into_any()));
@@ -64,7 +65,7 @@ async fn the_next_worker_goes_on_where_a_killed_one_was() {
     let repeated = repeated.unwrap();
     let once = client.start_batch("once", batch(["once1", "once2"])).await;
     let once = once.unwrap();
-    let are_under_way = vendor.wait_until(world::SOON, |counts| counts.requests >= 6);
+    let are_under_way = vendor.wait_until(world::SOON, |counts| counts.requests >= 5);
     assert!(are_under_way.await, "{:?}", vendor.requests());
     first.kill().await.unwrap();
     vendor.faults().clear();
@@ -96,7 +97,7 @@ async fn the_next_worker_goes_on_where_a_killed_one_was() {
             ids.or_default().push(event["messageId"].to_string());
         }
     }
-    assert_eq!(ids.len(), 8);
+    assert_eq!(ids.len(), 7);
     for (user, mut ids) in ids {
         let requests = if user.starts_with("once") { 1 } else { 2 };
         assert_eq!(ids.len(), requests, "{user}");
