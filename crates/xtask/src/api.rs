@@ -7,10 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use cargo_metadata::Package;
 use public_api::Builder;
 
-use crate::{Outcome, cargo, check, documentation, published, warn};
+use crate::{Outcome, cargo, check, documentation, library, published, warn};
 
 /// A package's listing, in its folder.
 const LISTING: &str = "api.txt";
@@ -65,22 +64,15 @@ fn other_toolchain() -> Result<Option<String>, String> {
 fn listings() -> Result<Vec<(PathBuf, String)>, String> {
     documentation::build("-Zunstable-options --output-format json", &["--lib"])?;
     let folder = cargo::metadata()?.target_directory.join("doc");
-    let libraries = published()?.into_iter().filter_map(|package: Package| {
-        let name = package
-            .targets
-            .iter()
-            .find(|target| target.is_lib())?
-            .name
-            .clone();
-        Some((package.manifest_path.with_file_name(LISTING), name))
-    });
-    libraries
-        .map(|(path, name)| {
-            let json = folder.join(name.replace('-', "_")).with_extension("json");
-            let listing = listing(json.as_std_path())?;
-            Ok((path.into_std_path_buf(), listing))
-        })
-        .collect()
+    let mut listings = Vec::new();
+    for package in published()? {
+        if let Some(library) = library(&package) {
+            let json = folder.join(&library.name).with_extension("json");
+            let path = package.manifest_path.with_file_name(LISTING);
+            listings.push((path.into(), listing(json.as_std_path())?));
+        }
+    }
+    Ok(listings)
 }
 
 /// An item a line, without what the compiler and other crates implement for

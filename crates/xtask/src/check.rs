@@ -1,7 +1,7 @@
 //! `cargo xtask check`
 
 use crate::{
-    Outcome, api, book, cargo, deny, documentation, guide,
+    Outcome, api, book, cargo, deny, documentation, guide, is_published,
     new_integration::{self, rehearsal},
     table, warn,
 };
@@ -82,9 +82,8 @@ pub(crate) fn other_toolchain() -> Result<Option<String>, String> {
     Ok((!is_promised).then(other))
 }
 
-/// Package by package, with its default features, with each alone, with none
-/// and with all: together, one package's features would hide what another one
-/// lacks.
+/// Package by package, and those that are published with each feature alone,
+/// with none and with all: together, one would hide what another one lacks.
 fn clippy() -> Outcome {
     for package in cargo::metadata()?.packages {
         let mut selections = vec![vec![]];
@@ -93,7 +92,7 @@ fn clippy() -> Outcome {
             .keys()
             .filter(|f| *f != "default")
             .collect();
-        if !features.is_empty() {
+        if is_published(&package) && !features.is_empty() {
             selections.push(vec!["--no-default-features"]);
             for feature in features {
                 selections.push(vec!["--no-default-features", "--features", feature]);

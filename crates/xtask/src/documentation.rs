@@ -5,9 +5,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use cargo_metadata::Package;
-
-use crate::{Outcome, cargo, published};
+use crate::{Outcome, cargo, library, published};
 
 /// Says that this process stands for rustdoc, and what the real one is.
 const AS_RUSTDOC: &str = "XTASK_AS_RUSTDOC";
@@ -34,7 +32,8 @@ pub(crate) fn check() -> Outcome {
         let Some(library) = library(&package) else {
             continue;
         };
-        let says_features = read(&library)?.contains(SAYS_FEATURES);
+        let library = library.src_path.as_str();
+        let says_features = read(library)?.contains(SAYS_FEATURES);
         let has_features = package.features.keys().any(|feature| feature != "default");
         if has_features && !says_features {
             return Err(format!("{library} has no `{SAYS_FEATURES}`"));
@@ -48,13 +47,6 @@ pub(crate) fn check() -> Outcome {
     const FLAGS: &str = "-D warnings --cfg docsrs";
     build(FLAGS, &[])?;
     rustdoc(FLAGS, &["--package", "xtask"])
-}
-
-/// The root of a package's library, if it has one.
-pub(crate) fn library(package: &Package) -> Option<String> {
-    let mut targets = package.targets.iter();
-    let library = targets.find(|target| target.is_lib())?;
-    Some(library.src_path.to_string())
 }
 
 /// Runs rustdoc on every package but this one, whose dependencies have features

@@ -19,6 +19,8 @@ use std::{
     process::ExitCode,
 };
 
+use cargo_metadata::{Package, Target};
+
 const HELP: &str = "\
 cargo xtask COMMAND
 
@@ -81,11 +83,18 @@ fn is_command(name: &str) -> bool {
 }
 
 /// The packages that are published.
-fn published() -> Result<Vec<cargo_metadata::Package>, String> {
+fn published() -> Result<Vec<Package>, String> {
     let packages = cargo::metadata()?.packages.into_iter();
-    // None, and not any: `publish = false`.
-    let is_published = |package: &cargo_metadata::Package| package.publish.is_none();
     Ok(packages.filter(is_published).collect())
+}
+
+/// `publish = false` is a list of no registries.
+fn is_published(package: &Package) -> bool {
+    package.publish.is_none()
+}
+
+fn library(package: &Package) -> Option<&Target> {
+    package.targets.iter().find(|target| target.is_lib())
 }
 
 /// Every file below a folder, in the order of their paths.
