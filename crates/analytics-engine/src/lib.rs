@@ -58,6 +58,8 @@
 //! - Memory is bounded: [`enqueue`](Engine::enqueue) waits for room, and
 //!   [`try_enqueue`](Engine::try_enqueue) says [`Full`](analytics_spec::ErrorKind::Full).
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod builder;
 mod by_seq;
 mod engine;

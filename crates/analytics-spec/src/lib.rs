@@ -47,6 +47,8 @@
 //! | [`mod@config`] | configuration by key, file and environment variable |
 //! | [`mod@clock`] | time and chance, injected |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod batch;
 pub mod clock;
 pub mod config;

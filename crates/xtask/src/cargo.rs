@@ -5,12 +5,23 @@ use std::{
     process::{Command, Stdio},
 };
 
+use cargo_metadata::{Metadata, MetadataCommand};
+
 use crate::{Outcome, warn};
 
 /// The workspace's folder.
 pub(crate) fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(2).unwrap_or(here).to_owned()
+}
+
+/// The workspace's packages, without their dependencies.
+pub(crate) fn metadata() -> Result<Metadata, String> {
+    let mut command = MetadataCommand::new();
+    let command = command.current_dir(root()).no_deps();
+    command
+        .exec()
+        .map_err(|error| format!("cargo metadata: {error}"))
 }
 
 /// The benchmarks: a workspace of its own.

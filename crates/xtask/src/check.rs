@@ -1,40 +1,46 @@
 //! `cargo xtask check`
 
 use crate::{
-    Outcome, cargo, guide,
+    Outcome, api, book, cargo, deny, documentation, guide, is_published,
     new_integration::{self, rehearsal},
     table, warn,
 };
 
-/// Packages whose features are one a vendor.
-const BY_VENDOR: [&str; 2] = ["analytics-kit", "analytics-cli"];
+type Check = fn() -> Outcome;
+
+/// In the order in which they are made.
+const CHECKS: [(&str, Check); 15] = [
+    ("toolchain", toolchain),
+    ("format", || cargo::run(&["fmt", "--all", "--check"])),
+    ("clippy", clippy),
+    ("benchmarks", benchmarks),
+    ("documentation", documentation::check),
+    ("api", api::check),
+    ("book", book::check),
+    ("tables", table::check),
+    ("files", files),
+    ("scaffold", rehearsal::run),
+    ("guide", guide::check),
+    ("out-of-tree", out_of_tree),
+    ("package", package),
+    ("deny", deny::check),
+    ("fuzz", fuzz),
+];
+
+/// Whether there is such a check.
+pub(crate) fn is_known(name: &str) -> bool {
+    CHECKS.iter().any(|(known, _)| *known == name)
+}
 
 /// Everything that CI checks besides the tests, or what is named of it. All of
 /// it is run, so that one run shows everything that is wrong.
 pub(crate) fn run(names: &[String]) -> Outcome {
-    type Check = fn() -> Outcome;
-    let checks: [(&str, Check); 13] = [
-        ("toolchain", toolchain),
-        ("format", || cargo::run(&["fmt", "--all", "--check"])),
-        ("clippy", clippy),
-        ("benchmarks", benchmarks),
-        ("documentation", documentation),
-        ("tables", table::check),
-        ("files", files),
-        ("scaffold", rehearsal::run),
-        ("guide", guide::check),
-        ("out-of-tree", out_of_tree),
-        ("package", package),
-        ("deny", deny),
-        ("fuzz", fuzz),
-    ];
-    let known: Vec<_> = checks.iter().map(|(name, _)| *name).collect();
-    if let Some(other) = names.iter().find(|name| !known.contains(&name.as_str())) {
-        let known = known.join(", ");
+    if let Some(other) = names.iter().find(|name| !is_known(name)) {
+        let known = CHECKS.map(|(name, _)| name).join(", ");
         return Err(format!("there is no check `{other}`; there are {known}"));
     }
     let mut failed = Vec::new();
-    for (name, check) in checks {
+    for (name, check) in CHECKS {
         if !names.is_empty() && !names.iter().any(|wanted| wanted == name) {
             continue;
         }
@@ -53,6 +59,13 @@ pub(crate) fn run(names: &[String]) -> Outcome {
 
 /// The toolchain is the one that `rust-version` promises.
 fn toolchain() -> Outcome {
+    other_toolchain()?.map_or(Ok(()), |other| {
+        Err(format!("{other}: what is promised has to be tested"))
+    })
+}
+
+/// What is wrong with the toolchain, if it is not the promised one.
+pub(crate) fn other_toolchain() -> Result<Option<String>, String> {
     let manifest = std::fs::read_to_string(cargo::root().join("Cargo.toml"))
         .map_err(|error| format!("Cargo.toml: {error}"))?;
     let promised = manifest
@@ -61,38 +74,36 @@ fn toolchain() -> Outcome {
         .map(|version| version.trim_matches('"').to_owned())
         .ok_or("Cargo.toml has no rust-version")?;
     let version = cargo::output(&["--version"])?;
-    if version
+    let is_promised = version
         .split_whitespace()
         .nth(1)
-        .is_some_and(|version| version.starts_with(&format!("{promised}.")))
-    {
-        Ok(())
-    } else {
-        Err(format!(
-            "rust-version is {promised}, but this is {}: what is promised has to be tested",
-            version.trim()
-        ))
-    }
+        .is_some_and(|version| version.starts_with(&format!("{promised}.")));
+    let other = || format!("rust-version is {promised}, but this is {}", version.trim());
+    Ok((!is_promised).then(other))
 }
 
-/// Package by package, and feature by feature: together, one package's
-/// features would hide what another one lacks.
+/// Package by package, and those that are published with each feature alone,
+/// with none and with all: together, one would hide what another one lacks.
 fn clippy() -> Outcome {
-    const DENY: [&str; 3] = ["--", "-D", "warnings"];
-    let tree = cargo::output(&["tree", "--workspace", "--depth", "0", "--prefix", "none"])?;
-    let packages = tree
-        .lines()
-        .filter_map(|line| line.split_whitespace().next());
-    for package in packages {
-        let mut args = vec!["clippy", "--quiet", "--package", package, "--all-targets"];
-        args.extend(DENY);
-        cargo::run(&args)?;
-    }
-    for package in BY_VENDOR {
-        for feature in features(package)? {
-            let mut args = vec!["clippy", "--quiet", "--package", package, "--all-targets"];
-            args.extend(["--no-default-features", "--features", &feature]);
-            args.extend(DENY);
+    for package in cargo::metadata()?.packages {
+        let mut selections = vec![vec![]];
+        let features: Vec<_> = package
+            .features
+            .keys()
+            .filter(|f| *f != "default")
+            .collect();
+        if is_published(&package) && !features.is_empty() {
+            selections.push(vec!["--no-default-features"]);
+            for feature in features {
+                selections.push(vec!["--no-default-features", "--features", feature]);
+            }
+            selections.push(vec!["--all-features"]);
+        }
+        for selection in selections {
+            let mut args = vec!["clippy", "--quiet", "--package", &package.name];
+            args.push("--all-targets");
+            args.extend(selection);
+            args.extend(["--", "-D", "warnings"]);
             cargo::run(&args)?;
         }
     }
@@ -104,25 +115,6 @@ fn benchmarks() -> Outcome {
     cargo::run_bench("fmt", &["--check"])?;
     let args = ["--quiet", "--all-targets", "--", "-D", "warnings"];
     cargo::run_bench("clippy", &args)
-}
-
-/// The package's features, and none.
-fn features(package: &str) -> Result<Vec<String>, String> {
-    let path = cargo::root()
-        .join("crates")
-        .join(package)
-        .join("Cargo.toml");
-    let manifest =
-        std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let features = manifest
-        .lines()
-        .skip_while(|line| line.trim() != "[features]")
-        .skip(1)
-        .take_while(|line| !line.starts_with('['))
-        .filter_map(|line| line.split_once(" = "))
-        .map(|(name, _)| name.to_owned())
-        .filter(|name| !name.starts_with('#') && name != "default");
-    Ok(std::iter::once(String::new()).chain(features).collect())
 }
 
 /// Files that stand twice, because a package needs its own, are the same; and
@@ -171,16 +163,6 @@ fn package() -> Outcome {
     cargo::run(&package)
 }
 
-/// Licences, advisories and sources, where cargo-deny is installed: `cargo
-/// install cargo-deny --locked`. It asks the network for the advisories.
-fn deny() -> Outcome {
-    if cargo::output(&["deny", "--version"]).is_err() {
-        warn("left out: cargo-deny is not installed; deny.toml was not checked");
-        return Ok(());
-    }
-    cargo::run(&["deny", "check"])
-}
-
 /// Fuzzes the readers for a short while, where cargo-fuzz is installed. The
 /// property tests run the same checks everywhere.
 fn fuzz() -> Outcome {
@@ -205,15 +187,4 @@ fn fuzz() -> Outcome {
         "--",
         "-max_total_time=20",
     ])
-}
-
-fn documentation() -> Outcome {
-    let args = [
-        "doc",
-        "--quiet",
-        "--workspace",
-        "--no-deps",
-        "--all-features",
-    ];
-    cargo::run_with(&args, &[("RUSTDOCFLAGS", "-D warnings")])
 }

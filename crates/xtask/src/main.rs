@@ -1,18 +1,25 @@
 //! The project's own commands: `cargo xtask` lists them.
 
+mod api;
+mod book;
 mod cargo;
 mod check;
+mod deny;
+mod documentation;
 mod guide;
 mod new_integration;
 mod table;
 mod temporal;
 mod test;
+mod tool;
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
     process::ExitCode,
 };
+
+use cargo_metadata::{Package, Target};
 
 const HELP: &str = "\
 cargo xtask COMMAND
@@ -26,17 +33,23 @@ cargo xtask COMMAND
   check [NAME ...]
                 everything else that CI checks, or what is named of it:
                 formatting, clippy for every package and feature alone,
-                documentation, generated tables, the scaffold, packages
+                documentation, public APIs, the book, generated tables, the
+                scaffold, packages, licences
   new-integration NAME [SPELLING]
                 make the crate of a vendor, whose tests say what is missing:
                 `acme`, or `posthog PostHog`; see docs/new-integration.md
   table         write the README's table of vendors and kinds anew
+  api           write the listings of what each package makes public anew
+  book          build the book: README.md, docs/ and the vendors' pages
 ";
 
 /// What a command comes to.
 type Outcome = Result<(), String>;
 
 fn main() -> ExitCode {
+    if let Some(code) = documentation::as_rustdoc() {
+        return code;
+    }
     let mut args = std::env::args().skip(1);
     let command = args.next().unwrap_or_default();
     let rest: Vec<String> = args.collect();
@@ -46,6 +59,8 @@ fn main() -> ExitCode {
         "check" => check::run(&rest),
         "new-integration" => new_integration::run(&rest),
         "table" => table::write(),
+        "api" => api::write(),
+        "book" => book::run(),
         "" | "help" | "--help" | "-h" => {
             say(HELP);
             Ok(())
@@ -59,6 +74,28 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whether there is such a command.
+fn is_command(name: &str) -> bool {
+    HELP.lines()
+        .filter_map(|line| line.strip_prefix("  "))
+        .any(|line| line.split(' ').next() == Some(name))
+}
+
+/// The packages that are published.
+fn published() -> Result<Vec<Package>, String> {
+    let packages = cargo::metadata()?.packages.into_iter();
+    Ok(packages.filter(is_published).collect())
+}
+
+/// `publish = false` is a list of no registries.
+fn is_published(package: &Package) -> bool {
+    package.publish.is_none()
+}
+
+fn library(package: &Package) -> Option<&Target> {
+    package.targets.iter().find(|target| target.is_lib())
 }
 
 /// Every file below a folder, in the order of their paths.

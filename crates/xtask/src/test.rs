@@ -7,20 +7,15 @@ use crate::{Outcome, cargo, temporal, warn};
 /// Leaves out the tests that need a Temporal server.
 const SKIP_TEMPORAL: &str = "--skip-temporal";
 
+const EXAMPLES: &str = "analytics-examples";
+
 /// Runs every test of the workspace, documentation and examples included, and
 /// those of the benchmarks.
 pub(crate) fn run(args: &[String]) -> Outcome {
     let skips = |arg: &&String| *arg == SKIP_TEMPORAL;
     let skips_temporal = args.iter().any(|arg| skips(&arg));
     let args: Vec<_> = args.iter().filter(|arg| !skips(arg)).cloned().collect();
-    // Every feature but `temporal`: each program would link Temporal's SDK.
-    let mut all = vec!["test", "--workspace", "--exclude", "analytics-temporal"];
-    all.extend([
-        "--features",
-        "analytics-spec/tokio,analytics-examples/mixpanel",
-    ]);
-    all.extend(args.iter().map(String::as_str));
-    cargo::run(&all)?;
+    run_all(&["mixpanel", "segment"], &args)?;
     if skips_temporal {
         warn(&format!(
             "left out, by {SKIP_TEMPORAL}: the tests of analytics-temporal, of `analytics worker`, \
@@ -29,18 +24,32 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     } else {
         temporal::test(&args)?;
     }
-    // With every feature on, the example sends to the other vendor.
-    let mut segment = vec!["test", "--package", "analytics-examples"];
-    segment.extend([
-        "--no-default-features",
-        "--features",
-        "segment",
-        "--test",
-        "run",
-    ]);
-    cargo::run(&segment)?;
+    // With both, the example sends to Mixpanel.
+    run_all(&["segment"], &["--test", "run"])?;
+    cargo::run(&["test", "--package", "xtask"])?;
     small_disks()?;
     cargo::run_bench("test", &[])
+}
+
+/// Runs tests of the workspace without Temporal, whose SDK each program would
+/// link, and without this package, whose dependencies have features of their
+/// own. Whatever is to be run, the same packages are chosen and, but for the
+/// examples', the same features: otherwise what they depend on would be built
+/// once more.
+fn run_all(examples: &[&str], args: &[impl AsRef<str>]) -> Outcome {
+    let mut features = vec!["analytics-spec/tokio".to_owned()];
+    features.extend(examples.iter().map(|it| format!("{EXAMPLES}/{it}")));
+    for package in cargo::metadata()?.packages {
+        if package.features.contains_key("default") && package.name != EXAMPLES {
+            features.push(format!("{}/default", package.name));
+        }
+    }
+    let features = features.join(",");
+    let mut test = vec!["test", "--workspace"];
+    test.extend(["--exclude", "analytics-temporal", "--exclude", "xtask"]);
+    test.extend(["--no-default-features", "--features", &features]);
+    test.extend(args.iter().map(AsRef::as_ref));
+    cargo::run(&test)
 }
 
 /// Disks that are full, or read-only, are mounted for it.
@@ -49,24 +58,12 @@ fn small_disks() -> Outcome {
         warn("left out: the tests of full and read-only disks, which only root may mount");
         return Ok(());
     }
-    // Not every feature of the command: it would link Temporal's SDK.
-    for (package, features, test) in [
-        ("analytics-engine", "sqlite", "sqlite"),
-        ("analytics-cli", "default", "cli"),
-    ] {
-        let test = [
-            "test",
-            "--package",
-            package,
-            "--features",
-            features,
-            "--test",
-            test,
-        ];
-        let ignored = ["--", "--ignored", "disk"];
-        cargo::run(&[&test[..], &ignored[..]].concat())?;
-    }
-    Ok(())
+    let tests = ["--test", "sqlite", "--test", "cli"];
+    let ignored = ["--", "--ignored", "disk"];
+    run_all(
+        &["mixpanel", "segment"],
+        &[&tests[..], &ignored[..]].concat(),
+    )
 }
 
 fn may_mount() -> io::Result<bool> {

@@ -14,18 +14,21 @@ const ENDLESS: [&str; 2] = ["sandbox", "worker"];
 /// Nor is a server started here.
 const ON_TEMPORAL: [&str; 2] = ["--engine", "temporal"];
 
-fn documents() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let entries = |folder: &str| {
-        let entries = std::fs::read_dir(root.join(folder)).unwrap();
-        entries.map(|entry| entry.unwrap().path())
-    };
-    let docs = entries("docs").filter(|path| path.extension().is_some_and(|e| e == "md"));
-    let pages = entries("integrations").map(|path| path.join("README.md"));
-    let mut documents: Vec<_> = docs.chain(pages).collect();
-    documents.push(root.join("README.md"));
-    documents.sort();
-    documents
+/// Every page of the book: `cargo xtask book`.
+fn documents(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() {
+            if !name.starts_with('.') && !["target", "_template", "heap"].contains(&name) {
+                found.extend(documents(&path));
+            }
+        } else if name.ends_with(".md") {
+            found.push(path);
+        }
+    }
+    found
 }
 
 /// The arguments of each `analytics` in the shell blocks of a document.
@@ -88,7 +91,8 @@ impl Drop for Place {
 fn every_command_of_the_documents_is_understood() {
     let place = Place::new();
     let mut tried = 0;
-    for path in documents() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for path in documents(&root) {
         let text = std::fs::read_to_string(&path).unwrap();
         for mut args in commands(&text) {
             let is_endless = args.first().is_some_and(|first| ENDLESS.contains(first));

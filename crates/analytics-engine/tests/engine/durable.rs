@@ -79,7 +79,7 @@ async fn order_and_completeness_survive_restarts_and_erasures() {
         let mut has_arrived: HashSet<usize> = HashSet::new();
         for run in 0..RUNS {
             let gone: HashSet<usize> = (0..known.len())
-                .filter(|n| is_erased(*n, &known, &erased))
+                .filter(|n| is_erased(*n, &known[*n], &erased))
                 .collect();
             let arrived = Arc::new(Mutex::new(Vec::new()));
             let (rolls, arrives) = (roll.clone(), Arc::clone(&arrived));
@@ -143,23 +143,23 @@ async fn order_and_completeness_survive_restarts_and_erasures() {
                     // Nobody's event was left behind.
                     let earlier = (0..*n).filter(|m| known[*m].people.contains(person));
                     for m in earlier {
-                        let is_over = has_arrived.contains(&m) || is_erased(m, &known, &erased);
+                        let is_over = has_arrived.contains(&m) || is_erased(m, &known[m], &erased);
                         assert!(is_over, "seed {seed}: {person}: {n} without {m}");
                     }
                 }
                 has_arrived.insert(*n);
             }
         }
-        for n in 0..known.len() {
-            let is_over = has_arrived.contains(&n) || is_erased(n, &known, &erased);
+        for (n, one) in known.iter().enumerate() {
+            let is_over = has_arrived.contains(&n) || is_erased(n, one, &erased);
             assert!(is_over, "seed {seed}: {n} is missing");
         }
     }
 }
 
-fn is_erased(n: usize, known: &[Known], erased: &HashMap<String, usize>) -> bool {
+fn is_erased(n: usize, known: &Known, erased: &HashMap<String, usize>) -> bool {
     let is_gone = |user: &String| erased.get(user).is_some_and(|through| n < *through);
-    known[n].users.iter().any(is_gone)
+    known.users.iter().any(is_gone)
 }
 
 /// Whoever waits for an event may do something else first: the store has it,

@@ -115,6 +115,7 @@ README. What is left to do is marked with `{MARK}` there and in
 docs/new-integration.md goes through it with a real vendor. When the tests pass:
 
   cargo xtask table    # the kinds that it supports, in the README
+  cargo xtask api      # what it makes public, in {folder}/api.txt
   cargo run -- demo    # with the new vendor
   cargo xtask check
 "

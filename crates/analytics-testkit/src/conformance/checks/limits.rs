@@ -1,6 +1,8 @@
 //! The vendor's limits, wherever they are: found from outside, and tried on
 //! both sides.
 
+use std::iter::successors;
+
 use analytics_spec::{AnyInput, Code, ErrorKind, Kind, Value};
 use serde_json::{Map, json};
 
@@ -92,8 +94,11 @@ fn limit(trial: &Trial<'_>, base: &Base, growth: Growth, most: usize) -> Option<
         let grown = growth.grown(&base.input, by);
         grown.is_some_and(|input| trial.accepts(&input))
     };
-    let (mut most, mut too_much) = (1, most);
-    if fits(too_much) || !fits(most) {
+    // From below: limits are far smaller than what is tried at most.
+    let mut doubled = successors(Some(1), |by| (*by < most).then(|| most.min(by * 2)));
+    let mut too_much = doubled.find(|by| !fits(*by))?;
+    let mut most = too_much / 2;
+    if most == 0 {
         return None;
     }
     while most + 1 < too_much {
