@@ -55,6 +55,7 @@ impl HttpVendor for Warehouse {
             max_bytes: 1_000_000,
             envelope_bytes: 2,
             gzip: true,
+            one_per_person: false,
         }
     }
 

@@ -9,7 +9,7 @@ use crate::{
     Outcome,
     compare::empty,
     measure::{Cost, Stopwatch},
-    process::{SinkProcess, ask},
+    process::{SinkProcess, ask, check},
     subjects::ours::{Setting, accept, engine_in},
 };
 
@@ -20,6 +20,9 @@ pub struct Backlog {
     /// How many events
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     events: u64,
+    /// To how many vendors each event goes
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
+    vendors: u8,
     /// Accepts into this directory, or delivers from it, and shows JSON; if
     /// absent, starts a process for each
     #[arg(long, hide = true)]
@@ -39,6 +42,9 @@ struct Half {
     cost: Cost,
 }
 
+/// It is over then, however many there are.
+const WITHIN: Duration = Duration::from_secs(6 * 3600);
+
 /// Where nobody listens.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
@@ -57,7 +63,16 @@ impl Backlog {
         let dir = tempfile::tempdir_in(std::env::current_dir()?)?;
         let path = dir.path().to_str().ok_or("a directory without a name")?;
         let events = self.events.to_string();
-        let args = ["backlog", "--events", &events, "--dir", path];
+        let vendors = self.vendors.to_string();
+        let args = [
+            "backlog",
+            "--events",
+            &events,
+            "--vendors",
+            &vendors,
+            "--dir",
+            path,
+        ];
         tell("accepting, while nobody listens");
         let accepted: Half = ask(&args)?;
         let bytes = std::fs::metadata(dir.path().join("events.db"))?.len();
@@ -65,28 +80,28 @@ impl Backlog {
         let sink = SinkProcess::start()?;
         let delivered: Half = ask(&[&args[..], &["--sink", sink.url()]].concat())?;
         let tally = sink.tally()?;
-        if tally.events != self.events || tally.distinct != self.events {
-            return Err(format!("{} of {} events came", tally.events, self.events).into());
-        }
+        check(&tally, self.events, self.vendors)?;
         Ok(self.table(&accepted, &delivered, bytes).to_string())
     }
 
     async fn half(&self, dir: &std::path::Path) -> Outcome<Half> {
+        let setting = Setting::DURABLE.to(self.vendors);
         let begun = Instant::now();
         let sink = self.sink.as_deref().unwrap_or(NOWHERE);
-        let engine = engine_in(dir, Setting::DURABLE, sink).await?;
+        let engine = engine_in(dir, setting, sink).await?;
         let open_seconds = begun.elapsed().as_secs_f64();
         let stopwatch = Stopwatch::start()?;
         if self.sink.is_some() {
-            engine.flush(Duration::from_secs(3600)).await?;
+            engine.flush(WITHIN).await?;
         } else {
-            accept(&engine, Setting::DURABLE, self.events).await?;
+            accept(&engine, setting, self.events).await?;
         }
         let cost = stopwatch.stop()?;
         let left = engine.close(Duration::ZERO).await;
-        let expected = if self.sink.is_some() { 0 } else { self.events };
+        let deliveries = self.events * u64::from(self.vendors);
+        let expected = if self.sink.is_some() { 0 } else { deliveries };
         if left.kept != expected {
-            return Err(format!("{} events are kept, not {expected}", left.kept).into());
+            return Err(format!("{} deliveries are left, not {expected}", left.kept).into());
         }
         Ok(Half { open_seconds, cost })
     }

@@ -195,7 +195,11 @@ pub fn ask<T: DeserializeOwned>(args: &[&str]) -> Outcome<T> {
 }
 
 /// Whether every event came once for every vendor.
-fn check(tally: &Tally, events: u64, vendors: u8) -> Result<(), String> {
+///
+/// # Errors
+///
+/// What is missing, or came too often.
+pub fn check(tally: &Tally, events: u64, vendors: u8) -> Result<(), String> {
     let expected = events * u64::from(vendors);
     let is_complete = tally.events == expected
         && tally.distinct == events

@@ -23,7 +23,9 @@ use crate::{
     events::{Line, Source},
     exit::Failure,
     ledger::{Ledger, Totals, Unsettled},
+    lines::Lines,
     output::Console,
+    pauses,
     problem::Problem,
     progress,
     stop::Stop,
@@ -70,10 +72,11 @@ pub(crate) enum EndedEarly {
 /// Lines that the store did not take.
 #[derive(Debug)]
 pub(crate) struct NotAccepted {
-    /// The first of them.
-    pub(crate) line: u64,
-    /// How many they are.
-    pub(crate) lines: u64,
+    /// Which they are: lines after them may have been taken.
+    pub(crate) lines: Lines,
+    /// Those that were still on their way at the end: whether the store took
+    /// them is not known.
+    pub(crate) unknown: Lines,
     /// The first that was not read, if the reading was not done.
     pub(crate) unread_from: Option<u64>,
     /// What it said of the first.
@@ -175,7 +178,8 @@ pub(crate) async fn carry(plan: Plan<'_>, source: Option<Source>) -> Result<Summ
         None => carried.await?,
         Some(watch) => tokio::select! {
             summary = carried => summary?,
-            never = progress::show(watch.console, bytes, &ledger) => match never {},
+            never = progress::show(watch.console, bytes, || ledger.totals()) => match never {},
+            never = pauses::say(watch.console, &engine) => match never {},
             never = plan.stop.on_silence(watch.give_up_after, &engine, accepted, watch.console) => {
                 match never {}
             }
@@ -342,7 +346,9 @@ impl Carrier<'_> {
             }
         }
         if let Some(mut missed) = missed {
-            missed.lines += window.lines.len() as u64;
+            for (line, _) in window.lines {
+                missed.unknown.push(line);
+            }
             missed.unread_from = end.is_none().then_some(next);
             return Ok(Some(EndedEarly::NotAccepted(missed)));
         }
@@ -372,12 +378,12 @@ impl Carrier<'_> {
             }
             Err(error) => {
                 let missed = missed.get_or_insert(NotAccepted {
-                    line,
-                    lines: 0,
+                    lines: Lines::default(),
+                    unknown: Lines::default(),
                     unread_from: None,
                     error,
                 });
-                missed.lines += 1;
+                missed.lines.push(line);
             }
         }
         Ok(())
@@ -411,7 +417,7 @@ impl Window {
 
 /// Reads on a thread of its own: reading blocks, and on standard input it may
 /// do so for ever.
-fn read_ahead(source: Source) -> mpsc::Receiver<io::Result<Line>> {
+pub(crate) fn read_ahead(source: Source) -> mpsc::Receiver<io::Result<Line>> {
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
     std::thread::spawn(move || {
         for line in source.lines() {

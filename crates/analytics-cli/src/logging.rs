@@ -6,13 +6,22 @@ use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 use crate::{exit::Failure, output::Console};
 
+/// What lines on stderr look like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Style {
+    /// Beside what a command says that somebody waits for.
+    Remarks,
+    /// The log of a service: with times, and as JSON if that is wanted.
+    Service { json: bool },
+}
+
 /// Sends traces to stderr: those that `RUST_LOG` asks for, else warnings and
 /// what `-v` adds.
-pub(crate) fn start(verbose: u8, console: &Console) -> Result<(), Failure> {
-    let default = match verbose {
+pub(crate) fn start(style: Style, verbose: u8, console: &Console) -> Result<(), Failure> {
+    let default = match (style, verbose) {
         // What a request's refusal comes to is said by the command itself.
-        0 => "warn,analytics_http=error,analytics_engine::refused=error",
-        1 => "warn,analytics=info",
+        (Style::Remarks, 0) => "warn,analytics_http=error,analytics_engine::refused=error",
+        (Style::Remarks, 1) | (Style::Service { .. }, 0) => "warn,analytics=info",
         _ => "warn,analytics=debug",
     };
     let asked = std::env::var("RUST_LOG").unwrap_or_default();
@@ -22,13 +31,15 @@ pub(crate) fn start(verbose: u8, console: &Console) -> Result<(), Failure> {
         EnvFilter::try_new(&asked)
             .map_err(|error| Failure::usage(format!("RUST_LOG is not understood: {error}")))?
     };
-    tracing_subscriber::fmt()
+    let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(Stderr(console.clone()))
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
-        .without_time()
-        .init();
+        .with_ansi(io::stderr().is_terminal());
+    match style {
+        Style::Remarks => lines.with_target(false).without_time().init(),
+        Style::Service { json: false } => lines.init(),
+        Style::Service { json: true } => lines.json().flatten_event(true).init(),
+    }
     Ok(())
 }
 

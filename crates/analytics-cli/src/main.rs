@@ -9,8 +9,10 @@ mod duration;
 mod events;
 mod exit;
 mod ledger;
+mod lines;
 mod logging;
 mod output;
+mod pauses;
 mod preview;
 mod problem;
 mod progress;
@@ -19,6 +21,7 @@ mod scripted;
 mod stop;
 mod storage;
 mod table;
+mod temporal;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -27,8 +30,10 @@ use clap::{Parser, Subcommand};
 use crate::{
     commands::{
         dead_letters, demo, drain, erase, integrations, purge, sandbox, send, status, validate,
+        worker,
     },
     exit::{Exit, Failure},
+    logging::Style,
     output::Console,
 };
 
@@ -66,6 +71,7 @@ enum Command {
     Sandbox(sandbox::Sandbox),
     Validate(validate::Validate),
     Send(send::Send),
+    Worker(worker::Worker),
     Status(status::Status),
     Drain(drain::Drain),
     DeadLetters(dead_letters::DeadLetters),
@@ -93,7 +99,11 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, console: &Console) -> Result<Exit, Failure> {
-    logging::start(cli.verbose, console)?;
+    let style = match &cli.command {
+        Command::Worker(worker) => worker.log_style(),
+        _ => Style::Remarks,
+    };
+    logging::start(style, cli.verbose, console)?;
     let globals = Globals {
         config: cli.config,
         verbose: cli.verbose > 0,
@@ -105,6 +115,7 @@ fn run(cli: Cli, console: &Console) -> Result<Exit, Failure> {
         Command::Demo(command) => run_async(command.run(&globals)),
         Command::Sandbox(command) => run_async(command.run(&globals)),
         Command::Send(command) => run_async(command.run(&globals)),
+        Command::Worker(command) => run_async(command.run(&globals)),
         Command::Status(command) => run_async(command.run(&globals)),
         Command::Drain(command) => run_async(command.run(&globals)),
         Command::DeadLetters(command) => run_async(command.run(&globals)),

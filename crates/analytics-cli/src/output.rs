@@ -6,6 +6,7 @@ use std::{
     io::{self, BufWriter, IsTerminal as _, StdoutLock, Write},
 };
 
+use analytics_kit::spec::visible;
 use indicatif::{ProgressBar, ProgressDrawTarget};
 
 use crate::exit::Failure;
@@ -33,9 +34,11 @@ impl Console {
         &self.bar
     }
 
-    /// Writes a line. That nobody reads it is no reason to stop.
+    /// Writes a line, or several at once. Somebody else's text may be in it:
+    /// nothing in it commands the terminal. That nobody reads it is no reason
+    /// to stop.
     pub(crate) fn note(&self, line: impl Display) {
-        self.write(format!("{line}\n").as_bytes());
+        self.write(shown(&line.to_string()).as_bytes());
     }
 
     /// Writes whole lines.
@@ -91,5 +94,29 @@ impl Out {
             }
             result => result.map_err(|error| Failure::failed(format!("stdout: {error}"))),
         }
+    }
+}
+
+/// Whole lines, in which nothing commands the terminal.
+fn shown(lines: &str) -> String {
+    let mut shown = String::with_capacity(lines.len() + 1);
+    for line in lines.split('\n') {
+        shown += &visible(line);
+        shown.push('\n');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn nothing_commands_the_terminal() {
+        assert_eq!(shown("a\n\nZoë"), "a\n\nZoë\n");
+        assert_eq!(
+            shown("x\u{202e}y\u{1b}[31m\rz"),
+            "x\\u{202e}y\\u{1b}[31m\\rz\n"
+        );
     }
 }

@@ -7,22 +7,23 @@ use std::{
 
 use indicatif::{ProgressDrawTarget, ProgressStyle};
 
-use crate::{
-    ledger::{Ledger, Totals},
-    output::Console,
-};
+use crate::{ledger::Totals, output::Console};
 
 const EVERY_DRAWING: Duration = Duration::from_millis(100);
 const EVERY_LINE: Duration = Duration::from_secs(5);
 
 /// Runs until it is dropped: a bar on a terminal, else a line now and then.
-pub(crate) async fn show(console: &Console, bytes: Option<u64>, ledger: &Ledger) -> Infallible {
+pub(crate) async fn show(
+    console: &Console,
+    bytes: Option<u64>,
+    totals: impl Fn() -> Totals,
+) -> Infallible {
     let started = Instant::now();
     let draws = Console::is_terminal();
     let _cleared = draws.then(|| Bar::begin(console, bytes));
     loop {
         tokio::time::sleep(if draws { EVERY_DRAWING } else { EVERY_LINE }).await;
-        let totals = ledger.totals();
+        let totals = totals();
         let line = describe(&totals, started.elapsed());
         if draws {
             console.bar().set_position(done(&totals));

@@ -8,6 +8,7 @@ use crate::{
     Globals,
     delivery::{EndedEarly, Summary},
     ledger::Tally,
+    lines::Lines,
     output::Console,
     problem::{Place, Problem},
     progress::grouped,
@@ -48,12 +49,12 @@ pub(crate) fn say_end(summary: &Summary, file: &str, globals: &Globals) {
             ));
         }
         Some(EndedEarly::NotAccepted(missed)) => {
-            let mut which = format!("{file}:{}: not accepted", missed.line);
-            if missed.lines > 1 {
-                which += &format!(", nor {} lines after it", grouped(missed.lines - 1));
+            let mut which = format!("{file}: not accepted: {}", missed.lines);
+            if !missed.unknown.is_empty() {
+                which += &format!("; not known whether accepted: {}", missed.unknown);
             }
             if let Some(line) = missed.unread_from {
-                which += &format!(", and not read from line {line} on");
+                which += &format!("; not read from line {line} on");
             }
             console.note(format_args!("{which}: {}", missed.error.message()));
         }
@@ -97,9 +98,21 @@ struct Report<'a> {
     /// The end of the file was not reached.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     ended_early: bool,
-    /// Why events were not accepted.
+    /// Which lines were not accepted, and why.
+    #[serde(flatten)]
+    missed: Option<Missed<'a>>,
+}
+
+/// Each of the lines that are left to send stands in one of these.
+#[derive(Serialize)]
+struct Missed<'a> {
+    error: &'a str,
+    not_accepted: &'a Lines,
+    /// Whether they were accepted is not known.
+    #[serde(skip_serializing_if = "Lines::is_empty")]
+    unknown: &'a Lines,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a str>,
+    unread_from: Option<u64>,
 }
 
 /// The summary for scripts.
@@ -111,8 +124,13 @@ pub(crate) fn json(summary: &Summary) -> String {
         integrations: tallies.map(|(name, tally)| (&**name, *tally)).collect(),
         detached: &summary.detached,
         ended_early: summary.ended_early.is_some(),
-        error: match &summary.ended_early {
-            Some(EndedEarly::NotAccepted(missed)) => Some(missed.error.message()),
+        missed: match &summary.ended_early {
+            Some(EndedEarly::NotAccepted(missed)) => Some(Missed {
+                error: missed.error.message(),
+                not_accepted: &missed.lines,
+                unknown: &missed.unknown,
+                unread_from: missed.unread_from,
+            }),
             _ => None,
         },
     };
@@ -129,8 +147,8 @@ const RARE: [Column; 3] = [
     ("kept", |tally| tally.kept),
 ];
 
-/// The summary for people.
-pub(crate) fn show(summary: &Summary, how_to_go_on: &str) -> String {
+/// The summary for people. What is kept is said with how that goes on.
+pub(crate) fn show(summary: &Summary, how_it_goes_on: &str) -> String {
     let totals = &summary.totals;
     let tallies: Vec<(&Arc<str>, &Tally)> = totals.integrations.iter().collect();
     let mut columns: Vec<Column> = vec![
@@ -158,12 +176,12 @@ pub(crate) fn show(summary: &Summary, how_to_go_on: &str) -> String {
         "{} {events} read, {invalid}\n\n{}{}",
         grouped(totals.read),
         table::show(&table),
-        rest(summary, how_to_go_on)
+        rest(summary, how_it_goes_on)
     )
 }
 
 /// What came from earlier runs, and what is left for the next.
-fn rest(summary: &Summary, how_to_go_on: &str) -> String {
+fn rest(summary: &Summary, how_it_goes_on: &str) -> String {
     let mut rest = String::new();
     for (name, tally) in &summary.totals.integrations {
         let earlier = tally.earlier;
@@ -181,7 +199,7 @@ fn rest(summary: &Summary, how_to_go_on: &str) -> String {
     }
     let kept = summary.kept();
     if kept > 0 {
-        rest += &format!("\n\n{} kept: `{how_to_go_on}` goes on", grouped(kept));
+        rest += &format!("\n\n{} kept: {how_it_goes_on}", grouped(kept));
     }
     rest + &detached(summary)
 }

@@ -25,13 +25,24 @@ impl Stop {
 
     /// The first SIGINT or SIGTERM asks to stop; a second one ends the process.
     pub(crate) fn on_signals(console: Console) -> Result<Self, Failure> {
+        let say = console.clone();
+        Self::when_signalled(console, move || {
+            say.note("stopping: what is in flight is finished; once more ends at once");
+        })
+    }
+
+    /// The same, said in another way.
+    pub(crate) fn when_signalled(
+        console: Console,
+        say: impl FnOnce() + Send + 'static,
+    ) -> Result<Self, Failure> {
         let mut signals = Signals::new()
             .map_err(|error| Failure::failed(format!("signals cannot be heard: {error}")))?;
         let asked = Arc::new(watch::Sender::new(false));
         let stop = Self(Some(Arc::clone(&asked)));
         tokio::spawn(async move {
             signals.next().await;
-            console.note("stopping: what is in flight is finished; once more ends at once");
+            say();
             asked.send_replace(true);
             signals.next().await;
             console.bar().finish_and_clear();
@@ -49,28 +60,20 @@ impl Stop {
         progress: impl Fn() -> u64,
         console: &Console,
     ) -> Infallible {
-        let mut heard = (None, 0);
-        let mut since = Instant::now();
         let mut health = None;
-        while since.elapsed() < patience {
-            tokio::time::sleep(LOOK.min(patience)).await;
+        silence(patience, async || {
             // A store that cannot say is no answer.
-            let Ok(now) = engine.health().await else {
-                continue;
-            };
+            let now = engine.health().await.ok()?;
             let waits = now.integrations.iter().any(|one| one.status.pending > 0);
             let last = now
                 .integrations
                 .iter()
                 .filter_map(|one| one.answered_at)
                 .max();
-            let now_heard = (last, progress());
-            if !waits || now_heard != heard {
-                since = Instant::now();
-            }
-            heard = now_heard;
             health = Some(now);
-        }
+            Some((waits, (last, progress())))
+        })
+        .await;
         console.note("giving up: no vendor has answered for too long (--give-up-after)");
         self.ask();
         for one in health.iter().flat_map(|health| &health.integrations) {
@@ -95,7 +98,8 @@ impl Stop {
         std::future::pending().await
     }
 
-    fn ask(&self) {
+    /// Asks to stop.
+    pub(crate) fn ask(&self) {
         if let Some(asked) = &self.0 {
             asked.send_replace(true);
         }
@@ -110,6 +114,26 @@ impl Stop {
         if !asked {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+/// Completes when something has waited for so long, and nothing has moved. What
+/// is looked at says whether anything waits, and how far it has come.
+pub(crate) async fn silence<T: PartialEq>(
+    patience: Duration,
+    mut look: impl AsyncFnMut() -> Option<(bool, T)>,
+) {
+    let mut before = None;
+    let mut since = Instant::now();
+    while since.elapsed() < patience {
+        tokio::time::sleep(LOOK.min(patience)).await;
+        let Some((waits, now)) = look().await else {
+            continue;
+        };
+        if !waits || before.as_ref() != Some(&now) {
+            since = Instant::now();
+        }
+        before = Some(now);
     }
 }
 

@@ -38,6 +38,11 @@ impl DataDir {
         storage
     }
 
+    /// Whether it is given.
+    pub(crate) fn is_given(&self) -> bool {
+        self.data_dir.is_some()
+    }
+
     /// The command that delivers what is kept.
     pub(crate) fn how_to_go_on(&self) -> String {
         match &self.data_dir {

@@ -102,9 +102,11 @@ impl Builder {
         self
     }
 
-    /// Sets how much memory each integration's events take, beyond what the
-    /// store itself keeps in memory: about 12 MiB, if nothing else is said. Who
-    /// waits for another attempt is left to the store when there is no room.
+    /// Sets how much memory each integration's events take while they wait,
+    /// beyond what the store itself keeps in memory: about 12 MiB, if nothing
+    /// else is said. Who waits for another attempt is left to the store when
+    /// there is no room. What is under way to the vendor, or not written down
+    /// yet, takes as much again, and one batch; the requests' bodies come on top.
     pub fn window_bytes(mut self, bytes: usize) -> Self {
         self.window_bytes = bytes.max(1);
         self
@@ -170,7 +172,7 @@ impl Builder {
             }
         }));
         metrics::describe();
-        let gate = Arc::new(Gate::default());
+        let gate = Arc::new(Gate::new(signals.clone()));
         let lanes = handlers.into_iter().zip(names).zip(signals).zip(resumed);
         let latest = self.clock.now().checked_add(MAX_ASKED);
         let latest = latest.unwrap_or(Timestamp::MAX);

@@ -130,6 +130,12 @@ impl<T> BySeq<T> {
         self.from(0)
     }
 
+    /// Every value, to be changed.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        let row = self.row.iter_mut().flatten();
+        self.behind.values_mut().chain(row)
+    }
+
     pub(crate) fn first(&self) -> Option<(Seq, &T)> {
         self.iter().next()
     }

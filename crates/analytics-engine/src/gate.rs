@@ -2,9 +2,14 @@
 //! to close is either waited for or told that it is closed; nobody is told
 //! that an event was accepted which no lane will see.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+};
 
 use tokio::sync::{Notify, futures::Notified};
+
+use crate::lane::Signals;
 
 /// The way in. Everything is sequentially consistent: who enters counts itself
 /// and then looks whether the gate is closed, who closes does the reverse.
@@ -14,9 +19,41 @@ pub(crate) struct Gate {
     is_sealed: AtomicBool,
     entering: AtomicUsize,
     sealed: Notify,
+    /// Of the lanes, which wait for the last one to come in.
+    lanes: Vec<Arc<Signals>>,
+}
+
+/// Says from elsewhere that somebody has come in; only the first word counts.
+#[derive(Clone, Debug)]
+pub(crate) struct Ticket {
+    gate: Arc<Gate>,
+    is_used: Arc<AtomicBool>,
+}
+
+impl Ticket {
+    /// Of somebody who has entered.
+    pub(crate) fn new(gate: &Arc<Gate>) -> Self {
+        Self {
+            gate: Arc::clone(gate),
+            is_used: Arc::default(),
+        }
+    }
+
+    pub(crate) fn leave(&self) {
+        if !self.is_used.swap(true, SeqCst) {
+            self.gate.leave();
+        }
+    }
 }
 
 impl Gate {
+    pub(crate) fn new(lanes: Vec<Arc<Signals>>) -> Self {
+        Self {
+            lanes,
+            ..Self::default()
+        }
+    }
+
     /// Counts somebody who comes in, also if the gate is closed; whoever does
     /// calls [`leave`](Self::leave).
     pub(crate) fn enter(&self) {
@@ -25,6 +62,11 @@ impl Gate {
 
     pub(crate) fn leave(&self) {
         self.entering.fetch_sub(1, SeqCst);
+        if self.is_quiet() {
+            for lane in &self.lanes {
+                lane.wake.notify_one();
+            }
+        }
     }
 
     /// Lets nobody else in.

@@ -1,7 +1,13 @@
 //! How an engine does.
 
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
 use analytics_spec::Timestamp;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use crate::{lane::Condition, store::LaneStatus};
 
@@ -16,6 +22,12 @@ pub struct Health {
     /// Why the store cannot write, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store_error: Option<String>,
+    /// When an event was refused because there was no room
+    /// ([`Full`](analytics_spec::ErrorKind::Full)), the last time; none, if that
+    /// was longer ago than events wait for room
+    /// ([`room_within`](crate::Builder::room_within)) and 30 s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused_for_room: Option<Timestamp>,
     /// The engine's integrations, in their order.
     pub integrations: Vec<IntegrationHealth>,
     /// What the store keeps for integrations that this engine does not have.
@@ -24,16 +36,38 @@ pub struct Health {
 }
 
 impl Health {
-    /// Whether nothing needs attention: events are accepted, the store
-    /// answers and writes, and no vendor is down. One that asks for a pause is well.
+    /// Whether nothing needs attention: events are accepted and find room, the
+    /// store answers and writes, no vendor is down, every lane works, and none
+    /// waits for people of whom there are too many. A vendor that asks for a
+    /// pause is well.
     #[must_use]
     pub fn is_well(&self) -> bool {
         self.is_accepting
             && self.store_error.is_none()
-            && self
-                .integrations
-                .iter()
-                .all(|one| one.state != State::Down && one.store_error.is_none())
+            && self.refused_for_room.is_none()
+            && self.integrations.iter().all(IntegrationHealth::is_well)
+    }
+}
+
+/// When events were refused because there was no room, the last time.
+#[derive(Debug, Default)]
+pub(crate) struct NoRoom(Mutex<Option<(Instant, Timestamp)>>);
+
+/// So long it is told of, beyond the time for which events wait for room: of
+/// somebody who tries again and again, it is told without a break.
+const TOLD_FOR: Duration = Duration::from_secs(30);
+
+impl NoRoom {
+    pub(crate) fn found(&self, now: Timestamp) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some((Instant::now(), now));
+    }
+
+    /// The last time, if that was lately.
+    pub(crate) fn lately(&self, patience: Duration) -> Option<Timestamp> {
+        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, time) = last?;
+        (at.elapsed() <= patience.saturating_add(TOLD_FOR)).then_some(time)
     }
 }
 
@@ -49,6 +83,10 @@ pub enum State {
     /// It does not answer as it should, again and again; from time to time it
     /// is asked whether it is back.
     Down,
+    /// Nothing is sent: what the engine was given (a clock, a recorder of
+    /// metrics) panicked, and took the integration's lane along. What is
+    /// accepted stays in the store; an engine that is built anew goes on.
+    Stopped,
 }
 
 /// How an integration does.
@@ -73,6 +111,9 @@ pub struct IntegrationHealth {
     /// What the store said to this integration's lane, if it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store_error: Option<String>,
+    /// So many people wait for another attempt that nothing new is read before
+    /// the first of them are back.
+    pub is_crowded: bool,
     /// How many deliveries are under way.
     pub in_flight: usize,
     /// What the store knows.
@@ -81,9 +122,17 @@ pub struct IntegrationHealth {
 }
 
 impl IntegrationHealth {
+    fn is_well(&self) -> bool {
+        matches!(self.state, State::Up | State::Paused)
+            && self.store_error.is_none()
+            && !self.is_crowded
+    }
+
     pub(crate) fn new(condition: Condition, status: LaneStatus, now: Timestamp) -> Self {
         let until = condition.paused_until.filter(|until| *until > now);
-        let state = if condition.is_down() {
+        let state = if condition.is_stopped {
+            State::Stopped
+        } else if condition.is_down() {
             State::Down
         } else if until.is_some() {
             State::Paused
@@ -97,6 +146,7 @@ impl IntegrationHealth {
             answered_at: condition.answered_at,
             last_error: condition.last_error,
             store_error: condition.store_error,
+            is_crowded: condition.is_crowded,
             in_flight: condition.in_flight,
             status,
         }

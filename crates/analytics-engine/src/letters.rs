@@ -35,11 +35,13 @@ impl<'a> Letters<'a> {
 
     /// Accepts them once more, each for its own integration, under the same
     /// message id and timestamp. Those of integrations that this engine does
-    /// not have are counted, and wait.
+    /// not have are counted, and wait. Each is either a dead letter or accepted,
+    /// whatever happens meanwhile.
     ///
     /// # Errors
     ///
-    /// The store failed, or is full; then all of them are where they were.
+    /// The store failed, or is full. Some may be accepted; the others are dead
+    /// letters as before: ask again.
     pub async fn replay(&self, filter: &Filter) -> Result<Replayed, Error> {
         let replayed = self.letters.replay(filter).await?;
         if replayed.detached > 0 {
@@ -52,11 +54,11 @@ impl<'a> Letters<'a> {
         Ok(replayed)
     }
 
-    /// Forgets them: how many.
+    /// Forgets them, some at a time where they are many: how many.
     ///
     /// # Errors
     ///
-    /// The store failed.
+    /// The store failed; some may be forgotten: ask again.
     pub async fn purge(&self, filter: &Filter) -> Result<u64, Error> {
         self.letters.purge(filter).await
     }

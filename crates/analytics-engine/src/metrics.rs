@@ -10,6 +10,7 @@ use metrics::{Counter, Gauge, Histogram, Unit};
 use crate::store::LaneStatus;
 
 const ACCEPTED: &str = "analytics_events_accepted_total";
+const REFUSED: &str = "analytics_enqueue_errors_total";
 const DELIVERED: &str = "analytics_events_delivered_total";
 const FAILED: &str = "analytics_events_failed_total";
 const RETRIED: &str = "analytics_events_retried_total";
@@ -22,6 +23,11 @@ const LATENCY: &str = "analytics_delivery_latency_seconds";
 /// Says what the names stand for.
 pub(crate) fn describe() {
     metrics::describe_counter!(ACCEPTED, Unit::Count, "Events accepted, by kind.");
+    metrics::describe_counter!(
+        REFUSED,
+        Unit::Count,
+        "Calls that brought events and ended with an error, by kind of error."
+    );
     metrics::describe_counter!(
         DELIVERED,
         Unit::Count,
@@ -74,6 +80,7 @@ impl Accepts {
 }
 
 /// What a lane counts.
+#[derive(Debug)]
 pub(crate) struct LaneMetrics {
     integration: String,
     delivered: Counter,
@@ -127,6 +134,18 @@ impl LaneMetrics {
         self.age.set(age.unwrap_or_default().as_secs_f64());
         self.dead.set(to_f64(status.dead));
     }
+
+    /// The engine is closed: what it had says nothing any more.
+    pub(crate) fn closed(&self) {
+        for gauge in [&self.depth, &self.age, &self.dead] {
+            gauge.set(0.0);
+        }
+    }
+}
+
+/// A call brought events, and ends with an error.
+pub(crate) fn refused(error: &Error) {
+    metrics::counter!(REFUSED, "error" => error.kind().as_str()).increment(1);
 }
 
 /// An integration will never accept an event.

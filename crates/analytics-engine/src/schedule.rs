@@ -20,6 +20,7 @@ use std::{
     collections::{BTreeSet, BinaryHeap, HashMap, VecDeque},
     hash::{BuildHasherDefault, Hasher},
     ops::{AddAssign, SubAssign},
+    time::Duration,
 };
 
 use analytics_spec::{Retries, Timestamp};
@@ -341,6 +342,21 @@ impl Schedule {
         self.away_until.remove(&(away.until, person));
         self.away_from.remove(&(away.from, person));
         Some((away.from, away.through))
+    }
+
+    /// The clock was set back: every pause ends earlier by as much.
+    pub(crate) fn set_back(&mut self, step: Duration) {
+        let earlier = |until: Timestamp| until.checked_sub(step).unwrap_or(Timestamp::MIN);
+        for entry in self.entries.values_mut() {
+            entry.not_before = entry.not_before.map(earlier);
+        }
+        for away in self.away.values_mut() {
+            away.until = earlier(away.until);
+        }
+        let paused = std::mem::take(&mut self.paused).into_iter();
+        self.paused = paused.map(|(until, seq)| (earlier(until), seq)).collect();
+        let away = std::mem::take(&mut self.away_until).into_iter();
+        self.away_until = away.map(|(until, who)| (earlier(until), who)).collect();
     }
 
     /// How many people are away.
@@ -850,6 +866,7 @@ mod tests {
             retries: Vec<Option<i64>>,
         },
         Wait(i64),
+        SetBack(i64),
         /// Send people away until no more than so many events are here.
         Evict(usize),
         Erase(&'static str),
@@ -879,6 +896,7 @@ mod tests {
             3 => (0_usize..10, prop::collection::vec(pause(), 6))
                 .prop_map(|(batch, retries)| Step::Finish { batch, retries }),
             1 => (0_i64..20).prop_map(Step::Wait),
+            1 => (0_i64..20).prop_map(Step::SetBack),
             1 => (0_usize..10).prop_map(Step::Evict),
             1 => prop::sample::select(vec!["a", "b"]).prop_map(Step::Erase),
         ]
@@ -1077,6 +1095,13 @@ mod tests {
                 }
             }
             Step::Wait(millis) => model.now += millis,
+            Step::SetBack(millis) => {
+                model.now -= millis;
+                for event in &mut model.events {
+                    event.not_before = event.not_before.map(|until| until - millis);
+                }
+                schedule.set_back(Duration::from_millis(millis.unsigned_abs()));
+            }
             Step::Evict(events) => {
                 let now = at(model.now);
                 schedule.evict(events * 300, |until| (until > now).then_some(until));

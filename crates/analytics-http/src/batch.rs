@@ -8,6 +8,9 @@
 //!   last step stands before it in the same request.
 //! - After a failure that may pass, the person's later events are deferred;
 //!   those that were in the same request are what the vendor says they are.
+//! - Where a vendor may take a later event of a request and an earlier one only
+//!   when it is sent again, a request has [one event of a
+//!   person](Limits::one_per_person): the next goes when that one is accepted.
 //! - A request never exceeds its route's limits, except for one step alone.
 //! - A request that is refused as a whole and may be [split](Refusal::split)
 //!   is sent again in halves, down to one step. What one route refuses does
@@ -173,8 +176,9 @@ impl<'a, V: HttpVendor> Batch<'a, V> {
             if group.members.len() == max_items {
                 break;
             }
-            if item.taken + 1 < item.steps.len() {
-                // Its own next step comes before the person's next event.
+            if limits.one_per_person || item.taken + 1 < item.steps.len() {
+                // The person's next event waits for the answer, or for this
+                // one's own next step.
                 blocked.extend(item.people());
             }
         }

@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     collections::BTreeMap,
+    fmt,
     hash::{BuildHasher as _, RandomState},
     io::Write as _,
     sync::Arc,
@@ -42,7 +43,6 @@ const COMPRESS_FROM: usize = 1024;
 
 /// A vendor with what reaches it: an [`Integration`], and by itself a client
 /// with retries (see [`Calls`]).
-#[derive(Debug)]
 pub struct Client<V> {
     vendor: V,
     instance: Instance,
@@ -51,6 +51,16 @@ pub struct Client<V> {
     redactor: Redactor,
     /// Vendors count simultaneous connections by key, whoever opens them.
     in_flight: Semaphore,
+}
+
+/// Not what it sends through: a transport's TLS alone is pages.
+impl<V: fmt::Debug> fmt::Debug for Client<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("vendor", &self.vendor)
+            .field("instance", &self.instance)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<V: HttpVendor> Client<V> {

@@ -142,6 +142,11 @@ pub struct Limits {
     pub envelope_bytes: usize,
     /// Whether the body may be compressed with gzip.
     pub gzip: bool,
+    /// Whether a request has at most one event of each person.
+    ///
+    /// This is for an answer that may take a later event of a request while an
+    /// earlier one is to be sent again: the later would arrive first.
+    pub one_per_person: bool,
 }
 
 impl Limits {
@@ -151,6 +156,7 @@ impl Limits {
         max_bytes: usize::MAX,
         envelope_bytes: 0,
         gzip: false,
+        one_per_person: false,
     };
 }
 
@@ -159,6 +165,8 @@ impl Limits {
 pub enum Reading {
     /// The same of all.
     All(Verdict),
-    /// One verdict for each, in their order.
+    /// One verdict for each, in their order. Where one may be accepted after
+    /// another has been refused for now, the route's limits are
+    /// [`one_per_person`](Limits::one_per_person).
     Each(Vec<Verdict>),
 }

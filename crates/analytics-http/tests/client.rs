@@ -512,6 +512,15 @@ async fn no_more_requests_are_under_way_than_the_vendor_takes() {
     }
 }
 
+/// Not the transport's TLS with all that it knows.
+#[test]
+fn debug_is_short() {
+    let client = Client::new(fake(), Instance::new("mine")).unwrap();
+    let shown = format!("{client:?}");
+    assert!(shown.len() < 600 && shown.contains("mine"), "{shown}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
 #[tokio::test]
 async fn a_preview_shows_every_request_and_no_secret() {
     let vendor = Fake {

@@ -171,11 +171,13 @@ fn table_of_instance(
 ) -> Result<Arc<dyn Integration>, Error> {
     let mut table = table(name, value)?;
     let vendor = match table.remove("vendor") {
-        Some(Value::String(vendor)) => vendor,
+        // A text of the table is not repeated: it may be a credential.
+        Some(Value::String(vendor)) => Vendor::find(&vendor)
+            .ok_or_else(|| no_vendor(&vendor, "`vendor` is none of the vendors")),
         Some(_) => return Err(Error::configuration("`vendor`: expected a string")),
-        None => name.to_owned(),
-    };
-    let vendor = Vendor::find(&vendor).ok_or_else(|| no_vendor(&vendor))?;
+        None => Vendor::find(name)
+            .ok_or_else(|| no_vendor(name, &format!("there is no vendor `{name}`"))),
+    }?;
     let known: Vec<_> = COMMON_KEYS
         .into_iter()
         .chain(vendor.keys()?.iter().copied())
@@ -201,14 +203,12 @@ fn table_of_instance(
     vendor.build(table, instance, env)
 }
 
-fn no_vendor(name: &str) -> Error {
+fn no_vendor(name: &str, wrong: &str) -> Error {
     let names = VENDORS.iter().map(|vendor| vendor.name);
     match analytics_spec::nearest(name, names.clone()) {
-        Some(near) => Error::configuration(format!(
-            "there is no vendor `{name}`: did you mean `{near}`?"
-        )),
+        Some(near) => Error::configuration(format!("{wrong}: did you mean `{near}`?")),
         None => Error::configuration(format!(
-            "there is no vendor `{name}`: set `vendor` to one of {}",
+            "{wrong}: set `vendor` to one of {}",
             names.collect::<Vec<_>>().join(", ")
         )),
     }

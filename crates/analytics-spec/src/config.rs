@@ -8,6 +8,7 @@ use serde::{
     de::{DeserializeOwned, Error as _, Visitor},
 };
 use serde_json::{Map, Value};
+use serde_path_to_error::{Path, Segment};
 
 use crate::{
     Error, Integration, Kind, Policies, ValidationError,
@@ -128,7 +129,8 @@ pub fn unknown(key: &str, known: &[&str]) -> Error {
 /// # Errors
 ///
 /// Unknown keys, each with the nearest known one; variables that are not set;
-/// values of the wrong type, with their key.
+/// values of the wrong type, with their key. No error repeats a text: it may be
+/// a credential under a wrong key.
 pub fn read<C: VendorConfig>(
     mut table: Map<String, Value>,
     env: &dyn Fn(&str) -> Option<String>,
@@ -154,17 +156,47 @@ pub fn read<C: VendorConfig>(
             filled.push((key, variable));
         }
     }
-    serde_path_to_error::deserialize(Value::Object(table)).map_err(|error| {
+    let table = Value::Object(table);
+    serde_path_to_error::deserialize(&table).map_err(|error| {
         let path = error.path().to_string();
         let source = filled.iter().find(|(key, _)| *key == path);
-        let error = error.into_inner();
+        let at = at(&table, error.path());
+        let error = without_texts(error.into_inner().to_string(), at);
         Error::configuration(match source {
             Some((key, variable)) => format!("`{key}`, from {variable}: {error}"),
             // The whole table, which has no name.
-            None if path == "." => error.to_string(),
+            None if path == "." => error,
             None => format!("`{path}`: {error}"),
         })
     })
+}
+
+/// The value at a path, as far as that leads.
+fn at<'a>(table: &'a Value, path: &Path) -> &'a Value {
+    let mut value = table;
+    for segment in path {
+        let inner = match segment {
+            Segment::Map { key } => value.get(key),
+            Segment::Seq { index } => value.get(index),
+            Segment::Enum { .. } | Segment::Unknown => None,
+        };
+        let Some(inner) = inner else { break };
+        value = inner;
+    }
+    value
+}
+
+/// An error's words without the texts that they are about: any of them may be
+/// a credential that was written under another key than its own.
+fn without_texts(message: String, value: &Value) -> String {
+    match value {
+        Value::String(text) if !text.is_empty() => message
+            .replace(&format!("{text:?}"), "[redacted]")
+            .replace(&format!("`{text}`"), "[redacted]"),
+        Value::Array(values) => values.iter().fold(message, without_texts),
+        Value::Object(table) => table.values().fold(message, without_texts),
+        _ => message,
+    }
 }
 
 /// A variable's value: a table where it is written as a JSON object, else text.
@@ -231,10 +263,10 @@ pub fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Er
     }
     match Written::deserialize(deserializer)? {
         Written::Boolean(value) => Ok(value),
-        Written::Text(text) => text
-            .trim()
-            .parse()
-            .map_err(|_| D::Error::custom(format!("expected true or false, found {text:?}"))),
+        Written::Text(text) => {
+            let wrong = |_| D::Error::custom("expected true or false, found another text");
+            text.trim().parse().map_err(wrong)
+        }
     }
 }
 

@@ -65,7 +65,7 @@ impl Delivery {
 }
 
 /// How many events an integration takes at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batching {
     /// The most events in one [`Integration::deliver_batch`].
     pub max_items: usize,

@@ -96,4 +96,4 @@ pub use secret::Secret;
 /// A free dictionary: traits, properties, and whatever else is JSON.
 pub use serde_json::{Map, Value};
 pub use validation::{Code, ValidationError, Violation};
-pub use visible::visible;
+pub use visible::{visible, visible_json};

@@ -33,6 +33,15 @@ struct Shop {
 struct Limits {
     host: Option<String>,
     per_second: Option<u32>,
+    #[allow(dead_code, reason = "only what it refuses is of interest")]
+    unit: Option<Unit>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Unit {
+    Second,
+    Minute,
 }
 
 /// A configuration that leaves a requirement to serde.
@@ -237,6 +246,43 @@ fn values_of_the_wrong_type_name_their_key() {
     // The table itself has no name.
     let error = read::<Strict>(json!({}), &[]).unwrap_err();
     assert_eq!(error.message(), "missing field `api_key`");
+}
+
+#[test]
+fn a_text_under_the_wrong_key_is_not_shown() {
+    for (wrong, said) in [
+        (json!({"strict": "hunter2\"\n"}), "expected true or false"),
+        (
+            json!({"count": "hunter2\"\n"}),
+            "invalid type: string [redacted]",
+        ),
+        (
+            json!({"limits": "hunter2"}),
+            "`limits`: invalid type: string [redacted]",
+        ),
+        (
+            json!({"limits": {"per_second": "hunter2"}}),
+            "`limits.per_second`: ",
+        ),
+        (json!({"lists": "hunter2"}), "`lists`: "),
+        (
+            json!({"lists": ["eu", {"name": "hunter2"}]}),
+            "`lists[1]`: ",
+        ),
+        (
+            json!({"limits": {"unit": "hunter2"}}),
+            "expected `second` or `minute`",
+        ),
+    ] {
+        let message = refused(wrong, &[]);
+        assert!(message.contains(said), "{message}");
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+    for variable in ["SHOP_IO_STRICT", "SHOP_IO_COUNT", "SHOP_IO_LIMITS"] {
+        let message = refused(json!({}), &[(variable, "hunter2")]);
+        assert!(message.contains(variable), "{message}");
+        assert!(!message.contains("hunter2"), "{message}");
+    }
 }
 
 #[test]

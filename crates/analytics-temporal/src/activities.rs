@@ -1,6 +1,7 @@
 //! What the activities of one event do.
 
 use std::{
+    convert::Infallible,
     panic::AssertUnwindSafe,
     time::{Duration, SystemTime},
 };
@@ -42,12 +43,7 @@ pub(crate) async fn request(
     // In somebody else's workflow, the options are somebody else's.
     let is_ours = ctx.info().workflow_type == Some(workflow_name(handler.name(), kind));
     if is_ours && is_used_up(&policy, &retries) {
-        let error = Error::new(
-            ErrorKind::Timeout,
-            "no worker lived to finish the last attempt",
-        );
-        let error = error.with_integration(handler.name());
-        return Err(permanent(error));
+        return Err(permanent(lost().with_integration(handler.name())));
     }
     let mut attempt = retries.attempt(&input, &policy);
     let limit = time_left(ctx.info());
@@ -136,22 +132,24 @@ pub(crate) async fn within<T>(
     retries: Retries,
     attempt: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
-    let pulses = async {
-        loop {
-            tokio::time::sleep(options::PULSE).await;
-            // What it carries is what the next attempt would go on from.
-            if let Ok(state) = payload::write(&retries) {
-                let _ = ctx.record_heartbeat(state).await;
-            }
-        }
-    };
     tokio::select! {
         outcome = unbroken(attempt) => outcome,
         () = tokio::time::sleep(limit) => Err(Error::new(
             ErrorKind::Timeout,
             format!("the integration did not finish the attempt within {limit:?}"),
         )),
-        () = pulses => Err(failures::cancelled()),
+        never = pulses(ctx, retries) => match never {},
+    }
+}
+
+/// Says that the worker lives, for ever. What it carries is what the next
+/// attempt would go on from.
+async fn pulses(ctx: &ActivityContext, retries: Retries) -> Infallible {
+    loop {
+        tokio::time::sleep(options::PULSE).await;
+        if let Ok(state) = payload::write(&retries) {
+            let _ = ctx.record_heartbeat(state).await;
+        }
     }
 }
 
@@ -162,6 +160,12 @@ pub(crate) async fn unbroken<T>(work: impl Future<Output = Result<T, Error>>) ->
         .catch_unwind()
         .await
         .unwrap_or_else(|_| Err(panicked()))
+}
+
+/// Of attempts that no worker lived to report.
+pub(crate) fn lost() -> Error {
+    let message = "no worker lived to finish the last attempt";
+    Error::new(ErrorKind::Timeout, message)
 }
 
 pub(crate) fn panicked() -> Error {

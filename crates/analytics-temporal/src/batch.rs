@@ -11,14 +11,16 @@ use analytics_spec::{
     integration::Batching,
 };
 use serde::{Deserialize, Serialize};
-use temporalio_common::{ActivityError, UntypedActivity, data_converters::RawValue};
+use temporalio_common::{
+    ActivityError, UntypedActivity, data_converters::RawValue, error::ActivityExecutionError,
+};
 use temporalio_sdk::{
     ContinueAsNewOptions, TimerResult, WorkflowContext, WorkflowTermination,
     activities::ActivityContext, workflows::join_all,
 };
 
 use crate::{
-    activities::{permanent, time_left, unbroken, within},
+    activities::{self, permanent, time_left, unbroken, within},
     dynamic::{DynWorkflow, Ended},
     failures, ids,
     ids::Origin,
@@ -33,9 +35,43 @@ struct Continued {
     continued: Deliveries,
     /// What holds for all events; without inputs.
     batch: BatchInput<Value>,
+    plan: Plan,
 }
 
-/// What a request activity is given by the workflow.
+/// What decides how a batch is split into calls and runs, as it was when the
+/// batch was validated. It is read from the history alone: a batch on its way
+/// goes on as it began, also if the integration's next version has other limits.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Plan {
+    limits: Batching,
+    /// A run whose history has this many events goes on in a new one.
+    max_history: u32,
+}
+
+impl Plan {
+    /// The plan for events that share `extra` bytes.
+    fn new(handler: &Handler, max_history: u32, extra: usize) -> Self {
+        let mut limits = handler.integration().batching();
+        limits.max_bytes = limits.max_bytes.min(MAX_CALL_BYTES.max(extra * 2));
+        // What is shared is sent along with each call.
+        let room = MAX_INPUT_BYTES / extra.max(1);
+        limits.max_in_flight = limits.max_in_flight.min(room);
+        Self {
+            limits,
+            max_history,
+        }
+    }
+}
+
+/// What the validation activity tells the workflow.
+#[derive(Debug, Serialize, Deserialize)]
+struct Validated {
+    /// What is wrong with each event.
+    failures: Vec<Option<Failure>>,
+    plan: Plan,
+}
+
+/// What the activities are given by the workflow.
 #[derive(Debug, Serialize, Deserialize)]
 struct Call {
     call: Vec<(AnyInput, Retries)>,
@@ -44,11 +80,9 @@ struct Call {
     outcome_bytes: usize,
 }
 
-/// Carries the events of a batch to their ends. A run whose history has this
-/// many events goes on in a new one.
+/// Carries the events of a batch to their ends.
 pub(crate) async fn run(
     handler: Handler,
-    max_history: u32,
     ctx: WorkflowContext<DynWorkflow>,
     input: RawValue,
 ) -> Ended {
@@ -56,35 +90,23 @@ pub(crate) async fn run(
     let Continued {
         continued: mut deliveries,
         batch,
+        plan,
     } = match read(&ctx, input).map_err(named)? {
         Input::Continued(continued) => continued,
         Input::New(new) => validated(&handler, &ctx, new).await?,
     };
-    let (extra, timeout, limits) = unbroken(async {
-        let extra = limits::json_bytes(&batch);
-        let mut limits = handler.integration().batching();
-        limits.max_bytes = limits.max_bytes.min(MAX_CALL_BYTES.max(extra * 2));
-        // What is shared is sent along with each call.
-        let room = MAX_INPUT_BYTES / extra.max(1);
-        limits.max_in_flight = limits.max_in_flight.min(room);
-        Ok((
-            extra,
-            handler.policies().resolve().single_attempt_timeout,
-            limits,
-        ))
-    })
-    .await
-    .map_err(fail)?;
+    let extra = limits::json_bytes(&batch);
     let outcome_bytes = limits::outcome_bytes(deliveries.len());
     let mut sent = 0_usize;
     while !deliveries.is_done() {
         if ctx.continue_as_new_suggested()
-            || ctx.history_length() >= max_history
+            || ctx.history_length() >= plan.max_history
             || sent >= 4 * MAX_INPUT_BYTES
         {
             let continued = Continued {
                 continued: deliveries,
                 batch,
+                plan,
             };
             let next = payload::write(&continued).map_err(fail)?;
             let options = ContinueAsNewOptions::default();
@@ -93,7 +115,7 @@ pub(crate) async fn run(
                 Err(termination) => Err(termination),
             };
         }
-        let round = deliveries.round(now(&ctx), &limits, extra);
+        let round = deliveries.round(now(&ctx), &plan.limits, extra);
         if round.calls.is_empty() {
             let pause = round.due.unwrap_or_default().saturating_sub(now(&ctx));
             let pause = pause.max(Duration::from_millis(1));
@@ -113,26 +135,18 @@ pub(crate) async fn run(
                 let policy = handler.request_policy(&batch.complete(input.clone()));
                 policy.single_attempt_timeout
             });
-            let timeout = own.max().unwrap_or(timeout);
+            let timeout = own.max().unwrap_or_default();
             let argument = payload::write(&call).map_err(fail)?;
             sent = sent.saturating_add(argument.payloads.iter().map(|p| p.data.len()).sum());
             let name = activity_name(handler.name(), Takes::Batch, Step::Request);
             let running =
                 ctx.execute_activity(UntypedActivity::new(name), argument, options::call(timeout));
-            calls.push(async move { (positions, call.call, running.await) });
+            calls.push(async move { (positions, running.await) });
         }
         let mut nexts = Vec::with_capacity(calls.len());
-        for (positions, events, result) in join_all(calls).await {
-            let next = match result {
-                Ok(output) => payload::parse_output::<Vec<Next>>(&output).map_err(fail)?,
-                Err(error) if error.as_cancelled().is_some() => {
-                    return Err(WorkflowTermination::cancelled());
-                }
-                Err(error) => {
-                    let error = failures::of_activity(&error).with_integration(handler.name());
-                    unfinished(&handler, &batch, &events, &error)
-                }
-            };
+        for (positions, result) in join_all(calls).await {
+            let output = result.map_err(|error| ended(&handler, &error))?;
+            let next: Vec<Next> = payload::parse_output(&output).map_err(named)?;
             nexts.push((positions, next));
         }
         for failed in deliveries.apply(nexts, now(&ctx)) {
@@ -182,39 +196,42 @@ async fn validated(
         Ok(input)
     });
     let mut deliveries = Deliveries::new(inputs);
-    if !deliveries.is_done() {
-        let indices: Vec<_> = deliveries.pending().map(|(index, _)| index).collect();
-        let all: Vec<_> = (0..indices.len()).collect();
-        let argument = Call {
-            call: deliveries.call(&all),
-            batch: batch.clone(),
-            outcome_bytes,
-        };
-        let argument = payload::write(&argument).map_err(fail)?;
-        let name = activity_name(handler.name(), Takes::Batch, Step::Validation);
-        let validation = UntypedActivity::new(name);
-        let output = ctx
-            .execute_local_activity(validation, argument, options::validation())
-            .await
-            .map_err(|error| match error.as_cancelled() {
-                Some(_) => WorkflowTermination::cancelled(),
-                None => fail(failures::of_activity(&error)),
-            })?;
-        let failures: Vec<Option<Failure>> = payload::parse_output(&output).map_err(fail)?;
-        for (index, failure) in indices.into_iter().zip(failures) {
-            let Some(failure) = failure else { continue };
-            let error = Error::from(failure);
-            let input = deliveries.pending().find(|(pending, _)| *pending == index);
-            let Some((_, input)) = input else { continue };
-            tell(handler, ctx, &input.event, &error);
-            let outcome = Outcome::failure(input.message_id(), &error);
-            deliveries.settle(index, outcome);
-        }
+    let indices: Vec<_> = deliveries.pending().map(|(index, _)| index).collect();
+    let all: Vec<_> = (0..indices.len()).collect();
+    let argument = Call {
+        call: deliveries.call(&all),
+        batch: batch.clone(),
+        outcome_bytes,
+    };
+    let argument = payload::write(&argument).map_err(fail)?;
+    let name = activity_name(handler.name(), Takes::Batch, Step::Validation);
+    let output = ctx
+        .execute_local_activity(UntypedActivity::new(name), argument, options::validation())
+        .await
+        .map_err(|error| ended(handler, &error))?;
+    let Validated { failures, plan } = payload::parse_output(&output).map_err(fail)?;
+    for (index, failure) in indices.into_iter().zip(failures) {
+        let Some(failure) = failure else { continue };
+        let error = Error::from(failure);
+        let input = deliveries.pending().find(|(pending, _)| *pending == index);
+        let Some((_, input)) = input else { continue };
+        tell(handler, ctx, &input.event, &error);
+        let outcome = Outcome::failure(input.message_id(), &error);
+        deliveries.settle(index, outcome);
     }
     Ok(Continued {
         continued: deliveries,
         batch,
+        plan,
     })
+}
+
+/// How an activity that says nothing of the single events ends the workflow.
+fn ended(handler: &Handler, error: &ActivityExecutionError) -> WorkflowTermination {
+    match error.as_cancelled() {
+        Some(_) => WorkflowTermination::cancelled(),
+        None => fail(failures::of_activity(error).with_integration(handler.name())),
+    }
 }
 
 fn accept(handler: &Handler, value: Value, outcome_bytes: usize) -> Result<AnyInput, Box<Outcome>> {
@@ -226,28 +243,6 @@ fn accept(handler: &Handler, value: Value, outcome_bytes: usize) -> Result<AnyIn
     })
 }
 
-/// What follows an attempt that no worker lived to report.
-fn unfinished(
-    handler: &Handler,
-    batch: &BatchInput<Value>,
-    events: &[(AnyInput, Retries)],
-    error: &Error,
-) -> Vec<Next> {
-    let next = |(input, retries): &(AnyInput, Retries)| {
-        let mut retries = *retries;
-        let policy = handler.request_policy(&batch.complete(input.clone()));
-        match retries.failed(error, &policy, 1.0) {
-            Some(after) => Next::Again {
-                retries,
-                after,
-                error: Box::new(Failure::from(error)),
-            },
-            None => Next::Settled(Box::new(Outcome::failure(input.message_id(), error))),
-        }
-    };
-    events.iter().map(next).collect()
-}
-
 /// The workflow's time, which a replay sees again.
 fn now(ctx: &WorkflowContext<DynWorkflow>) -> Duration {
     let now = ctx.workflow_time().unwrap_or(SystemTime::UNIX_EPOCH);
@@ -255,10 +250,11 @@ fn now(ctx: &WorkflowContext<DynWorkflow>) -> Duration {
         .unwrap_or_default()
 }
 
-/// Which inputs are wrong. For the workflow, what is wrong with each; executed
-/// alone, an outcome for each.
+/// Which inputs are wrong. For the workflow, what is wrong with each, and the
+/// plan; executed alone, an outcome for each.
 pub(crate) async fn validate(
     handler: Handler,
+    max_history: u32,
     ctx: ActivityContext,
     input: RawValue,
 ) -> Result<RawValue, ActivityError> {
@@ -266,18 +262,22 @@ pub(crate) async fn validate(
         let output = alone(&handler, &ctx, input, Step::Validation).await?;
         return payload::write(&output).map_err(permanent);
     };
-    let wrong = unbroken(async {
-        let wrong = call.call.into_iter().map(|(input, _)| {
+    let validated = unbroken(async {
+        let plan = Plan::new(&handler, max_history, limits::json_bytes(&call.batch));
+        let failures = call.call.into_iter().map(|(input, _)| {
             let input = call.batch.complete(input);
             let error = handler.validate(&handler.complete(&input)).err()?;
             let mut outcome = Outcome::failure("", &error);
             limits::cut_outcome(&mut outcome, call.outcome_bytes);
             outcome.error
         });
-        Ok(wrong.collect::<Vec<Option<Failure>>>())
+        Ok(Validated {
+            failures: failures.collect(),
+            plan,
+        })
     });
-    let wrong = wrong.await.map_err(permanent)?;
-    payload::write(&wrong).map_err(permanent)
+    let validated = validated.await.map_err(permanent)?;
+    payload::write(&validated).map_err(permanent)
 }
 
 /// One attempt at the events of a call. For the workflow, what follows for
@@ -291,26 +291,17 @@ pub(crate) async fn request(
         let output = alone(&handler, &ctx, input, Step::Request).await?;
         return payload::write(&output).map_err(permanent);
     };
-    let events: Vec<_> = call
-        .call
-        .into_iter()
-        .map(|(input, retries)| {
-            let input = call.batch.complete(input);
-            (handler.complete(&input).into_owned(), retries)
-        })
-        .collect();
-    let limit = time_left(ctx.info());
-    let attempted = async { Ok(attempt(&handler, &events, limit, fastrand::f64()).await) };
-    let mut nexts = within(&ctx, limit, Retries::new(), attempted)
+    let outcome_bytes = call.outcome_bytes;
+    let mut nexts = unbroken(requested(&handler, &ctx, call))
         .await
         .map_err(permanent)?;
     for next in &mut nexts {
         match next {
-            Next::Settled(outcome) => limits::cut_outcome(outcome, call.outcome_bytes),
+            Next::Settled(outcome) => limits::cut_outcome(outcome, outcome_bytes),
             Next::Again { error, .. } => {
                 error.response = None;
                 let mut outcome = Outcome::failure("", &Error::from(Failure::clone(error)));
-                limits::cut_outcome(&mut outcome, call.outcome_bytes);
+                limits::cut_outcome(&mut outcome, outcome_bytes);
                 if let Some(cut) = outcome.error {
                     **error = cut;
                 }
@@ -318,6 +309,71 @@ pub(crate) async fn request(
         }
     }
     payload::write(&nexts).map_err(permanent)
+}
+
+/// What follows for each event of a call. Policies have a say here and not in
+/// the workflow, which they would lead elsewhere when it is replayed.
+async fn requested(
+    handler: &Handler,
+    ctx: &ActivityContext,
+    call: Call,
+) -> Result<Vec<Next>, Error> {
+    let lost = ctx.info().attempt.saturating_sub(1);
+    let mut events = Vec::with_capacity(call.call.len());
+    let mut ended = Vec::with_capacity(call.call.len());
+    for (input, retries) in call.call {
+        let input = handler.complete(&call.batch.complete(input)).into_owned();
+        match after_lost(handler, lost, input, retries) {
+            Ok(event) => {
+                events.push(event);
+                ended.push(None);
+            }
+            Err(next) => ended.push(Some(next)),
+        }
+    }
+    let limit = time_left(ctx.info());
+    let attempted = async { Ok(attempt(handler, &events, limit, fastrand::f64()).await) };
+    let nexts = within(ctx, limit, Retries::new(), attempted).await;
+    let nexts = nexts.unwrap_or_else(|error| {
+        let error = error.with_integration(handler.name());
+        let events = events.into_iter();
+        events
+            .map(|(input, retries)| after_failure(handler, &error, &input, retries))
+            .collect()
+    });
+    let mut nexts = nexts.into_iter();
+    let next = |ended: Option<Next>| ended.or_else(|| nexts.next());
+    Ok(ended.into_iter().filter_map(next).collect())
+}
+
+/// An event after the attempts that no worker lived to report; they count, and
+/// may have been the last.
+fn after_lost(
+    handler: &Handler,
+    lost: u32,
+    input: AnyInput,
+    mut retries: Retries,
+) -> Result<(AnyInput, Retries), Next> {
+    let error = activities::lost().with_integration(handler.name());
+    for _ in 0..lost {
+        match after_failure(handler, &error, &input, retries) {
+            Next::Again { retries: next, .. } => retries = next,
+            settled @ Next::Settled(_) => return Err(settled),
+        }
+    }
+    Ok((input, retries))
+}
+
+/// What follows an attempt that failed for all events of its call.
+fn after_failure(handler: &Handler, error: &Error, input: &AnyInput, mut retries: Retries) -> Next {
+    match retries.failed(error, &handler.request_policy(input), fastrand::f64()) {
+        Some(after) => Next::Again {
+            retries,
+            after,
+            error: Box::new(Failure::from(error)),
+        },
+        None => Next::Settled(Box::new(Outcome::failure(input.message_id(), error))),
+    }
 }
 
 fn of_workflow(input: &RawValue) -> Option<Call> {

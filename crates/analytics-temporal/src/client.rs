@@ -13,7 +13,13 @@ use temporalio_client::{
     errors::{WorkflowGetResultError, WorkflowStartError},
 };
 
-use crate::{Connection, batch, failures, ids, limits::MAX_INPUT_BYTES, payload};
+use crate::{
+    Connection, batch,
+    connection::{said, status_kind},
+    failures, ids,
+    limits::MAX_INPUT_BYTES,
+    payload,
+};
 
 /// Starts and awaits workflows.
 ///
@@ -79,7 +85,9 @@ impl Client {
         input.stamp(Timestamp::now());
         let name = workflow_name(integration, input.kind());
         let id = input.context.message_id.clone().unwrap_or_default();
-        self.start_workflow(integration, &name, &id, &input).await
+        let reuse = WorkflowIdReusePolicy::AllowDuplicateFailedOnly;
+        self.start_workflow(integration, &name, &id, reuse, &input)
+            .await
     }
 
     /// Starts the workflow of many events at an integration, and waits until
@@ -97,7 +105,9 @@ impl Client {
     }
 
     /// Starts the workflow of many events at an integration. Its id is made of
-    /// all message ids: see [`start`](Self::start).
+    /// all message ids: see [`start`](Self::start). A batch of which some
+    /// events failed has not failed itself: see
+    /// [`restart_batch`](Self::restart_batch).
     ///
     /// # Errors
     ///
@@ -107,7 +117,33 @@ impl Client {
     pub async fn start_batch(
         &self,
         integration: &str,
+        batch: BatchInput,
+    ) -> Result<Started<BatchOutput>, Error> {
+        let reuse = WorkflowIdReusePolicy::AllowDuplicateFailedOnly;
+        self.batch(integration, batch, reuse).await
+    }
+
+    /// Starts a batch once more that has ended, however it did: all of its
+    /// events are sent again, with the same message ids. One that is on its way
+    /// is not started again.
+    ///
+    /// # Errors
+    ///
+    /// See [`start_batch`](Self::start_batch).
+    pub async fn restart_batch(
+        &self,
+        integration: &str,
+        batch: BatchInput,
+    ) -> Result<Started<BatchOutput>, Error> {
+        let reuse = WorkflowIdReusePolicy::AllowDuplicate;
+        self.batch(integration, batch, reuse).await
+    }
+
+    async fn batch(
+        &self,
+        integration: &str,
         mut batch: BatchInput,
+        reuse: WorkflowIdReusePolicy,
     ) -> Result<Started<BatchOutput>, Error> {
         let named = |error: Error| error.with_integration(integration);
         batch::check_count(batch.inputs.len()).map_err(named)?;
@@ -116,7 +152,8 @@ impl Client {
         let ids: Vec<_> = batch.inputs.iter().map(AnyInput::message_id).collect();
         let id = ids::derived("", &ids.join("\n"));
         let name = workflow_name(integration, Takes::Batch);
-        self.start_workflow(integration, &name, &id, &batch).await
+        self.start_workflow(integration, &name, &id, reuse, &batch)
+            .await
     }
 
     async fn start_workflow<T>(
@@ -124,6 +161,7 @@ impl Client {
         integration: &str,
         name: &str,
         id: &str,
+        reuse: WorkflowIdReusePolicy,
         input: &impl Serialize,
     ) -> Result<Started<T>, Error> {
         let named = |error: Error| error.with_integration(integration);
@@ -134,7 +172,7 @@ impl Client {
         }
         let id = format!("{name}/{id}");
         let options = WorkflowStartOptions::new(self.connection.task_queue(), id.clone())
-            .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicateFailedOnly)
+            .id_reuse_policy(reuse)
             .id_conflict_policy(WorkflowIdConflictPolicy::Fail)
             .build();
         let client = self.connection.client();
@@ -146,9 +184,13 @@ impl Client {
             Err(WorkflowStartError::AlreadyStarted { .. }) => {
                 (client.get_workflow_handle(id.clone()), false)
             }
+            Err(WorkflowStartError::Rpc(status)) => {
+                let message = format!("the workflow cannot be started: {}", said(&status));
+                return Err(named(Error::new(status_kind(&status), message)));
+            }
             Err(error) => {
                 let message = format!("the workflow cannot be started: {error}");
-                return Err(named(Error::new(ErrorKind::Unavailable, message)));
+                return Err(named(Error::new(ErrorKind::Internal, message)));
             }
         };
         Ok(Started {
@@ -222,6 +264,9 @@ impl<T: DeserializeOwned> Started<T> {
                 WorkflowGetResultError::Cancelled { .. } => failures::cancelled(),
                 WorkflowGetResultError::Terminated { .. } => {
                     Error::new(ErrorKind::Closed, "it was terminated")
+                }
+                WorkflowGetResultError::Rpc(status) => {
+                    Error::new(status_kind(&status), said(&status))
                 }
                 WorkflowGetResultError::TimedOut => {
                     Error::new(ErrorKind::Timeout, "the workflow's time is over")

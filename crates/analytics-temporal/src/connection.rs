@@ -1,18 +1,35 @@
 //! The way to a Temporal server.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    collections::HashMap,
+    error::Error as _,
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use analytics_spec::{Error, ErrorKind, Secret};
 use temporalio_client::{
     ClientOptions, ConnectionOptions,
     envconfig::{DataSource, LoadClientConfigProfileOptions},
+    errors::ClientConnectError,
+    grpc::WorkflowService,
+    tonic::{Code, IntoRequest as _, Status},
 };
-use temporalio_common::envconfig::{
-    ClientConfigProfile, ClientConfigTLS, load_client_config_profile,
+use temporalio_common::{
+    envconfig::{ClientConfigProfile, ClientConfigTLS, load_client_config_profile},
+    protos::temporal::api::{
+        enums::v1::TaskQueueType,
+        taskqueue::v1::TaskQueue,
+        workflowservice::v1::{DescribeNamespaceRequest, DescribeTaskQueueRequest},
+    },
 };
 
 /// The task queue, if none is given.
 pub const TASK_QUEUE: &str = "analytics";
+
+/// How long a server may take to take a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where Temporal is, and who asks.
 ///
@@ -102,52 +119,80 @@ impl ConnectOptions {
     /// # Errors
     ///
     /// The environment, the file or these options are
-    /// [wrong](ErrorKind::Configuration), or the server cannot be
-    /// [reached](ErrorKind::Unavailable).
+    /// [wrong](ErrorKind::Configuration), or there is no such namespace; the
+    /// server cannot be [reached](ErrorKind::Unavailable), or does not let this
+    /// client [in](ErrorKind::Unauthorized).
     pub async fn connect(self) -> Result<Connection, Error> {
-        let task_queue = self.task_queue.clone().or_else(|| {
-            let variable = std::env::var("TEMPORAL_TASK_QUEUE").ok();
-            variable.filter(|queue| !self.isolated && !queue.is_empty())
-        });
-        let profile = self.profile()?;
-        let namespace = profile.namespace.clone();
-        let namespace = namespace.unwrap_or_else(|| "default".to_owned());
-        let mut options = ConnectionOptions::try_from(profile).map_err(|e| wrong(&e))?;
-        if options.target.scheme() == "https" && options.tls_options.is_none() {
-            options.tls_options = Some(temporalio_client::TlsOptions::default());
-        }
+        let Resolved {
+            options,
+            namespace,
+            task_queue,
+        } = self.resolve(None)?;
         let address = options.target.to_string();
-        let unreachable = |error: &dyn fmt::Display| {
-            Error::new(
-                ErrorKind::Unavailable,
-                format!("Temporal at {address}, namespace {namespace}: {error}"),
-            )
+        let failed = |kind: ErrorKind, why: String| {
+            Error::new(kind, format!("Temporal at {address}: {why}"))
         };
         let connection = temporalio_client::Connection::connect(options)
             .await
-            .map_err(|error| unreachable(&error))?;
+            .map_err(|error| match &error {
+                ClientConnectError::SystemInfoCallError(status) => {
+                    failed(status_kind(status), said(status))
+                }
+                error => failed(ErrorKind::Unavailable, root_cause(error)),
+            })?;
         let options = ClientOptions::new(namespace.clone()).build();
         let client = temporalio_client::Client::new(connection, options)
-            .map_err(|error| unreachable(&error))?;
-        Ok(Connection {
+            .map_err(|error| failed(ErrorKind::Internal, error.to_string()))?;
+        let connection = Connection {
             client,
-            address,
+            address: address.clone(),
             namespace,
+            task_queue,
+        };
+        connection.check_namespace().await?;
+        Ok(connection)
+    }
+
+    /// What the environment and the file say, under what is set here. Variables
+    /// are the process's own, if none are given.
+    fn resolve(self, env: Option<&HashMap<String, String>>) -> Result<Resolved, Error> {
+        let variable = |name: &str| match env {
+            Some(env) => env.get(name).cloned(),
+            None => std::env::var(name).ok(),
+        };
+        let task_queue = self.task_queue.clone().or_else(|| {
+            variable("TEMPORAL_TASK_QUEUE").filter(|queue| !self.isolated && !queue.is_empty())
+        });
+        let profile = self.profile(env)?;
+        let namespace = profile.namespace.clone();
+        let mut options = ConnectionOptions::try_from(profile).map_err(|e| wrong(&e))?;
+        options.connect_timeout = Some(CONNECT_TIMEOUT);
+        if options.target.scheme() == "https" && options.tls_options.is_none() {
+            options.tls_options = Some(temporalio_client::TlsOptions::default());
+        }
+        // With `http`, the SDK would leave TLS out without a word: the default
+        // address has that.
+        if options.tls_options.is_some() {
+            let _ = options.target.set_scheme("https");
+        }
+        Ok(Resolved {
+            options,
+            namespace: namespace.unwrap_or_else(|| "default".to_owned()),
             task_queue: task_queue.unwrap_or_else(|| TASK_QUEUE.to_owned()),
         })
     }
 
-    /// What the environment and the file say, under what is set here.
-    fn profile(self) -> Result<ClientConfigProfile, Error> {
-        let file = self.config_file.as_deref();
+    fn profile(self, env: Option<&HashMap<String, String>>) -> Result<ClientConfigProfile, Error> {
+        // Temporal's own reader takes a file that is not there for an empty one.
+        let file = self.config_file.as_deref().map(read).transpose()?;
         let load = LoadClientConfigProfileOptions::builder()
-            .maybe_config_source(file.map(|path| DataSource::Path(path.display().to_string())))
+            .maybe_config_source(file)
             .maybe_config_file_profile(self.profile)
             .build();
         let mut profile = if self.isolated {
             ClientConfigProfile::default()
         } else {
-            load_client_config_profile(load, None).map_err(|error| wrong(&error))?
+            load_client_config_profile(load, env).map_err(|error| wrong(&error))?
         };
         profile.address = self.address.or(profile.address);
         profile.namespace = self.namespace.or(profile.namespace);
@@ -165,8 +210,38 @@ impl ConnectOptions {
             tls.client_cert = self.tls_cert.map(path).or(tls.client_cert.take());
             tls.client_key = self.tls_key.map(path).or(tls.client_key.take());
         }
+        if let Some(tls) = profile
+            .tls
+            .as_mut()
+            .filter(|tls| tls.disabled != Some(true))
+        {
+            let files = [
+                &mut tls.server_ca_cert,
+                &mut tls.client_cert,
+                &mut tls.client_key,
+            ];
+            for file in files.into_iter().flatten() {
+                if let DataSource::Path(path) = file {
+                    *file = read(Path::new(path))?;
+                }
+            }
+        }
         Ok(profile)
     }
+}
+
+/// Where to connect, when everything is known.
+struct Resolved {
+    options: ConnectionOptions,
+    namespace: String,
+    task_queue: String,
+}
+
+/// A file that was named has to be there: the error says which it is.
+fn read(path: &Path) -> Result<DataSource, Error> {
+    let read = std::fs::read(path);
+    let content = read.map_err(|error| wrong(&format!("{}: {error}", path.display())))?;
+    Ok(DataSource::Data(content))
 }
 
 fn wrong(error: &dyn fmt::Display) -> Error {
@@ -175,6 +250,34 @@ fn wrong(error: &dyn fmt::Display) -> Error {
     let error = error.to_string();
     let place = error.lines().next().unwrap_or_default();
     Error::configuration(format!("Temporal's configuration: {place}"))
+}
+
+/// What a server's refusal comes to.
+pub(crate) fn status_kind(status: &Status) -> ErrorKind {
+    match status.code() {
+        Code::Unauthenticated | Code::PermissionDenied => ErrorKind::Unauthorized,
+        Code::NotFound | Code::InvalidArgument | Code::Unimplemented => ErrorKind::Configuration,
+        _ => ErrorKind::Unavailable,
+    }
+}
+
+/// A refusal in the server's words, or what is wrong with the way to it.
+pub(crate) fn said(status: &Status) -> String {
+    match (status.source(), status.message()) {
+        (Some(source), _) => root_cause(source),
+        (None, "") => format!("{:?}", status.code()),
+        (None, message) => message.to_owned(),
+    }
+}
+
+/// What is at the bottom of an error: the layers above only say that there is
+/// something below.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }
 
 /// A connection to a namespace of a Temporal server, and a task queue of it.
@@ -210,6 +313,52 @@ impl Connection {
     pub fn task_queue(&self) -> &str {
         &self.task_queue
     }
+
+    /// Whether a worker has polled the task queue within the last minutes.
+    /// Without one, what is started waits.
+    ///
+    /// # Errors
+    ///
+    /// The server cannot be reached, or does not say.
+    pub async fn has_worker(&self) -> Result<bool, Error> {
+        let request = DescribeTaskQueueRequest {
+            namespace: self.namespace.clone(),
+            task_queue: Some(TaskQueue {
+                name: self.task_queue.clone(),
+                ..TaskQueue::default()
+            }),
+            task_queue_type: TaskQueueType::Workflow.into(),
+            ..DescribeTaskQueueRequest::default()
+        };
+        let mut service = self.client.clone();
+        let described = service.describe_task_queue(request.into_request()).await;
+        match described {
+            Ok(described) => Ok(!described.into_inner().pollers.is_empty()),
+            Err(status) => Err(self.refused(&status)),
+        }
+    }
+
+    /// A worker would say it late, and a client only when it starts something.
+    async fn check_namespace(&self) -> Result<(), Error> {
+        let request = DescribeNamespaceRequest {
+            namespace: self.namespace.clone(),
+            ..DescribeNamespaceRequest::default()
+        };
+        let mut service = self.client.clone();
+        match service.describe_namespace(request.into_request()).await {
+            Err(status) if status.code() == Code::NotFound => Err(Error::configuration(format!(
+                "Temporal at {} has no namespace {}",
+                self.address, self.namespace
+            ))),
+            // Who may start workflows need not be allowed to look at that.
+            _ => Ok(()),
+        }
+    }
+
+    fn refused(&self, status: &Status) -> Error {
+        let message = format!("Temporal at {}: {}", self.address, said(status));
+        Error::new(status_kind(status), message)
+    }
 }
 
 impl fmt::Debug for Connection {
@@ -225,6 +374,169 @@ impl fmt::Debug for Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What comes of options, variables and a file.
+    fn resolve(options: ConnectOptions, env: &[(&str, &str)], file: &str) -> Resolved {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("temporal.toml");
+        std::fs::write(&path, file).unwrap();
+        let env = [("TEMPORAL_CONFIG_FILE", path.to_str().unwrap())]
+            .iter()
+            .chain(env)
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        options.resolve(Some(&env)).unwrap()
+    }
+
+    const FILE: &str = "
+        [profile.default]
+        address = \"file:1\"
+        namespace = \"of-the-file\"
+        [profile.cloud]
+        address = \"cloud:1\"
+        api_key = \"key-of-the-file\"
+        [profile.mutual]
+        [profile.mutual.tls]
+        server_name = \"name-of-the-file\"
+    ";
+
+    #[test]
+    fn options_win_over_variables_and_those_over_the_file() {
+        let where_it_is = |resolved: &Resolved| {
+            let target = resolved.options.target.to_string();
+            (
+                target,
+                resolved.namespace.clone(),
+                resolved.task_queue.clone(),
+            )
+        };
+        let is = |resolved: &Resolved, expected: [&str; 3]| {
+            let [target, namespace, queue] = expected.map(str::to_owned);
+            assert_eq!(where_it_is(resolved), (target, namespace, queue));
+        };
+        let none = ConnectOptions::from_environment;
+        is(
+            &resolve(none(), &[], ""),
+            ["http://localhost:7233/", "default", "analytics"],
+        );
+        is(
+            &resolve(none(), &[], FILE),
+            ["http://file:1/", "of-the-file", "analytics"],
+        );
+        let env = [
+            ("TEMPORAL_ADDRESS", "env:2"),
+            ("TEMPORAL_NAMESPACE", "of-env"),
+            ("TEMPORAL_TASK_QUEUE", "queue-of-env"),
+        ];
+        is(
+            &resolve(none(), &env, FILE),
+            ["http://env:2/", "of-env", "queue-of-env"],
+        );
+        let own = none()
+            .address("own:3")
+            .namespace("own")
+            .task_queue("own-queue");
+        is(
+            &resolve(own, &env, FILE),
+            ["http://own:3/", "own", "own-queue"],
+        );
+        let isolated = ConnectOptions::isolated("own:3");
+        is(
+            &resolve(isolated, &env, FILE),
+            ["http://own:3/", "default", "analytics"],
+        );
+        let mut profile = none();
+        profile.profile = Some("cloud".to_owned());
+        let resolved = resolve(profile, &[("TEMPORAL_PROFILE", "mutual")], FILE);
+        is(&resolved, ["https://cloud:1/", "default", "analytics"]);
+        assert_eq!(resolved.options.api_key.as_deref(), Some("key-of-the-file"));
+        let resolved = resolve(none(), &[("TEMPORAL_PROFILE", "cloud")], FILE);
+        is(&resolved, ["https://cloud:1/", "default", "analytics"]);
+    }
+
+    #[test]
+    fn a_key_and_a_certificate_mean_tls_unless_that_is_off() {
+        let none = ConnectOptions::from_environment;
+        let tls = |options: ConnectOptions, env: &[(&str, &str)]| {
+            let resolved = resolve(options, env, FILE);
+            let is_https = resolved.options.target.scheme() == "https";
+            assert_eq!(is_https, resolved.options.tls_options.is_some());
+            resolved.options.tls_options
+        };
+        assert!(tls(none(), &[]).is_none());
+        assert!(tls(none().address("https://own:3"), &[]).is_some());
+        assert!(tls(none().api_key("k"), &[]).is_some());
+        assert!(tls(none().address("http://own:3").api_key("k"), &[]).is_some());
+        assert!(tls(none(), &[("TEMPORAL_API_KEY", "k")]).is_some());
+        assert!(tls(none(), &[("TEMPORAL_TLS", "true")]).is_some());
+        let switched = |on: bool| ConnectOptions {
+            tls: Some(on),
+            ..none()
+        };
+        assert!(tls(switched(true), &[]).is_some());
+        assert!(tls(switched(true), &[("TEMPORAL_TLS", "false")]).is_some());
+        assert!(tls(switched(false).api_key("k"), &[]).is_none());
+        assert!(tls(switched(false), &[("TEMPORAL_TLS", "true")]).is_none());
+        // The files are read, and go together.
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, name).unwrap();
+            Some(path)
+        };
+        let options = ConnectOptions {
+            tls_server_ca: file("ca"),
+            tls_cert: file("cert"),
+            tls_key: file("key"),
+            profile: Some("mutual".to_owned()),
+            ..none()
+        };
+        let tls = tls(options, &[]).unwrap();
+        assert_eq!(tls.server_root_ca_cert.as_deref(), Some(&b"ca"[..]));
+        assert_eq!(tls.domain.as_deref(), Some("name-of-the-file"));
+        let own = tls.client_tls_options.unwrap();
+        assert_eq!(
+            (&own.client_cert[..], &own.client_private_key[..]),
+            (&b"cert"[..], &b"key"[..])
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_named() {
+        for wrong in ["tls_server_ca", "tls_cert", "config_file"] {
+            let path = Some(PathBuf::from("no-such-file"));
+            let mut options = ConnectOptions::from_environment();
+            match wrong {
+                "tls_server_ca" => options.tls_server_ca = path,
+                "tls_cert" => options.tls_cert = path,
+                _ => options.config_file = path,
+            }
+            let error = options.api_key("hunter2").connect().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Configuration, "{wrong}");
+            assert!(
+                error.message().contains("no-such-file: No such file"),
+                "{error}"
+            );
+            assert!(!format!("{error} {error:?}").contains("hunter2"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_away_is_said_with_its_address_and_without_the_key() {
+        let options = ConnectOptions {
+            tls: Some(false),
+            ..ConnectOptions::isolated("127.0.0.1:1").api_key("hunter2")
+        };
+        assert!(!format!("{options:?}").contains("hunter2"));
+        let error = options.connect().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        let said = format!("{error} {error:?}");
+        assert!(
+            said.contains("Temporal at http://127.0.0.1:1/: Connection refused"),
+            "{said}"
+        );
+        assert!(!said.contains("hunter2"), "{said}");
+    }
 
     #[tokio::test]
     async fn no_error_repeats_the_line_that_it_is_about() {

@@ -49,11 +49,13 @@ pub(crate) fn request(policy: &RequestPolicy) -> ActivityOptions {
         .build()
 }
 
-/// Of one call for several events: the workflow decides what follows for each.
+/// Of one call for several events. Its activity says what follows for each, and
+/// fails for none of them: another attempt is that of a call which no worker
+/// lived to report. It counts those, and so ends them.
 pub(crate) fn call(timeout: Duration) -> ActivityOptions {
     ActivityOptions::with_start_to_close_timeout(attempt_timeout(timeout))
         .heartbeat_timeout(SILENCE)
-        .retry_policy(RetryPolicy::builder().maximum_attempts(1).build())
+        .retry_policy(RetryPolicy::default())
         .build()
 }
 

@@ -71,8 +71,8 @@ impl TemporalWorker {
     }
 
     /// After how many events of history a batch goes on in a new run: 4,000.
-    /// Set it before anything is registered. A batch that runs while this is
-    /// changed may not replay.
+    /// Set it before anything is registered. Batches that are on their way keep
+    /// to what they began with.
     #[must_use]
     pub fn max_history(mut self, events: u32) -> Self {
         self.max_history = events.max(8);
@@ -261,13 +261,12 @@ impl Worker for TemporalWorker {
         if self.workflows.contains_key(&name) {
             return Err(taken(&name));
         }
-        let max_history = self.max_history;
         let workflow = DynWorkflow::new(move |ctx, input| {
             let handler = handler.clone();
             let run = async move {
                 match takes {
                     Takes::Event(kind) => workflow::run(handler, kind, ctx, input).await,
-                    Takes::Batch => batch::run(handler, max_history, ctx, input).await,
+                    Takes::Batch => batch::run(handler, ctx, input).await,
                 }
             };
             // A panic would fail the workflow's task, which is tried again for
@@ -296,6 +295,7 @@ impl Worker for TemporalWorker {
         if self.activities.contains_key(&name) {
             return Err(taken(&name));
         }
+        let max_history = self.max_history;
         let activity = ActivityBodyOf::new(move |ctx, input| {
             let handler = handler.clone();
             match (takes, step) {
@@ -305,7 +305,9 @@ impl Worker for TemporalWorker {
                 (Takes::Event(kind), Step::Request) => {
                     Box::pin(activities::request(handler, kind, ctx, input))
                 }
-                (Takes::Batch, Step::Validation) => Box::pin(batch::validate(handler, ctx, input)),
+                (Takes::Batch, Step::Validation) => {
+                    Box::pin(batch::validate(handler, max_history, ctx, input))
+                }
                 (Takes::Batch, Step::Request) => Box::pin(batch::request(handler, ctx, input)),
             }
         });

@@ -1,14 +1,14 @@
 //! The workflow of one event: validation, then the request.
 
 use analytics_spec::{
-    AnyEvent, AnyInput, Error, Handler, Kind,
+    AnyEvent, AnyInput, Error, Event as _, Handler, Kind,
     handler::{Step, activity_name},
 };
 use temporalio_common::{UntypedActivity, data_converters::RawValue};
 use temporalio_sdk::{WorkflowContext, WorkflowTermination};
 
 use crate::{
-    activities::{panicked, unbroken},
+    activities::panicked,
     dynamic::{DynWorkflow, Ended},
     failures,
     ids::Origin,
@@ -27,7 +27,11 @@ pub(crate) async fn run(
         Origin::of(&ctx.info()).stamp(&mut input);
         Ok(input)
     };
-    let input = read().map_err(|error: Error| fail(error.with_integration(handler.name())))?;
+    let input = read().map_err(|error: Error| {
+        let error = error.with_integration(handler.name());
+        log(&ctx, kind, &error);
+        fail(error)
+    })?;
     let argument = payload::write(&input).map_err(fail)?;
 
     let validation = UntypedActivity::new(activity_name(handler.name(), kind, Step::Validation));
@@ -35,9 +39,7 @@ pub(crate) async fn run(
         .await
         .map_err(|error| ended(&handler, &ctx, &input.event, &error))?;
 
-    let policy = unbroken(async { Ok(handler.request_policy(&handler.complete(&input))) })
-        .await
-        .map_err(fail)?;
+    let policy = handler.request_policy(&handler.complete(&input));
     let request = UntypedActivity::new(activity_name(handler.name(), kind, Step::Request));
     ctx.execute_activity(request, argument, options::request(&policy))
         .await
@@ -60,7 +62,8 @@ fn ended(
     fail(error)
 }
 
-/// Calls the hook, once: a replay tells nobody again.
+/// Says that an event failed for good, and calls the hook, once: a replay tells
+/// nobody again.
 pub(crate) fn tell(
     handler: &Handler,
     ctx: &WorkflowContext<DynWorkflow>,
@@ -70,9 +73,24 @@ pub(crate) fn tell(
     if ctx.is_replaying() {
         return;
     }
+    log(ctx, event.kind(), error);
     let hook = std::panic::AssertUnwindSafe(|| handler.workflow_failed(event, error));
     if std::panic::catch_unwind(hook).is_err() {
         tracing::error!(integration = handler.name(), "{}", panicked());
+    }
+}
+
+/// For whoever operates the worker; nothing of what is in the event.
+fn log(ctx: &WorkflowContext<DynWorkflow>, kind: Kind, error: &Error) {
+    if !ctx.is_replaying() {
+        tracing::warn!(
+            target: "analytics_temporal::failed",
+            integration = error.integration(),
+            %kind,
+            "{}: {}",
+            error.kind(),
+            error.message()
+        );
     }
 }
 

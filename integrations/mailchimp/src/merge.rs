@@ -23,13 +23,13 @@ impl MergeFields {
             let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
             if tag.is_empty() || !tag.chars().all(fits) {
                 return Err(Error::configuration(format!(
-                    "`merge_fields.{key}` is {tag:?}; \
-                     a merge field's tag is letters, digits and `_`, such as PHONE"
+                    "`merge_fields.{key}` is not a merge field: \
+                     a tag is letters, digits and `_`, such as PHONE"
                 )));
             }
             if let Some(other) = by_tag.insert(tag.to_ascii_uppercase(), key) {
                 return Err(Error::configuration(format!(
-                    "`merge_fields` sends both {other} and {key} to {tag}: one would be lost"
+                    "`merge_fields` sends both {other} and {key} to one field: one would be lost"
                 )));
             }
         }

@@ -316,6 +316,7 @@ impl HttpVendor for MixpanelVendor {
             max_bytes: MAX_BATCH_BYTES,
             envelope_bytes: 2,
             gzip: false,
+            one_per_person: false,
         };
         match route {
             Route::Import => Limits {

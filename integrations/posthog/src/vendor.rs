@@ -176,6 +176,7 @@ impl HttpVendor for PosthogVendor {
                 max_bytes: MAX_BATCH_BYTES,
                 envelope_bytes: self.batch_start.expose().len() + BATCH_END.len(),
                 gzip: true,
+                one_per_person: false,
             },
             Route::Deletion => Limits {
                 max_items: MAX_DELETIONS,

@@ -196,6 +196,7 @@ impl HttpVendor for SegmentVendor {
                 // The keys, the time, and the write key.
                 envelope_bytes: 64 + self.write_key_json.expose().len(),
                 gzip: true,
+                one_per_person: false,
             },
             Route::Regulations => Limits {
                 max_items: MAX_SUBJECTS,

@@ -158,10 +158,10 @@ fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> 
     }
     match Written::deserialize(deserializer)? {
         Written::Number(number) => Ok(number),
-        Written::Text(text) => text
-            .trim()
-            .parse()
-            .map_err(|_| de::Error::custom(format!("expected a number, found {text:?}"))),
+        Written::Text(text) => {
+            let wrong = |_| de::Error::custom("expected a number, found another text");
+            text.trim().parse().map_err(wrong)
+        }
     }
 }
 

@@ -116,6 +116,9 @@ impl HttpVendor for WebhookVendor {
                 max_items: batch.max_items,
                 max_bytes: batch.max_bytes,
                 envelope_bytes: BEFORE.len() + AFTER.len(),
+                // A result may take a person's event and have an earlier one
+                // sent again.
+                one_per_person: batch.results,
                 ..limits
             },
             None => limits,

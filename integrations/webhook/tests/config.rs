@@ -128,7 +128,20 @@ fn what_is_wrong_is_said_without_what_is_secret() {
         (json!({"url": URL, "batch": {"size": 1}}), "size"),
         (json!({"url": URL, "max_in_flight": 0}), "max_in_flight"),
         (json!({"url": URL, "statuses": {"99": "retry"}}), "99"),
-        (json!({"url": URL, "statuses": {"200": "fine"}}), "fine"),
+        (
+            json!({"url": URL, "statuses": {"200": "hunter2"}}),
+            "`statuses.200`",
+        ),
+        (
+            json!({"url": URL, "url_is_secret": "hunter2"}),
+            "true or false",
+        ),
+        (json!({"url": URL, "max_in_flight": "hunter2"}), "a number"),
+        (json!({"url": URL, "method": "hunter2"}), "`POST`"),
+        (
+            json!({"url": URL, "batch": {"max_items": "hunter2"}}),
+            "`batch.max_items`",
+        ),
         (json!({"url": URL, "secrets": SECRET}), "`secret`"),
     ] {
         let error = build(&table).unwrap_err().to_string();

@@ -4,12 +4,14 @@
 
 #![allow(clippy::expect_used, reason = "helpers of tests, which may panic")]
 
-use analytics_spec::{Attempt, Integration as _, IntegrationExt as _, Kind, Progress, TokioClock};
+use analytics_spec::{
+    Attempt, Clock as _, Integration as _, IntegrationExt as _, Kind, Progress, TokioClock,
+};
 use analytics_testkit::{
     conformance::fixture,
     vendors::{ScriptedWebhook, WebhookAccount},
 };
-use analytics_webhook::{Batch, Config, Method, Webhook};
+use analytics_webhook::{Batch, Config, Context, Input, Method, Track, Webhook};
 
 const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 const NEW_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -65,13 +67,23 @@ async fn a_batch_is_taken_as_it_is_sent() {
         let batch = Batch::new().results().max_items(4);
         config.secret(SECRET).method(Method::Put).batch(batch)
     });
-    let inputs = Kind::ALL.map(fixture);
-    let attempts = inputs.each_ref().map(|input| Attempt {
+    // Every kind of one person, and events of four others.
+    let other = |user| {
+        let track = Track::new("Bought").user_id(user);
+        let mut input = Input::new(track.into());
+        input.context = Context::new().message_id(format!("of {user}"));
+        input.stamp(TokioClock::new().now());
+        input
+    };
+    let mut inputs = Kind::ALL.map(fixture).to_vec();
+    inputs.extend(["ada", "bob", "cleo", "dan"].map(other));
+    let attempt = |input| Attempt {
         input,
         number: 1,
         progress: Progress::NONE,
         timeout: std::time::Duration::from_secs(10),
-    });
+    };
+    let attempts: Vec<_> = inputs.iter().map(attempt).collect();
     // The second time as after an answer that was lost: the receiver knows
     // each request, and each event.
     for _ in 0..2 {
@@ -80,9 +92,10 @@ async fn a_batch_is_taken_as_it_is_sent() {
         }
     }
     assert_eq!(server.violations(), []);
-    assert_eq!(server.received().len(), Kind::ALL.len());
-    assert_eq!(server.duplicates().len(), Kind::ALL.len());
-    assert_eq!(server.requests().len(), 4);
+    assert_eq!(server.received().len(), inputs.len());
+    assert_eq!(server.duplicates().len(), inputs.len());
+    // One event of a person in each: the others' go with the first.
+    assert_eq!(server.requests().len(), 2 * Kind::ALL.len());
 }
 
 #[tokio::test]

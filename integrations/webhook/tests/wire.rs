@@ -13,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use analytics_spec::{Attempt, Clock, Integration as _, Progress, Timestamp, Value, clock::Sleep};
+use analytics_spec::{
+    AnyEvent, AnyInput, Attempt, Clock, Delete, Integration as _, Progress, Timestamp, Value,
+    clock::Sleep,
+};
 use analytics_webhook::{
     Batch, Calls as _, Config, Context, ErrorKind, Input, Meaning, Track, Webhook,
 };
@@ -127,6 +130,10 @@ async fn statuses_mean_what_is_configured() {
 
 async fn deliver(webhook: &Webhook, ids: &[&str]) -> Vec<Option<(ErrorKind, bool)>> {
     let inputs: Vec<_> = ids.iter().map(|id| bought(id).into_any()).collect();
+    deliver_all(webhook, &inputs).await
+}
+
+async fn deliver_all(webhook: &Webhook, inputs: &[AnyInput]) -> Vec<Option<(ErrorKind, bool)>> {
     let attempt = |input| Attempt {
         input,
         number: 1,
@@ -186,6 +193,45 @@ async fn results_are_each_events_own() {
         [Some((ErrorKind::Unavailable, true))]
     );
     assert_eq!(server.received_requests().await.unwrap().len(), 2);
+}
+
+/// A receiver which answers for each event may be busy for the first and take
+/// the second: only one of a person is in its hands.
+#[tokio::test]
+async fn results_do_not_change_the_order_of_a_persons_events() {
+    let results = |statuses: &[u16]| {
+        let results: Vec<_> = statuses.iter().map(|s| json!({"status": s})).collect();
+        status(200).set_body_json(json!({ "results": results }))
+    };
+    let answers = [results(&[503, 200]), results(&[200, 200]), results(&[200])];
+    let configure = |config: Config| config.batch(Batch::new().results());
+    let (server, webhook, _) = setup(answers, configure).await;
+    let event =
+        |event: AnyEvent, id: &str| Input::new(event).context(Context::new().message_id(id));
+    let inputs = [
+        event(Delete::new("ada").into(), "delete"),
+        event(Track::new("Signed Up").user_id("ada").into(), "track"),
+        event(Track::new("Bought").user_id("bob").into(), "other"),
+    ];
+    assert_eq!(
+        deliver_all(&webhook, &inputs).await,
+        [
+            Some((ErrorKind::Unavailable, true)),
+            Some((ErrorKind::Deferred, true)),
+            None,
+        ]
+    );
+    assert_eq!(deliver_all(&webhook, &inputs).await, [None; 3]);
+    let requests = server.received_requests().await.unwrap();
+    let all: Vec<_> = requests.iter().map(carried).collect();
+    assert_eq!(
+        all,
+        [
+            vec!["delete", "other"],
+            vec!["delete", "other"],
+            vec!["track"]
+        ]
+    );
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use analytics_kit::{
     Kind, Timestamp, Value,
     engine::store::{DeadLetter, DeadLetterId, DeadLetters as _, Filter},
-    spec::visible,
+    spec::{visible, visible_json},
     units,
 };
 use clap::{Args, Subcommand};
@@ -285,11 +285,11 @@ fn describe(letter: &DeadLetter) -> String {
         lines.push(format!(
             "answer       {} {}",
             response.status_code,
-            visible(&body.unwrap_or_default())
+            visible_json(&body.unwrap_or_default())
         ));
     }
     let event = event.unwrap_or_else(|| letter.input.get().to_owned());
-    lines.extend(event.lines().map(visible));
+    lines.push(visible_json(&event));
     lines.join("\n") + "\n"
 }
 

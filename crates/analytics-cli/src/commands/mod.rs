@@ -10,3 +10,4 @@ pub(crate) mod sandbox;
 pub(crate) mod send;
 pub(crate) mod status;
 pub(crate) mod validate;
+pub(crate) mod worker;

@@ -55,6 +55,12 @@ impl Purge {
                 }
             ))
         })?;
+        if pending == 0 && !self.yes {
+            let mut out = Out::new();
+            out.line(format_args!("nothing is pending for {name}"))?;
+            out.flush()?;
+            return Ok(Exit::Success);
+        }
         if !self.yes {
             return Err(Failure::usage(format!(
                 "this forgets {} that {name} did not get: say --yes to do it",

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use analytics_kit::{ActivityPolicy, Configuration, Policies, RetryPolicy, engine::Receipt};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     preview, report,
     stop::Stop,
     storage::{DataDir, Keeping},
+    temporal::{self, Server},
 };
 
 /// Deliver a file of events to the configured integrations
@@ -27,6 +28,12 @@ use crate::{
 /// Exits with 0 if every event was valid and is delivered (or of a kind that
 /// the vendor does not support), 1 if anything was invalid, failed, kept or not
 /// sent, and 2 if the command line or the configuration is wrong.
+///
+/// With --engine temporal, a Temporal server keeps the events, and `analytics
+/// worker` delivers them: 500 at a time for each integration, one batch after
+/// the other. An event is known by its `message_id`: what an earlier run of the
+/// same file delivered is not sent again, and what failed is. An event without
+/// a `message_id` is a new one in every run.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Send {
@@ -70,21 +77,48 @@ pub(crate) struct Send {
     /// Stop when no vendor has answered for so long, a request to wait being an
     /// answer: what is left is kept, or not sent. With a directory, the file is
     /// read to its end first
+    /// With Temporal: when no batch has ended for so long
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10m")]
     give_up_after: Duration,
+
+    /// What carries the events
+    #[arg(long, value_enum, default_value = "embedded")]
+    engine: Engine,
+
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Engine {
+    /// The one in this command
+    Embedded,
+    /// A Temporal server, with `analytics worker`
+    Temporal,
 }
 
 impl Send {
     pub(crate) async fn run(&self, globals: &Globals) -> Result<Exit, Failure> {
+        self.check()?;
         let configuration = configuration::load(&globals.config)?;
         let configuration = configuration::select(configuration, &self.to)?;
         let source = Source::open(&self.file)?;
         if self.dry_run {
             return preview::dry_run(source, &configuration, &globals.console);
         }
-        let summary = self.deliver(source, &configuration, globals).await?;
+        let (summary, how_it_goes_on) = match self.engine {
+            Engine::Embedded => (
+                self.deliver(source, &configuration, globals).await?,
+                format!("`{}` goes on", self.data_dir.how_to_go_on()),
+            ),
+            Engine::Temporal => (
+                self.through_temporal(source, &configuration, globals)
+                    .await?,
+                "Temporal goes on with them, and the same command waits for them".to_owned(),
+            ),
+        };
         let mut out = Out::new();
-        let shown = || report::show(&summary, &self.data_dir.how_to_go_on());
+        let shown = || report::show(&summary, &how_it_goes_on);
         if self.json {
             out.line(report::json(&summary))?;
         } else if self.receipts {
@@ -94,6 +128,64 @@ impl Send {
         }
         out.flush()?;
         Ok(Exit::success_if(summary.is_all_well()))
+    }
+
+    /// Refuses what does not go together.
+    fn check(&self) -> Result<(), Failure> {
+        if self.engine == Engine::Embedded {
+            return match self.server.first_given() {
+                Some(option) => Err(Failure::usage(format!(
+                    "{option} says where Temporal is: it goes with --engine temporal"
+                ))),
+                None => Ok(()),
+            };
+        }
+        let of_the_embedded = [
+            (
+                "--data-dir",
+                self.data_dir.is_given(),
+                "Temporal keeps the events",
+            ),
+            ("--in-memory", self.in_memory, "Temporal keeps the events"),
+            (
+                "--max-attempts",
+                self.max_attempts.is_some(),
+                "the worker's configuration has the policies",
+            ),
+            (
+                "--timeout",
+                self.timeout.is_some(),
+                "the worker's configuration has the policies",
+            ),
+        ];
+        match of_the_embedded.iter().find(|(_, is_given, _)| *is_given) {
+            Some((option, _, why)) => Err(Failure::usage(format!(
+                "{option} does not go with --engine temporal: {why}"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    async fn through_temporal(
+        &self,
+        source: Source,
+        configuration: &Configuration,
+        globals: &Globals,
+    ) -> Result<Summary, Failure> {
+        let name = source.name.clone();
+        let console = &globals.console;
+        let plan = temporal::Plan {
+            server: &self.server,
+            integrations: configuration.integrations(),
+            stop: Stop::on_signals(console.clone())?,
+            on_problem: Box::new(|problem| report::say(console, &name, &problem)),
+            receipts: self.receipts,
+            give_up_after: self.give_up_after,
+            console,
+        };
+        let summary = temporal::carry(plan, source).await?;
+        report::say_end(&summary, &name, globals);
+        Ok(summary)
     }
 
     async fn deliver(

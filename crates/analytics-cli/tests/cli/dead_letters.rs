@@ -22,7 +22,7 @@ async fn vendor() -> (ScriptedSegment, Dir) {
 
 const EVENTS: &str = r#"{"context":{"message_id":"m-1"},"track":{"user_id":"ada","event":"Ordered"}}
 {"context":{"message_id":"m-2"},"page":{"user_id":"ada","name":"Home"}}
-{"context":{"message_id":"m-3"},"track":{"user_id":"grace","event":"Shipped"}}
+{"context":{"message_id":"m-3"},"track":{"user_id":"grace","event":"Shipped","properties":{"note":"a\u202eb\u009bc"}}}
 "#;
 
 /// Everything is refused for good.
@@ -103,6 +103,13 @@ async fn what_was_refused_is_listed_and_shown_with_the_reason() {
     ] {
         assert!(run.ends_with(0).stdout.contains(text), "{text:?}: {run:#?}");
     }
+    // The event is JSON, and turns no text round.
+    let run = letters(&dir, &["show", "3"]);
+    let shown = &run.ends_with(0).stdout;
+    assert!(!shown.contains(['\u{202e}', '\u{9b}']), "{shown:?}");
+    let event = &shown[shown.find("\n{").unwrap()..];
+    let event: Value = serde_json::from_str(event).unwrap();
+    assert_eq!(event["track"]["properties"]["note"], "a\u{202e}b\u{9b}c");
     letters(&dir, &["show", "77"])
         .ends_with(1)
         .says("there is no dead letter 77");
@@ -265,6 +272,12 @@ async fn an_integration_that_is_removed_keeps_its_events_until_they_are_purged()
         .says("this forgets 3 events that blog did not get: say --yes to do it");
     let run = dir.run(&["purge", "blog", "--yes"]);
     assert_eq!(run.ends_with(0).stdout, "forgotten: 3 events of blog\n");
+
+    // Nothing to forget is no mistake.
+    dir.write("analytics.toml", engine);
+    let run = dir.run(&["purge", "shop"]);
+    assert_eq!(run.ends_with(0).stdout, "nothing is pending for shop\n");
+    dir.write("analytics.toml", format!("{engine}{shop}"));
     let run = dir.run(&["status", "--json"]);
     let report: Value = serde_json::from_str(&run.ends_with(0).stdout).unwrap();
     assert_eq!(

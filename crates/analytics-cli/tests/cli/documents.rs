@@ -8,8 +8,11 @@ use std::{
 
 use crate::support::Dir;
 
-/// Goes on until it is stopped: only its arguments are looked at.
-const ENDLESS: &str = "sandbox";
+/// Go on until they are stopped: only their arguments are looked at.
+const ENDLESS: [&str; 2] = ["sandbox", "worker"];
+
+/// Nor is a server started here.
+const ON_TEMPORAL: [&str; 2] = ["--engine", "temporal"];
 
 /// Every page of the book: `cargo xtask book`.
 fn documents(folder: &Path) -> Vec<PathBuf> {
@@ -92,7 +95,8 @@ fn every_command_of_the_documents_is_understood() {
     for path in documents(&root) {
         let text = std::fs::read_to_string(&path).unwrap();
         for mut args in commands(&text) {
-            if args.first() == Some(&ENDLESS) {
+            let is_endless = args.first().is_some_and(|first| ENDLESS.contains(first));
+            if is_endless || args.windows(2).any(|two| two == ON_TEMPORAL) {
                 args.push("--help");
             }
             let run = place.dir.run(&args);

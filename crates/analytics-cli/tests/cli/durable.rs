@@ -260,6 +260,23 @@ async fn the_status_says_how_each_integration_stands() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_drain_that_waits_says_for_whom() {
+    let (vendor, dir) = vendor().await;
+    vendor.faults().push(Fault::retry_after(3600).always());
+    dir.write("events.jsonl", events(0..1));
+    let send = ["send", "events.jsonl", "--data-dir", "kept"];
+    dir.run(&[&send[..], &["--give-up-after", "2s"]].concat())
+        .ends_with(1)
+        .says("segment: nothing is sent until 20")
+        .says(": it has asked for a pause: ")
+        .says("429");
+    // Another process knows that it lasts, and not what was said.
+    dir.run(&["drain", "--data-dir", "kept", "--timeout", "2s"])
+        .ends_with(1)
+        .says("segment: nothing is sent until 20");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_process_works_on_a_directory_and_others_may_look() {
     let (vendor, dir) = vendor().await;
     vendor.faults().push(Fault::Hang);
@@ -458,6 +475,15 @@ async fn a_full_disk_ends_with_a_summary() {
     assert_eq!(report["ended_early"], true, "{report}");
     let error = report["error"].as_str().unwrap();
     assert!(error.contains("the disk is full"), "{report}");
+    // Each line is accepted, named, or after what was read, and no two of them.
+    let line = |receipt| parse(receipt)["line"].as_u64().unwrap();
+    let mut lines: Vec<u64> = receipts.lines().map(line).collect();
+    for range in report["not_accepted"].as_array().unwrap() {
+        lines.extend(range[0].as_u64().unwrap()..=range[1].as_u64().unwrap());
+    }
+    lines.sort_unstable();
+    let unread_from = report["unread_from"].as_u64().unwrap();
+    assert_eq!(lines, (1..unread_from).collect::<Vec<_>>(), "{report}");
     let tally = &report["integrations"]["segment"];
     assert_eq!(tally["delivered"], accepted, "{report}");
     assert_eq!(names(&vendor).len(), accepted);

@@ -17,6 +17,7 @@ fn help_and_version_are_there() {
         "sandbox",
         "validate",
         "send",
+        "worker",
         "status",
         "drain",
         "dead-letters",
@@ -52,6 +53,75 @@ fn a_wrong_command_line_is_2() {
         .output()
         .unwrap();
     crate::support::Run::from(run).ends_with(2).says("RUST_LOG");
+}
+
+#[test]
+fn what_belongs_to_one_engine_does_not_go_with_the_other() {
+    let dir = Dir::new();
+    for (args, said) in [
+        (
+            &["--data-dir", "kept"][..],
+            "--data-dir does not go with --engine temporal: Temporal keeps",
+        ),
+        (
+            &["--in-memory"],
+            "--in-memory does not go with --engine temporal: Temporal keeps",
+        ),
+        (
+            &["--max-attempts", "3"],
+            "--max-attempts does not go with --engine temporal: the worker's",
+        ),
+        (
+            &["--timeout", "3s"],
+            "--timeout does not go with --engine temporal: the worker's",
+        ),
+    ] {
+        let args = [&["send", "x", "--engine", "temporal"], args].concat();
+        dir.run(&args).ends_with(2).says(said);
+    }
+    for option in [
+        "--address",
+        "--namespace",
+        "--task-queue",
+        "--api-key-file",
+        "--profile",
+    ] {
+        dir.run(&["send", "x", option, "y"])
+            .ends_with(2)
+            .says(&format!(
+                "{option} says where Temporal is: it goes with --engine temporal"
+            ));
+    }
+    dir.run(&["send", "x", "--tls"])
+        .ends_with(2)
+        .says("--tls says where Temporal is");
+    dir.run(&["send", "x", "--engine", "steam"]).ends_with(2);
+}
+
+#[cfg(all(feature = "segment", not(feature = "temporal")))]
+#[test]
+fn without_temporal_it_is_said_how_to_get_it() {
+    let dir = Dir::configured("[integrations.segment]\nwrite_key = 'x'");
+    dir.write("events.jsonl", "");
+    for args in [
+        &["worker"][..],
+        &[
+            "worker",
+            "--address",
+            "localhost:7233",
+            "--log-format",
+            "json",
+        ],
+        &["send", "events.jsonl", "--engine", "temporal"],
+    ] {
+        let run = dir.run(args);
+        run.ends_with(2)
+            .says("error: this command is built without Temporal")
+            .says("`cargo run --features temporal --`")
+            .says("`cargo install analytics-cli --features temporal`");
+        assert_eq!(run.stderr.lines().count(), 1, "{run:#?}");
+        assert_eq!(run.stdout, "");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -27,7 +27,7 @@ use tokio::{
 use crate::{
     builder::Builder,
     gate::Gate,
-    health::{Health, IntegrationHealth},
+    health::{Health, IntegrationHealth, NoRoom},
     lane::{self, LIST_AT_LEAST, Lane, Signals},
     letters::Letters,
     metrics::{Accepts, LaneMetrics},
@@ -52,12 +52,15 @@ pub struct Engine {
     gate: Arc<Gate>,
     /// How long events wait for room.
     patience: Duration,
+    no_room: NoRoom,
     metrics: Accepts,
     /// Somebody sees events: who is told of them, or another engine.
     is_shown: bool,
     ending: Mutex<Ending>,
     /// What was not settled was returned.
     is_told: AtomicBool,
+    /// What the store knew when it was closed.
+    last_status: OnceLock<Vec<LaneStatus>>,
     gauge: AbortHandle,
     aborts: Vec<AbortHandle>,
     /// Where what outlives a call goes on.
@@ -108,6 +111,7 @@ struct Way {
     name: Arc<str>,
     handler: Handler,
     signals: Arc<Signals>,
+    metrics: Arc<LaneMetrics>,
 }
 
 impl Way {
@@ -170,6 +174,7 @@ impl Engine {
                 name: Arc::clone(&name),
                 handler: lane.handler.clone(),
                 signals: Arc::clone(&lane.signals),
+                metrics: Arc::clone(&lane.metrics),
             });
             let task = tokio::spawn(lane.run());
             aborts.push(task.abort_handle());
@@ -189,6 +194,7 @@ impl Engine {
             observer,
             gate,
             patience,
+            no_room: NoRoom::default(),
             metrics: Accepts::new(),
             ending: Mutex::new(Ending {
                 tasks,
@@ -197,6 +203,7 @@ impl Engine {
                 is_closed: false,
             }),
             is_told: AtomicBool::new(false),
+            last_status: OnceLock::new(),
             gauge: gauge.abort_handle(),
             aborts,
             runtime: Handle::current(),
@@ -320,13 +327,17 @@ impl Engine {
         self.store.erase(user_id).await
     }
 
-    /// How it goes, here and at every vendor.
+    /// How it goes, here and at every vendor. Of an engine that is closed, how
+    /// it was when the store was closed.
     ///
     /// # Errors
     ///
     /// The store failed.
     pub async fn health(&self) -> Result<Health, Error> {
-        let mut statuses = self.store.status().await?;
+        let mut statuses = match self.last_status.get() {
+            Some(statuses) => statuses.clone(),
+            None => self.store.status().await?,
+        };
         let now = self.clock.now();
         let integrations = self.lanes.iter().map(|lane| {
             let is_own = |status: &LaneStatus| *status.integration == *lane.name;
@@ -342,6 +353,7 @@ impl Engine {
             is_accepting: !self.gate.is_closed(),
             is_durable: self.store.is_durable(),
             store_error: self.store.trouble().map(|error| error.to_string()),
+            refused_for_room: self.no_room.lately(self.patience),
             integrations,
             detached: statuses,
         })
@@ -362,6 +374,8 @@ impl Engine {
     /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded), if that takes longer
     /// than `within`; nothing is lost by it. [`Closed`](ErrorKind::Closed), if
     /// the engine ended before everything was settled.
+    /// [`Internal`](ErrorKind::Internal), if an integration is
+    /// [stopped](crate::State::Stopped).
     pub async fn flush(&self, within: Duration) -> Result<(), Error> {
         let mark = self.store.last();
         let settled = join_all(self.lanes.iter().map(|lane| async {
@@ -370,7 +384,11 @@ impl Engine {
             let reached = reached
                 .wait_for(|reached| reached.through >= mark || reached.is_over)
                 .await;
-            reached.is_ok_and(|reached| reached.through >= mark)
+            match reached {
+                Ok(reached) if reached.through >= mark => Ok(()),
+                _ if lane.signals.condition().is_stopped => Err(stopped(&lane.name)),
+                _ => Err(closed()),
+            }
         }));
         let settled = tokio::time::timeout(within, settled).await.map_err(|_| {
             Error::new(
@@ -378,16 +396,13 @@ impl Engine {
                 "not everything was delivered in time",
             )
         })?;
-        if settled.contains(&false) {
-            return Err(closed());
-        }
-        Ok(())
+        settled.into_iter().collect()
     }
 
     /// Takes no more events, delivers those that were accepted, and ends.
-    /// What is not settled when `within` is over is returned, once: a second
-    /// call waits for the end as well, and returns nothing. The store is closed
-    /// as well.
+    /// What is not settled when `within` is over is returned. A second call
+    /// waits for the end as well, and says again how much is `kept`; what is
+    /// `lost` is told once. The store is closed as well.
     ///
     /// It returns in time also if the store hangs, or an integration does not
     /// close: each has at least a second for its part, though.
@@ -471,6 +486,9 @@ impl Engine {
         }))
         .await;
         self.gauge.abort();
+        for lane in &self.lanes {
+            lane.metrics.closed();
+        }
         if !*is_closed {
             let deadline = deadline.max(Instant::now() + CLOSE_STORE_AT_LEAST);
             if tokio::time::timeout_at(deadline, self.close_store(kept))
@@ -484,25 +502,32 @@ impl Engine {
         self.is_told.store(true, Ordering::Release);
         Left {
             lost: std::mem::take(lost),
-            kept: std::mem::take(kept),
+            kept: *kept,
         }
     }
 
     /// Counts what a durable store keeps, and closes it.
     async fn close_store(&self, kept: &mut u64) {
-        if self.store.is_durable() {
-            match self.store.status().await {
-                Ok(status) => {
+        match self.store.status().await {
+            Ok(status) => {
+                if self.store.is_durable() {
                     let own = status.iter().filter(|lane| lane.is_attached);
                     *kept = own.map(|lane| lane.pending).sum();
                 }
-                Err(error) => tracing::warn!(%error, "the store cannot say what it keeps"),
+                // Nobody else comes here.
+                let _ = self.last_status.set(status);
             }
+            Err(error) => tracing::warn!(%error, "the store cannot say what it keeps"),
         }
         if let Err(error) = self.store.close().await {
             tracing::warn!(%error, "the store did not close well");
         }
     }
+}
+
+/// The integration's lane has ended by a mistake.
+fn stopped(integration: &str) -> Error {
+    Error::new(ErrorKind::Internal, lane::STOPPED).with_integration(integration)
 }
 
 fn closed() -> Error {

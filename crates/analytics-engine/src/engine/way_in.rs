@@ -14,6 +14,7 @@ use tokio::sync::{futures::Notified, oneshot};
 
 use super::{Engine, Receipt, closed};
 use crate::{
+    gate::Ticket,
     metrics,
     settled::{Observer, Settled},
     store::{Accepted, Appending, Held, Loaded, OnKept, Seq},
@@ -33,8 +34,26 @@ impl Engine {
         patience: Duration,
         located: impl Fn(usize, Error) -> Error,
     ) -> Result<Coming<'_>, Error> {
+        self.begin(inputs, patience, located)
+            .inspect_err(|error| self.refused(error))
+    }
+
+    /// Counts calls that end with an error.
+    fn refused(&self, error: &Error) {
+        metrics::refused(error);
+        if error.kind() == ErrorKind::Full {
+            self.no_room.found(self.clock.now());
+        }
+    }
+
+    fn begin(
+        &self,
+        inputs: impl IntoIterator<Item = AnyInput>,
+        patience: Duration,
+        located: impl Fn(usize, Error) -> Error,
+    ) -> Result<Coming<'_>, Error> {
         let sealed = self.gate.sealed();
-        let entry = self.enter()?;
+        let mut entry = self.enter()?;
         let mut refusals = Refusals::new(self);
         let mut refused = SmallVec::new();
         let mut receipts = Receipts::new();
@@ -66,6 +85,12 @@ impl Engine {
             }
             receipts.push(receipt);
         }
+        // A store that is done at once, or never says so, need not be asked.
+        if self.store.is_durable()
+            && let Some(last) = kept.last_mut()
+        {
+            last.kept = Some(OnKept::leaving(last.kept.take(), entry.ticket()));
+        }
         let appending = (!kept.is_empty()).then(|| self.store.append(kept, patience));
         let arrival = Arrival {
             entry,
@@ -89,7 +114,10 @@ impl Engine {
 
     fn enter(&self) -> Result<Entry<'_>, Error> {
         self.gate.enter();
-        let entry = Entry(self);
+        let entry = Entry {
+            engine: self,
+            ticket: None,
+        };
         if self.gate.is_closed() {
             return Err(closed());
         }
@@ -155,15 +183,26 @@ impl Engine {
     }
 }
 
-/// Somebody on the way in.
-struct Entry<'a>(&'a Engine);
+/// Somebody on the way in, until this is dropped or the store says that it has
+/// everything: nobody may poll who waits for that.
+struct Entry<'a> {
+    engine: &'a Engine,
+    /// What the store has of it.
+    ticket: Option<Ticket>,
+}
+
+impl Entry<'_> {
+    fn ticket(&mut self) -> Ticket {
+        let new = || Ticket::new(&self.engine.gate);
+        self.ticket.get_or_insert_with(new).clone()
+    }
+}
 
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
-        self.0.gate.leave();
-        // The lanes wait for the last one.
-        if self.0.gate.is_quiet() {
-            self.0.wake();
+        match &self.ticket {
+            Some(ticket) => ticket.leave(),
+            None => self.engine.gate.leave(),
         }
     }
 }
@@ -208,12 +247,15 @@ impl Coming<'_> {
                 sealed,
             } => (arrival, appending, sealed),
         };
-        let seq = tokio::select! {
+        let engine = arrival.entry.engine;
+        let appended = tokio::select! {
             biased;
-            appended = appending => appended?,
-            () = sealed => return Err(overtaken(&arrival.receipts)),
+            appended = appending => appended,
+            () = sealed => Err(overtaken(&arrival.receipts)),
         };
-        arrival.finish(Some(seq))
+        appended
+            .and_then(|seq| arrival.finish(Some(seq)))
+            .inspect_err(|error| engine.refused(error))
     }
 }
 
@@ -238,7 +280,7 @@ impl Arrival<'_> {
             refusals,
             refused,
         } = self;
-        let engine = entry.0;
+        let engine = entry.engine;
         for kind in kinds {
             engine.metrics.count(kind);
         }

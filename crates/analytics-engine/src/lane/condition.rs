@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use analytics_spec::{Error, Timestamp};
 
-use super::after;
+use super::{after, before};
 use crate::store::Resumed;
 
 /// After so many failed deliveries in a row, whose reasons usually pass, the
 /// vendor counts as down: one delivery at a time finds out when it is back.
 const DOWN_AFTER: u32 = 5;
+
+/// Why nothing comes of events at a lane that has ended by a mistake.
+pub(crate) const STOPPED: &str =
+    "something that the engine was given panicked: nothing is delivered until it is built anew";
 
 /// How a lane does.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +30,10 @@ pub(crate) struct Condition {
     pub(crate) in_flight: usize,
     /// What the store said, if it failed the last time.
     pub(crate) store_error: Option<String>,
+    /// As many people are away as may be.
+    pub(crate) is_crowded: bool,
+    /// The lane has ended by a mistake.
+    pub(crate) is_stopped: bool,
     failures_in_a_row: u32,
     /// After how many failures in a row it counts as down.
     down_after: u32,
@@ -70,6 +78,12 @@ impl Condition {
 
     pub(super) fn pause(&mut self, now: Timestamp, pause: Duration) {
         self.paused_until = self.paused_until.max(Some(after(now, pause)));
+        self.changes += 1;
+    }
+
+    /// The clock was set back: the pause ends earlier by as much.
+    pub(super) fn set_back(&mut self, step: Duration) {
+        self.paused_until = self.paused_until.map(|until| before(until, step));
         self.changes += 1;
     }
 
@@ -120,6 +134,18 @@ impl Condition {
             self.store_error = error;
             self.changes += 1;
         }
+    }
+
+    pub(super) fn crowded(&mut self, is_crowded: bool) {
+        self.changes += u64::from(self.is_crowded != is_crowded);
+        self.is_crowded = is_crowded;
+    }
+
+    /// The lane has ended by a mistake.
+    pub(super) fn stopped(&mut self) {
+        self.is_stopped = true;
+        self.in_flight = 0;
+        self.last_error = Some(STOPPED.to_owned());
     }
 
     pub(super) fn is_published(&self) -> bool {

@@ -31,7 +31,7 @@ impl Running {
             .schedule
             .rest()
             .filter_map(|(seq, body, attempts, in_flight)| {
-                unsettled(&self.name, seq, body, attempts, in_flight)
+                unsettled(&self.lane.name, seq, body, attempts, in_flight)
             })
             .collect();
         // What could not be written may have arrived.
@@ -42,14 +42,14 @@ impl Running {
             }) = outcome
             {
                 let (body, made) = (Body::Loaded(Arc::clone(&event.loaded)), event.retries.made);
-                left.extend(unsettled(&self.name, event.seq, &body, made, true));
+                left.extend(unsettled(&self.lane.name, event.seq, &body, made, true));
             }
         }
         // Some of what the store has is at hand: of those who are away, nothing
         // is.
         let at_hand: HashSet<_> = left.iter().map(|left| left.seq).collect();
         let after = self.settled_through();
-        let (store, name) = (&*self.lane.store, &*self.name);
+        let (store, name) = (&*self.lane.store, &*self.lane.name);
         let is_listed = |seq| at_hand.contains(&seq);
         list(store, name, after, false, is_listed, &mut left, deadline).await;
         left.sort_by_key(|left| left.seq);

@@ -3,6 +3,7 @@
 
 mod again;
 mod attempt;
+mod clock;
 mod condition;
 mod left;
 mod outcome;
@@ -17,16 +18,14 @@ use std::{
     time::Duration,
 };
 
-use analytics_spec::{
-    Clock, Delivery, Error, Handler, RequestPolicy, Retries, Timestamp, integration::Batching,
-};
+use analytics_spec::{Clock, Handler, Retries, Timestamp, integration::Batching};
 use futures::future::OptionFuture;
 use tokio::{
     sync::{Notify, watch},
     task::{Id, JoinError, JoinSet},
 };
 
-pub(crate) use condition::Condition;
+pub(crate) use condition::{Condition, STOPPED};
 pub(crate) use left::{LIST_AT_LEAST, left_in};
 
 use crate::{
@@ -34,9 +33,10 @@ use crate::{
     metrics::LaneMetrics,
     schedule::{Claimed, Limits, Schedule},
     settled::{Observer, Unsettled},
-    store::{Erasure, Loaded, People, Resumed, Seq, Store},
+    store::{Erasure, Erasures, Loaded, People, Resumed, Seq, Store},
 };
 use again::Again;
+use attempt::{Came, Sender};
 use outcome::{Held, Outcome};
 use visit::Visit;
 
@@ -138,6 +138,9 @@ impl Signals {
 
     /// The store has erased somebody.
     pub(crate) fn erased(&self, erasure: Erasure) {
+        if self.reached.borrow().is_over {
+            return;
+        }
         let mut erasures = self.erasures.lock().unwrap_or_else(PoisonError::into_inner);
         erasures.push(erasure);
         drop(erasures);
@@ -169,21 +172,52 @@ impl Signals {
 }
 
 /// An event under way.
-#[derive(Clone)]
 struct Carried {
     seq: Seq,
     loaded: Arc<Loaded>,
     people: People,
     accepted_at: Timestamp,
     retries: Retries,
+    /// What it counts for in [`Running::carried`].
+    weight: usize,
 }
 
-/// What came of a batch.
-struct Finished {
-    batch: Arc<Vec<Carried>>,
-    /// The vendor was down when it was sent.
-    was_down: bool,
-    outcomes: Vec<Result<Delivery, Error>>,
+/// Says that a lane has ended, also if that is by a mistake: a clock or a
+/// recorder that panics takes it along.
+struct End {
+    signals: Arc<Signals>,
+    is_well: bool,
+}
+
+impl End {
+    fn new(signals: &Arc<Signals>) -> Self {
+        Self {
+            signals: Arc::clone(signals),
+            is_well: false,
+        }
+    }
+
+    fn all_is_well(mut self) {
+        self.is_well = true;
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let signals = &self.signals;
+        if !self.is_well {
+            let mut condition = signals
+                .condition
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            condition.stopped();
+        }
+        signals
+            .reached
+            .send_modify(|reached| reached.is_over = true);
+        // Nobody takes them any more.
+        signals.take_erasures();
+    }
 }
 
 /// What a lane is given.
@@ -212,16 +246,17 @@ pub(crate) struct Lane {
 /// A lane at work.
 struct Running {
     lane: Lane,
-    name: Arc<str>,
-    /// The policy of inputs that bring none.
-    policy: Arc<RequestPolicy>,
+    sender: Sender,
     /// Nobody waits for the outcome, and nothing is lost by time: what fails
     /// because the vendor is down for everybody is tried until it is back.
     is_patient: bool,
     schedule: Schedule,
-    deliveries: JoinSet<Finished>,
+    deliveries: JoinSet<Came>,
     /// What each delivery carries, should it panic.
     under_way: HashMap<Id, UnderWay>,
+    /// About how many bytes events take in memory that are under way, or whose
+    /// outcomes the store does not know yet.
+    carried: usize,
     /// What the store does not know yet.
     unwritten: Vec<Outcome>,
     /// What it is told.
@@ -239,8 +274,6 @@ struct Running {
     is_full: bool,
     /// Since when.
     full_since: Option<Timestamp>,
-    /// As many people are away as may be.
-    is_crowded: bool,
     /// How far any pull has come.
     pulled_through: Seq,
     /// What has to be pulled once more, before that.
@@ -266,11 +299,15 @@ struct Running {
     store_failures_in_a_row: u32,
     /// Since when a batch has waited to fill up.
     lingering_since: Option<Timestamp>,
+    /// The time, when the clock was last looked at.
+    seen_at: Timestamp,
+    /// It went back since the lane began.
+    is_set_back: bool,
 }
 
 /// A delivery under way.
 struct UnderWay {
-    batch: Arc<Vec<Carried>>,
+    batch: Arc<[Claimed]>,
     was_down: bool,
 }
 
@@ -279,6 +316,7 @@ impl Lane {
     /// will not have it either.
     pub(crate) async fn run(self) -> Vec<Unsettled> {
         let signals = Arc::clone(&self.signals);
+        let end = End::new(&signals);
         let policy = self.handler.policies().resolve();
         let is_patient = self.store.is_durable();
         let maximum_attempts = if is_patient {
@@ -287,12 +325,17 @@ impl Lane {
             0
         };
         let mut running = Running {
-            name: Arc::clone(&self.name),
-            policy: Arc::new(policy),
+            sender: Sender {
+                name: Arc::clone(&self.name),
+                handler: self.handler.clone(),
+                policy: Arc::new(policy),
+                is_shown: self.observer.is_there() || self.handler.has_hooks(),
+            },
             is_patient,
             schedule: Schedule::default(),
             deliveries: JoinSet::new(),
             under_way: HashMap::new(),
+            carried: 0,
             unwritten: Vec::new(),
             writing: None,
             ended: BTreeSet::new(),
@@ -301,7 +344,6 @@ impl Lane {
             appetite: None,
             is_full: false,
             full_since: None,
-            is_crowded: false,
             pulled_through: self.resumed.through,
             again: Again::default(),
             read_again: 0,
@@ -315,6 +357,8 @@ impl Lane {
             store_paused_until: None,
             store_failures_in_a_row: 0,
             lingering_since: None,
+            seen_at: self.clock.now(),
+            is_set_back: false,
             lane: self,
         };
         let is_abandoned = tokio::select! {
@@ -324,9 +368,7 @@ impl Lane {
         if is_abandoned {
             running.finish_writing().await;
         }
-        signals
-            .reached
-            .send_modify(|reached| reached.is_over = true);
+        end.all_is_well();
         let deadline = async {
             if !is_abandoned {
                 signals.abandoned.notified().await;
@@ -347,6 +389,7 @@ impl Running {
         let signals = Arc::clone(&self.lane.signals);
         let clock = Arc::clone(&self.lane.clock);
         loop {
+            self.heed_clock(None);
             self.heed_erasures();
             self.visit_store();
             let next = earliest(self.start_deliveries(), self.store_paused_until);
@@ -369,7 +412,7 @@ impl Running {
                 () = signals.wake.notified() => {}
                 // Everything else gets its turn, however fast events come.
                 () = tokio::task::yield_now(), if is_there => {}
-                Some(()) = pause => {}
+                Some(()) = pause => self.heed_clock(next),
                 Some(visited) = OptionFuture::from(self.visit.as_mut()) => {
                     self.visit = None;
                     self.visited(visited);
@@ -459,17 +502,15 @@ impl Running {
     }
 
     fn erase(&mut self, erasures: &[Erasure]) {
+        let erasures = Erasures::new(erasures);
         let (erased, under_way) = self.schedule.erase(|seq, people, body| {
             erasures
-                .iter()
+                .of(seq, people)
                 .any(|erasure| erasure.covers(seq, people, body))
         });
         self.erased.extend(under_way);
         self.held.retain(|seq, held| {
-            let covers = |erasure: &Erasure| {
-                *seq <= erasure.through && held.people.contains(&erasure.person)
-            };
-            self.schedule.contains(*seq) || !erasures.iter().any(covers)
+            self.schedule.contains(*seq) || erasures.of(*seq, &held.people).next().is_none()
         });
         for event in erased {
             if !self.let_go.insert(event.seq) {
@@ -477,8 +518,8 @@ impl Running {
             }
             if let Ok(loaded) = event.body.load() {
                 self.report(
-                    &Carried::new(event, loaded),
-                    Err(&outcome::erased(&self.name)),
+                    &Carried::new(event, loaded, 0),
+                    Err(&outcome::erased(&self.lane.name)),
                 );
             }
         }
@@ -493,7 +534,8 @@ impl Running {
         // While the store cannot write, every delivery would be made again
         // should the process end.
         let is_unwritable = self.store_failures_in_a_row > 0 && self.has_outcomes();
-        let is_behind = self.ended.len().max(self.unwritten.len()) >= UNWRITTEN_AT_MOST;
+        let is_behind =
+            self.is_laden() || self.ended.len().max(self.unwritten.len()) >= UNWRITTEN_AT_MOST;
         if self.lane.signals.halted.load(Ordering::Acquire) || is_unwritable || is_behind {
             return None;
         }
@@ -513,13 +555,14 @@ impl Running {
             true => (1, batching.max_items),
             false => (batching.max_in_flight, batching.max_items),
         };
-        while self.schedule.is_ready() && self.deliveries.len() < max_in_flight {
+        let is_full = |lane: &Self| lane.deliveries.len() >= max_in_flight || lane.is_laden();
+        while self.schedule.is_ready() && !is_full(self) {
             if let Some(until) = self.lingers_until(now) {
                 self.appetite = Some(self.missing());
                 return earliest(Some(until), self.schedule.next_wake());
             }
             self.lingering_since = None;
-            let maximum_attempts = self.policy.maximum_attempts;
+            let maximum_attempts = self.sender.policy.maximum_attempts;
             let limits = Limits {
                 max_items,
                 max_bytes: self.lane.batching.max_bytes,
@@ -528,7 +571,7 @@ impl Running {
             let batch = self.schedule.claim(&limits, now);
             self.start(batch, is_down);
         }
-        if self.deliveries.len() >= max_in_flight {
+        if is_full(self) {
             return self.schedule.next_wake();
         }
         // While others are under way, the next batch is likely to fill up as
@@ -581,79 +624,69 @@ impl Running {
         (until > now).then_some(until)
     }
 
-    fn start(&mut self, claimed: Vec<Claimed>, was_down: bool) {
-        let mut batch = Vec::with_capacity(claimed.len());
-        for event in claimed {
-            match event.body.load() {
-                Ok(loaded) => batch.push(Carried::new(event, loaded)),
-                Err(error) => self.unreadable(&event, error),
-            }
-        }
-        if batch.is_empty() {
-            return;
-        }
+    fn start(&mut self, batch: Vec<Claimed>, was_down: bool) {
+        let batch: Arc<[Claimed]> = batch.into();
         self.lane.metrics.batch(batch.len());
-        let handler = self.lane.handler.clone();
-        let name = Arc::clone(&self.name);
-        let policy = Arc::clone(&self.policy);
-        let batch = Arc::new(batch);
-        let carried = Arc::clone(&batch);
-        let handle = self.deliveries.spawn(async move {
-            let outcomes = attempt::deliver(&handler, &name, &policy, &batch).await;
-            Finished {
-                batch,
-                was_down,
-                outcomes,
-            }
-        });
+        let weights = batch.iter().map(|event| self.sender.weight(&event.body));
+        self.carried = weights.fold(self.carried, usize::saturating_add);
+        let carries = Arc::clone(&batch);
+        let sender = self.sender.clone();
+        let deliver = async move { sender.deliver(&batch).await };
+        let handle = self.deliveries.spawn(deliver);
         let under_way = UnderWay {
-            batch: carried,
+            batch: carries,
             was_down,
         };
         self.under_way.insert(handle.id(), under_way);
     }
 
-    fn joined(&mut self, joined: Result<(Id, Finished), JoinError>) {
-        let finished = match joined {
-            Ok((id, finished)) => {
-                self.under_way.remove(&id);
-                finished
-            }
-            Err(error) => {
-                let Some(UnderWay { batch, was_down }) = self.under_way.remove(&error.id()) else {
-                    return;
-                };
-                tracing::error!(
-                    integration = %self.name,
-                    events = batch.len(),
-                    "a delivery panicked"
-                );
-                let panicked = || Err(outcome::panicked(&self.name));
-                Finished {
-                    outcomes: batch.iter().map(|_| panicked()).collect(),
-                    batch,
-                    was_down,
-                }
-            }
+    fn joined(&mut self, joined: Result<(Id, Came), JoinError>) {
+        self.heed_clock(None);
+        let id = match &joined {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
         };
-        self.take(finished);
+        let Some(UnderWay { batch, was_down }) = self.under_way.remove(&id) else {
+            return;
+        };
+        let came = joined.map(|(_, came)| came).unwrap_or_else(|_| {
+            tracing::error!(
+                integration = %self.lane.name,
+                events = batch.len(),
+                "a delivery panicked"
+            );
+            let name = &self.lane.name;
+            self.sender.all(&batch, || outcome::panicked(name))
+        });
+        self.take(came, was_down);
+    }
+
+    /// Whether as much is under way, or not written, as may be at a time.
+    fn is_laden(&self) -> bool {
+        self.carried >= self.lane.window_bytes
     }
 }
 
 impl Carried {
-    fn new(event: Claimed, loaded: Arc<Loaded>) -> Self {
+    fn new(event: Claimed, loaded: Arc<Loaded>, weight: usize) -> Self {
         Self {
             seq: event.seq,
             loaded,
             people: event.people,
             accepted_at: event.accepted_at,
             retries: event.retries,
+            weight,
         }
     }
 }
 
 fn after(now: Timestamp, pause: Duration) -> Timestamp {
     now.checked_add(pause).unwrap_or(Timestamp::MAX)
+}
+
+/// As long before, or as early as can be.
+fn before(time: Timestamp, pause: Duration) -> Timestamp {
+    time.checked_sub(pause).unwrap_or(Timestamp::MIN)
 }
 
 fn between(from: Timestamp, to: Timestamp) -> Duration {

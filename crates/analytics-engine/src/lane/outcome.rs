@@ -7,11 +7,11 @@ use analytics_spec::{
     policies::MAX_ASKED,
 };
 
-use super::{Carried, Finished, Running, after, between};
+use super::{Carried, Running, after, attempt::Came, between};
 use crate::{
     schedule::Claimed,
     settled::Settled,
-    store::{People, Reason, Seq, Settlement},
+    store::{Answers, People, Reason, Seq, Settlement},
 };
 
 /// What came of an event.
@@ -47,7 +47,7 @@ impl Outcome {
     }
 
     /// For the store; `None`, if it has forgotten the event.
-    pub(super) fn settlement(&self) -> Option<(Seq, Settlement)> {
+    fn settlement<'a>(&'a self, answers: &mut Answers<'a>) -> Option<(Seq, Settlement)> {
         let settlement = match self {
             Self::Unreadable(_, settlement) => settlement.clone(),
             Self::Attempted(attempted) => match (&attempted.result, attempted.next) {
@@ -55,13 +55,22 @@ impl Outcome {
                 (Err(error), None) if error.kind() == ErrorKind::Erased => return None,
                 (Err(error), None) => {
                     let attempts = attempted.event.retries.made.saturating_add(1);
-                    Settlement::refused(Reason::from(error), attempts)
+                    Settlement::refused(Reason::sharing(error, answers), attempts)
                 }
                 (Err(_), Some((not_before, retries))) => Settlement::retry(not_before, retries),
             },
         };
         Some((self.seq(), settlement))
     }
+}
+
+/// Outcomes as the store keeps them.
+pub(super) fn settlements(outcomes: &[Outcome]) -> Vec<(Seq, Settlement)> {
+    let mut answers = Answers::default();
+    let outcomes = outcomes.iter();
+    outcomes
+        .filter_map(|outcome| outcome.settlement(&mut answers))
+        .collect()
 }
 
 /// So many times an event may be held back for wrong credentials with which
@@ -101,26 +110,28 @@ struct Seen {
 
 impl Running {
     /// Decides what follows, for each event and for the vendor.
-    pub(super) fn take(&mut self, finished: Finished) {
-        let Finished {
-            batch,
-            was_down,
-            mut outcomes,
-        } = finished;
-        outcomes.resize_with(batch.len(), || Err(no_outcome(&self.name)));
+    pub(super) fn take(&mut self, came: Came, was_down: bool) {
+        let Came {
+            mut events,
+            unreadable,
+        } = came;
+        for (event, error) in unreadable {
+            self.carried = self.carried.saturating_sub(self.sender.weight(&event.body));
+            self.unreadable(&event, error);
+        }
         let now = self.now();
         let mut seen = Seen::default();
         let mut has_failed = false;
         let mut failed = None;
         let mut held = Vec::new();
-        for (event, outcome) in batch.iter().zip(&mut outcomes) {
+        for (event, outcome) in &mut events {
             match outcome {
                 Ok(_) => seen.is_reached = true,
                 Err(error) if error.kind() == ErrorKind::Deferred => {
                     if !has_failed {
                         // Nothing that it could wait for: it would be tried at
                         // once, for ever.
-                        *error = no_outcome(&self.name);
+                        *error = no_outcome(&self.lane.name);
                         seen.down = Some(error.kind());
                         has_failed = true;
                     }
@@ -154,8 +165,7 @@ impl Running {
         // What is down for everybody says nothing about an event.
         let is_outage =
             self.is_patient && (was_down || is_down) && !seen.is_reached && seen.asked.is_zero();
-        let batch = Arc::unwrap_or_clone(batch);
-        for (event, outcome) in batch.into_iter().zip(outcomes) {
+        for (event, outcome) in events {
             let attempted = self.decide(event, outcome, is_outage, now);
             self.ended(Outcome::Attempted(attempted));
         }
@@ -216,24 +226,24 @@ impl Running {
         if !seen.asked.is_zero() {
             let pause = seen.asked.min(MAX_ASKED);
             self.condition.pause(now, pause);
-            tracing::warn!(integration = %self.name, ?pause, "paused as the vendor asks");
+            tracing::warn!(integration = %self.lane.name, ?pause, "paused as the vendor asks");
         }
         if seen.is_reached {
             if self.condition.is_down() {
-                tracing::info!(integration = %self.name, "is back");
+                tracing::info!(integration = %self.lane.name, "is back");
             }
             self.condition.recovered();
         } else if let Some(kind) = seen.down {
             let is_certain = kind == ErrorKind::Unauthorized;
             let was_down = self.condition.is_down();
             if let Some(nth) = self.condition.failed(now, is_certain) {
-                let pause = self.policy.pause(nth, self.lane.clock.jitter());
+                let pause = self.sender.policy.pause(nth, self.lane.clock.jitter());
                 self.condition.pause(now, pause);
                 // Once for each outage: it may last.
                 if !was_down {
-                    tracing::warn!(integration = %self.name, error = %kind, "seems to be down");
+                    tracing::warn!(integration = %self.lane.name, error = %kind, "seems to be down");
                 } else {
-                    tracing::debug!(integration = %self.name, error = %kind, ?pause, "still down");
+                    tracing::debug!(integration = %self.lane.name, error = %kind, ?pause, "still down");
                 }
                 return true;
             }
@@ -254,7 +264,7 @@ impl Running {
             next = self.next(&event, error, is_outage, now);
             if is_erased && next.is_some() {
                 next = None;
-                result = Err(erased(&self.name));
+                result = Err(erased(&self.lane.name));
             }
         }
         Attempted {
@@ -293,7 +303,7 @@ impl Running {
 
     /// When the vendor is asked again, another event is to go first.
     fn behind_the_others(&self, now: Timestamp) -> Timestamp {
-        let pause = self.policy.initial_interval;
+        let pause = self.sender.policy.initial_interval;
         after(self.condition.paused_until.unwrap_or(now), pause)
     }
 
@@ -302,14 +312,14 @@ impl Running {
             Some(input) if input.policies.is_some() => {
                 Arc::new(self.lane.handler.request_policy(input))
             }
-            _ => Arc::clone(&self.policy),
+            _ => Arc::clone(&self.sender.policy),
         }
     }
 
     /// An event that the store has, and nobody can read: a dead letter, of
     /// which only the store knows what it was.
     pub(super) fn unreadable(&mut self, event: &Claimed, error: ValidationError) {
-        let error = Error::from(error).with_integration(&self.name);
+        let error = Error::from(error).with_integration(&self.lane.name);
         tracing::error!(seq = event.seq, %error, "an event in the store cannot be read");
         let settlement = Settlement::refused(Reason::from(&error), event.retries.made);
         self.ended(Outcome::Unreadable(event.seq, settlement));
@@ -326,7 +336,7 @@ impl Running {
             return;
         };
         let settled = Settled {
-            integration: &self.name,
+            integration: &self.lane.name,
             seq: Some(event.seq),
             input,
             attempts: event.retries.made.saturating_add(u32::from(!is_erased)),
@@ -342,7 +352,7 @@ pub(super) fn panicked(integration: &str) -> Error {
         .with_integration(integration)
 }
 
-fn no_outcome(integration: &str) -> Error {
+pub(super) fn no_outcome(integration: &str) -> Error {
     Error::new(ErrorKind::Internal, "the integration gave no outcome")
         .with_retryable(true)
         .with_integration(integration)

@@ -8,7 +8,10 @@ use std::{
 use analytics_spec::{Error, RequestPolicy, Timestamp, policies::MAX_ASKED};
 use futures::{FutureExt as _, future::BoxFuture};
 
-use super::{Running, after, between, outcome::Outcome};
+use super::{
+    Running, after, between,
+    outcome::{self, Outcome},
+};
 use crate::store::{Pulled, Seq};
 
 /// A question to the store.
@@ -123,10 +126,10 @@ impl Running {
             }
         };
         let store = Arc::clone(&self.lane.store);
-        let name = Arc::clone(&self.name);
+        let name = Arc::clone(&self.lane.name);
         let paused_until = self.condition.paused_until;
         Some(Box::pin(async move {
-            let settlements: Vec<_> = writing.iter().filter_map(Outcome::settlement).collect();
+            let settlements = outcome::settlements(&writing);
             drop(writing);
             Visited::Wrote(store.settle(&name, &settlements, paused_until).await)
         }))
@@ -134,7 +137,7 @@ impl Running {
 
     fn pull(&mut self) -> Option<Visit> {
         self.is_full = false;
-        if self.is_pulled() {
+        if self.is_pulled() || self.lane.signals.halted.load(Ordering::Acquire) {
             return None;
         }
         let now = self.now();
@@ -150,14 +153,14 @@ impl Running {
         let again = self.again.first();
         // Who comes back takes no more room than before.
         let is_crowded = self.schedule.away() >= max_away;
-        if is_crowded && !self.is_crowded {
+        if is_crowded && !self.condition.is_crowded {
             tracing::warn!(
-                integration = %self.name,
+                integration = %self.lane.name,
                 people = self.schedule.away(),
                 "so many people wait for another attempt that those behind wait with them"
             );
         }
-        self.is_crowded = is_crowded;
+        self.condition.crowded(is_crowded);
         let room = window.saturating_sub(self.schedule.weight());
         if room == 0 {
             self.full_since.get_or_insert(now);
@@ -176,7 +179,7 @@ impl Running {
             max_bytes = max_bytes.min(events.saturating_mul(self.event_bytes));
         }
         let store = Arc::clone(&self.lane.store);
-        let name = Arc::clone(&self.name);
+        let name = Arc::clone(&self.lane.name);
         let cursor = self.cursor();
         Some(Box::pin(async move {
             Visited::Pulled(store.pull(&name, cursor, max_bytes).await)
@@ -185,6 +188,7 @@ impl Running {
 
     /// Takes the store's answer.
     pub(super) fn visited(&mut self, visited: Visited) {
+        self.heed_clock(None);
         let result = match visited {
             Visited::Wrote(result) => {
                 // What failed is asked again before anything else.
@@ -207,7 +211,7 @@ impl Running {
                 let pause = RequestPolicy::default()
                     .pause(self.store_failures_in_a_row, self.lane.clock.jitter());
                 self.store_paused_until = Some(after(self.now(), pause));
-                tracing::error!(integration = %self.name, %error, ?pause, "the store failed");
+                tracing::error!(integration = %self.lane.name, %error, ?pause, "the store failed");
             }
         }
     }
@@ -222,6 +226,7 @@ impl Running {
                 self.ended.remove(&outcome.seq());
             }
             if let Outcome::Attempted(attempted) = outcome {
+                self.carried = self.carried.saturating_sub(attempted.event.weight);
                 match attempted.next {
                     Some(_) => self.lane.metrics.retried(),
                     None => self.report(&attempted.event, attempted.result.as_ref()),
@@ -237,11 +242,21 @@ impl Running {
         if let Some(average) = bytes.checked_div(pulled.events.len()) {
             self.event_bytes = average.max(1);
         }
-        let longest = MAX_ASKED.max(self.policy.maximum_interval);
+        // Where the clock was set back, pauses that were written down before say
+        // nothing any more; what the vendor asked for, the whole lane heeds.
+        let longest = self.sender.policy.maximum_interval;
+        let longest = match self.is_set_back {
+            true => longest,
+            false => longest.max(MAX_ASKED),
+        };
         let latest = after(self.now(), longest);
         for mut event in pulled.events {
-            // A clock that was wrong in an earlier engine holds nobody up.
-            if event.seq <= self.lane.begin {
+            if self.is_set_back {
+                // Once more so long, and again each time that it is read, it
+                // would wait far too long.
+                event.not_before = event.not_before.filter(|until| *until <= latest);
+            } else if event.seq <= self.lane.begin {
+                // A clock that was wrong in an earlier engine holds nobody up.
                 event.not_before = event.not_before.min(Some(latest));
             }
             own += isize::from(event.seq > self.pulled_through.max(self.lane.begin));

@@ -77,6 +77,20 @@ impl Loaded {
         }
     }
 
+    /// The same with what an integration will send of it; with the input, only
+    /// if it is seen again.
+    pub(crate) fn mapped(&self, lane: &Arc<str>, prepared: Prepared, is_seen: bool) -> Self {
+        let mut all = self.prepared.clone();
+        all.push((Arc::clone(lane), prepared));
+        Self {
+            message_id: self.message_id.clone(),
+            kind: self.kind,
+            input: self.input.clone().filter(|_| is_seen),
+            json: if is_seen { self.json } else { 0 },
+            prepared: all,
+        }
+    }
+
     /// Adds what integrations will send.
     pub(crate) fn with_prepared(self, prepared: SmallVec<[(Arc<str>, Prepared); 1]>) -> Self {
         Self { prepared, ..self }
@@ -131,6 +145,13 @@ impl Loaded {
         let maps = self.json.saturating_mul(3);
         let pieces = PARCEL.saturating_mul(1 + self.prepared.len());
         self.bytes().saturating_add(maps).saturating_add(pieces)
+    }
+
+    /// The same for an event with JSON of so many bytes, once it is mapped for
+    /// one integration: what that will send is about as long.
+    pub(crate) fn weight_mapped(json: usize, is_seen: bool) -> usize {
+        let times = if is_seen { 5 } else { 1 };
+        json.saturating_mul(times).saturating_add(2 * PARCEL)
     }
 
     /// Whether it is erased with a user, who is known to be among its people. A

@@ -15,7 +15,7 @@ mod retired;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
-use std::{fmt::Debug, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt::Debug, sync::Arc, time::Duration};
 
 use analytics_spec::{AnyInput, Error, Retries, Timestamp};
 use async_trait::async_trait;
@@ -23,8 +23,11 @@ use serde::Serialize;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
+use crate::gate::Ticket;
+
 pub use appending::Appending;
 pub use body::{Body, Loaded};
+pub(crate) use dead_letters::Answers;
 pub use dead_letters::{DeadLetter, DeadLetterId, DeadLetters, Filter, Reason, Replayed};
 pub use held::Held;
 pub use memory::MemoryStore;
@@ -59,18 +62,42 @@ pub struct Accepted {
 
 /// Told that an event is kept, and its place.
 #[derive(Debug)]
-pub struct OnKept(oneshot::Sender<Seq>);
+pub struct OnKept {
+    /// Who wants to know.
+    told: Option<oneshot::Sender<Seq>>,
+    /// Of those who brought it.
+    ticket: Option<Ticket>,
+}
 
 impl OnKept {
+    /// Tells somebody.
     pub(crate) fn new() -> (Self, oneshot::Receiver<Seq>) {
         let (kept, told) = oneshot::channel();
-        (Self(kept), told)
+        let on_kept = Self {
+            told: Some(kept),
+            ticket: None,
+        };
+        (on_kept, told)
+    }
+
+    /// Lets those who brought an event leave the way in, also if they are not
+    /// polled; on top of who is told already.
+    pub(crate) fn leaving(on_kept: Option<Self>, ticket: Ticket) -> Self {
+        Self {
+            told: on_kept.and_then(|on_kept| on_kept.told),
+            ticket: Some(ticket),
+        }
     }
 
     /// The event is kept, at this place.
     pub fn tell(self, seq: Seq) {
-        // Nobody may want to know.
-        let _ = self.0.send(seq);
+        if let Some(told) = self.told {
+            // Nobody may want to know any more.
+            let _ = told.send(seq);
+        }
+        if let Some(ticket) = self.ticket {
+            ticket.leave();
+        }
     }
 }
 
@@ -240,6 +267,29 @@ impl Erasure {
             && body
                 .load()
                 .is_ok_and(|loaded| loaded.is_forgotten_with(&self.user_id))
+    }
+}
+
+/// Erasures by the person: where many users are erased at the same time, an
+/// event is compared with those of its own people.
+pub(crate) struct Erasures<'a>(HashMap<u64, Vec<&'a Erasure>>);
+
+impl<'a> Erasures<'a> {
+    pub(crate) fn new(erasures: &'a [Erasure]) -> Self {
+        let mut by_person: HashMap<_, Vec<_>> = HashMap::with_capacity(erasures.len());
+        for erasure in erasures {
+            by_person.entry(erasure.person).or_default().push(erasure);
+        }
+        Self(by_person)
+    }
+
+    /// Those that may cover an event.
+    pub(crate) fn of(&self, seq: Seq, people: &[u64]) -> impl Iterator<Item = &'a Erasure> {
+        let of_people = people.iter().filter_map(|person| self.0.get(person));
+        of_people
+            .flatten()
+            .copied()
+            .filter(move |erasure| seq <= erasure.through)
     }
 }
 

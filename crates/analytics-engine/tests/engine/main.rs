@@ -4,10 +4,14 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop")]
 
 mod backpressure;
+mod clock;
 mod delivery;
+#[cfg(feature = "sqlite")]
+mod durable;
 mod ending;
 mod erasure;
 mod failures;
+mod health;
 mod patience;
 mod preparing;
 mod scale;

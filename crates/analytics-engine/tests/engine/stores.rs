@@ -76,6 +76,12 @@ impl Disk {
         disk
     }
 
+    /// What it is told from here on it never answers.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn stick(&self) {
+        self.is_stuck.store(true, Ordering::SeqCst);
+    }
+
     /// How many events it has given out.
     pub(crate) fn pulled(&self) -> usize {
         self.pulled.load(Ordering::SeqCst)
@@ -435,13 +441,16 @@ async fn a_store_that_cannot_write_is_not_well() {
             .all(|one| one.store_error.is_none())
     );
     vendor.release();
-    let is_well = async {
-        while !engine.health().await.unwrap().is_well() {
+    let writes = async {
+        while engine.health().await.unwrap().store_error.is_some() {
             tokio::time::sleep(ms(10)).await;
         }
     };
-    tokio::time::timeout(secs(30), is_well).await.unwrap();
-    assert_eq!(engine.health().await.unwrap().store_error, None);
+    tokio::time::timeout(secs(30), writes).await.unwrap();
+    let mut health = engine.health().await.unwrap();
+    // That somebody was refused is told for longer.
+    assert!(health.refused_for_room.take().is_some());
+    assert!(health.is_well());
 }
 
 /// The clock was years ahead when another engine wrote it down.

@@ -6,7 +6,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicI64, AtomicUsize, Ordering},
     },
     thread::ThreadId,
     time::Duration,
@@ -24,17 +24,30 @@ use tokio::{sync::watch, time::Instant};
 
 /// Tokio's time, and no chance: pauses have their full length.
 #[derive(Debug)]
-pub(crate) struct TestClock(Instant);
+pub(crate) struct TestClock {
+    begin: Instant,
+    /// By how many seconds somebody has set it.
+    set: AtomicI64,
+}
 
 impl TestClock {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self(Instant::now()))
+        Arc::new(Self {
+            begin: Instant::now(),
+            set: AtomicI64::new(0),
+        })
+    }
+
+    /// Sets it by so many seconds, backward if that is less than none.
+    pub(crate) fn set_by(&self, secs: i64) {
+        self.set.fetch_add(secs, Ordering::SeqCst);
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_second(1_800_000_000).unwrap() + self.0.elapsed()
+        let begin = 1_800_000_000 + self.set.load(Ordering::SeqCst);
+        Timestamp::from_second(begin).unwrap() + self.begin.elapsed()
     }
 
     fn sleep(&self, duration: Duration) -> Sleep<'_> {

@@ -2,15 +2,18 @@
 //! --test sqlite -- --ignored --nocapture figures`.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use analytics_engine::{
     Store,
-    store::{Accepted, Settlement},
+    store::{Accepted, Erasure, Settlement},
 };
-use analytics_spec::{AnyInput, Track};
+use analytics_spec::{AnyInput, Delete, Track};
 
 use crate::support::*;
 
@@ -167,4 +170,46 @@ async fn figures() {
         .unwrap()
         .len();
     println!("file: {} KiB", size >> 10);
+}
+
+/// Many users who are deleted at the same time, while others are accepted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes long, and tells nothing but figures"]
+async fn bulk_deletes() {
+    let dir = temporary();
+    let store = open(dir.path()).await;
+    let erased = Arc::new(AtomicU64::new(0));
+    let on_erased = {
+        let erased = Arc::clone(&erased);
+        Arc::new(move |_: &Erasure| {
+            erased.fetch_add(1, Ordering::Relaxed);
+        })
+    };
+    store.attach(&names(&["a"]), on_erased).await.unwrap();
+    append(&store, event(0), &["a"]).await;
+    settle(&store, "a", &[(1, refused())]).await;
+    let number = std::env::var("DELETES").map_or(100_000, |n| n.parse().unwrap());
+    let deletes: Vec<_> = (0..number)
+        .map(|n| Accepted::new(input(Delete::new(format!("u{n}")), "m"), names(&["a"])))
+        .collect();
+    store.append(deletes, Duration::MAX).await.unwrap();
+    let all: Vec<_> = (2..number + 2)
+        .map(|seq| (seq, Settlement::Delivered))
+        .collect();
+    let begun = Instant::now();
+    store.settle("a", &all, None).await.unwrap();
+    println!("settled: {:?}", begun.elapsed());
+    let mut slowest = Duration::ZERO;
+    let mut n = 0;
+    while erased.load(Ordering::Relaxed) < number {
+        n += 1;
+        let begun = Instant::now();
+        append(&store, event(n), &["a"]).await;
+        slowest = slowest.max(begun.elapsed());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    println!(
+        "{number} users: {:?}; {n} events accepted meanwhile, the slowest after {slowest:?}",
+        begun.elapsed()
+    );
 }

@@ -12,7 +12,7 @@ use analytics_engine::{
     Store,
     store::{Accepted, Body, DeadLetters, Filter, Reason, Replayed, Settlement},
 };
-use analytics_spec::{Delete, Error, ErrorKind, Kind, Timestamp};
+use analytics_spec::{Alias, Delete, Error, ErrorKind, Kind, Timestamp};
 
 use crate::support::*;
 
@@ -398,4 +398,69 @@ async fn that_letters_are_crowded_out_is_said_once_in_a_while() {
     }
     assert!(status(&store, "a").await.dead < 60);
     assert_eq!(lines.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn an_alias_is_of_both_its_users() {
+    let dir = temporary();
+    let store = open(dir.path()).await;
+    attach(&store, &["a"]).await;
+    for (n, event) in [
+        input(Alias::new("u1", "u2"), "m1"),
+        input(Alias::new("u2", "u1"), "m2"),
+        track("u1", "m3"),
+        track("u2", "m4"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        append(&store, event, &["a"]).await;
+        settle(&store, "a", &[(n as u64 + 1, refused())]).await;
+    }
+    let mut filter = Filter::all();
+    filter.user_id = Some("u1".into());
+    assert_eq!(letters(&store).list(&filter, 0, 9).await.unwrap().len(), 3);
+    assert_eq!(letters(&store).purge(&filter).await.unwrap(), 3);
+    let left = letters(&store).list(&Filter::all(), 0, 9).await.unwrap();
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].message_id, "m4");
+}
+
+/// What is refused again meanwhile is not replayed for ever.
+#[tokio::test]
+async fn many_are_replayed_some_at_a_time() {
+    let dir = temporary();
+    let store = Arc::new(options(dir.path()).tiny().open().await.unwrap());
+    attach(&store, &["a"]).await;
+    let number = 300;
+    for n in 1..=number {
+        append(&store, track("u", &format!("m{n}")), &["a"]).await;
+    }
+    let all: Vec<_> = (1..=number).map(|seq| (seq, refused())).collect();
+    settle(&store, "a", &all).await;
+    let replaying = {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { letters(&*store).replay(&Filter::all()).await.unwrap() })
+    };
+    // Whoever ends in between finds each once.
+    let mut has_been_between = false;
+    let mut refused_through = number;
+    while !replaying.is_finished() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let last = store.last();
+        let again: Vec<_> = (refused_through + 1..=last)
+            .map(|seq| (seq, refused()))
+            .collect();
+        has_been_between |= !again.is_empty() && last < 2 * number;
+        store.settle("a", &again, None).await.unwrap();
+        refused_through = last;
+        let now = status(&store, "a").await;
+        assert_eq!(now.pending + now.dead, number);
+    }
+    assert!(has_been_between);
+    assert_eq!(replaying.await.unwrap(), Replayed::new(number, 0));
+    assert_eq!(store.last(), 2 * number);
+    let dead = status(&store, "a").await.dead;
+    assert_eq!(letters(&*store).purge(&Filter::all()).await.unwrap(), dead);
+    assert_eq!(status(&store, "a").await.dead, 0);
 }

@@ -151,13 +151,13 @@ fn read(json: &str) -> AnyInput {
 
 /// Whether an event goes with a user: a delete that is still needed does not.
 fn is_of(json: &str, user: &str) -> bool {
-    let input = read(json);
-    if input.kind() == Kind::Delete {
-        return false;
-    }
-    let is_previous =
-        matches!(&input.event, AnyEvent::Alias(alias) if alias.previous_user_id == user);
-    input.event.user_id() == Some(user) || is_previous
+    read(json).kind() != Kind::Delete && names_user(json, user)
+}
+
+fn names_user(json: &str, user: &str) -> bool {
+    let event = read(json).event;
+    let is_previous = matches!(&event, AnyEvent::Alias(alias) if alias.previous_user_id == user);
+    event.user_id() == Some(user) || is_previous
 }
 
 impl Model {
@@ -437,8 +437,8 @@ impl Test {
                     .letters
                     .iter()
                     .filter(|(_, letter)| {
-                        filter.user_id.is_none()
-                            || read(&letter.json).event.user_id() == filter.user_id.as_deref()
+                        let user = filter.user_id.as_deref();
+                        user.is_none_or(|user| names_user(&letter.json, user))
                     })
                     .map(|(id, _)| *id)
                     .collect();

@@ -7,7 +7,7 @@ use std::{
 
 use analytics_engine::{
     Store,
-    store::{Erasure, Filter, Settlement, SqliteStore},
+    store::{Accepted, Erasure, Filter, Settlement, SqliteStore},
 };
 use analytics_spec::{Delete, ErrorKind};
 use rusqlite::Connection;
@@ -318,4 +318,52 @@ async fn a_look_from_outside_changes_nothing() {
     assert_eq!(look.status().await.unwrap()[0].delivered, 1);
     drop(look);
     assert!(before == files());
+}
+
+/// SQLite would go on writing into a file that nobody finds again.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_directory_that_goes_is_noticed() {
+    let parent = temporary();
+    let dir = parent.path().join("store");
+    for is_replaced in [false, true] {
+        let store = open(&dir).await;
+        attach(&store, &["a"]).await;
+        append(&store, track("u", "m1"), &["a"]).await;
+        assert!(store.trouble().is_none());
+        let away = parent.path().join("away");
+        std::fs::rename(&dir, &away).unwrap();
+        if is_replaced {
+            std::fs::create_dir(&dir).unwrap();
+            std::fs::copy(away.join("events.db"), dir.join("events.db")).unwrap();
+        }
+        for _ in 0..2 {
+            let accepted = Accepted::new(track("u", "m2"), names(&["a"]));
+            let error = store.append(vec![accepted], Duration::MAX).await;
+            let error = error.unwrap_err();
+            let says = "the directory was removed or replaced while in use";
+            assert!(error.message().contains(says), "{error}");
+            assert!(store.trouble().unwrap().message().contains(says));
+        }
+        drop(store);
+        std::fs::remove_dir_all(&away).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn whoever_closes_it_again_waits_as_well() {
+    let dir = temporary();
+    let store = open(dir.path()).await;
+    attach(&store, &["a"]).await;
+    append(&store, track("u", "m1"), &["a"]).await;
+    let mut first = store.close();
+    tokio::select! {
+        biased;
+        _ = &mut first => panic!("it has not even begun"),
+        () = std::future::ready(()) => {}
+    }
+    drop(first);
+    store.close().await.unwrap();
+    assert!(!dir.path().join("events.db-wal").exists());
+    store.close().await.unwrap();
 }

@@ -295,3 +295,42 @@ async fn readers_without_a_gap_do_not_keep_the_log() {
     // 8 MB and more went through it.
     assert!(log < 2_000_000, "{log}");
 }
+
+/// As an open `sqlite3` does, or a backup.
+#[tokio::test]
+async fn a_reader_that_stays_takes_room_and_not_the_disk() {
+    let dir = temporary();
+    let max = 1024 * 1024;
+    let store = options(dir.path()).tiny().max_bytes(max).open().await;
+    let store = Arc::new(store.unwrap());
+    attach(&store, &["a"]).await;
+    let reader = rusqlite::Connection::open(dir.path().join("events.db")).unwrap();
+    let begin = "BEGIN; SELECT count(*) FROM meta";
+    reader.execute_batch(begin).unwrap();
+    let mut refused = None;
+    for n in 0..2000 {
+        let accepted = Accepted::new(large(n), names(&["a"]));
+        match store.append(vec![accepted], Duration::ZERO).await {
+            Ok(seq) => settle(&store, "a", &[(seq, Settlement::Delivered)]).await,
+            Err(error) => {
+                refused = Some(error);
+                break;
+            }
+        }
+    }
+    let error = refused.expect("the log grows without end");
+    assert_eq!(error.kind(), ErrorKind::Full);
+    assert!(error.message().contains("events.db-wal"), "{error}");
+    let log = std::fs::metadata(dir.path().join("events.db-wal"));
+    let log = log.unwrap().len();
+    assert!(log < 2 * max, "{log}");
+    let waiting = {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { append(&store, large(7), &["a"]).await })
+    };
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert!(!waiting.is_finished());
+    reader.execute_batch("COMMIT").unwrap();
+    let waited = tokio::time::timeout(Duration::from_secs(10), waiting).await;
+    waited.expect("nobody is reading any more").unwrap();
+}

@@ -71,6 +71,7 @@ const LIMITS: Limits = Limits {
     max_bytes: usize::MAX,
     envelope_bytes: 0,
     gzip: false,
+    one_per_person: false,
 };
 
 /// An event of the model: whose it is, and its steps as routes and sizes.
@@ -259,6 +260,40 @@ fn a_person_s_events_keep_their_order_over_routes() {
 }
 
 #[test]
+fn a_later_event_is_not_accepted_before_an_earlier_one_that_is_sent_again() {
+    let limits = Limits {
+        one_per_person: true,
+        ..LIMITS
+    };
+    let mut planned = vec![
+        user("a", &[(0, 1)]),
+        user("a", &[(0, 1)]),
+        user("b", &[(0, 1)]),
+        user("c", &[(0, 1)]),
+        user("a", &[(0, 1)]),
+    ];
+    planned[3].event = Alias::new("b", "c").into();
+    let world = World::new(planned, [limits; 3]);
+    let (sent, outcomes) = run(&world, accept);
+    assert_eq!(sent, [(0, vec![0, 2]), (0, vec![1, 3]), (0, vec![4])]);
+    assert!(outcomes.iter().all(Result::is_ok));
+
+    let mut first = Some(vec![transient(), Ok(())]);
+    let (sent, outcomes) = run(&world, |_| {
+        first.take().map_or(Reading::All(Ok(())), Reading::Each)
+    });
+    assert_eq!(sent, [(0, vec![0, 2]), (0, vec![3])]);
+    let kinds = outcomes
+        .iter()
+        .map(|outcome| outcome.as_ref().err().map(Error::kind));
+    let deferred = Some(ErrorKind::Deferred);
+    assert_eq!(
+        kinds.collect::<Vec<_>>(),
+        [Some(ErrorKind::Unavailable), deferred, None, None, deferred]
+    );
+}
+
+#[test]
 fn an_alias_orders_both_of_its_ids() {
     let mut planned = vec![
         user("old", &[(0, 1)]),
@@ -436,12 +471,15 @@ fn verdict(code: u8) -> Verdict {
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
-    (1..6usize, 5..60usize, 0..8usize).prop_map(|(max_items, max_bytes, envelope_bytes)| Limits {
-        max_items,
-        max_bytes,
-        envelope_bytes,
-        gzip: false,
-    })
+    (1..6usize, 5..60usize, 0..8usize, any::<bool>()).prop_map(
+        |(max_items, max_bytes, envelope_bytes, one_per_person)| Limits {
+            max_items,
+            max_bytes,
+            envelope_bytes,
+            gzip: false,
+            one_per_person,
+        },
+    )
 }
 
 fn event() -> impl Strategy<Value = AnyEvent> {
@@ -525,7 +563,9 @@ proptest! {
                         Some(may_pass) => !may_pass,
                         None => left == 0,
                     };
-                    let is_ahead = left == 1 && group.members[..position].contains(&earlier);
+                    let is_ahead = left == 1
+                        && !limits.one_per_person
+                        && group.members[..position].contains(&earlier);
                     assert!(is_settled || is_ahead, "{earlier} before {member}");
                 }
             }

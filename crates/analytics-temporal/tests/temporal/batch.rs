@@ -9,7 +9,7 @@ use analytics_testkit::{Fault, ScriptedSegment, SegmentAccount};
 use serde_json::{Value, json};
 
 use crate::{
-    puppet::Puppet,
+    puppet::{Puppet, in_twos},
     world::{self, End, World, end, input},
 };
 
@@ -78,7 +78,7 @@ fn tracks(count: usize) -> BatchInput {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_batch_continues_as_new_and_keeps_every_persons_order() {
     let puppet = Puppet {
-        max_items: 2,
+        batching: in_twos(2),
         ..Puppet::new(|number| match number {
             1 => Err(Error::new(ErrorKind::Unavailable, "down")),
             _ => Ok(Delivery::default()),

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 import uuid
 
@@ -19,3 +20,6 @@ async def main(address: str, task_queue: str) -> None:
 
 
 asyncio.run(main(*sys.argv[1:]))
+# The SDK's own threads sometimes abort the interpreter while it ends.
+sys.stdout.flush()
+os._exit(0)

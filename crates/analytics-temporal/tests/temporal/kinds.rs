@@ -180,15 +180,10 @@ fn an_instances_name_is_taken_once() {
 /// The outputs of these workflows, executed by the Python SDK.
 async fn python(world: &World, all: &[(String, Value)]) -> BTreeMap<String, Value> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/temporal/execute.py");
-    let mut child = Command::new("python3")
-        .env(
-            "PYTHONPATH",
-            world::variable("ANALYTICS_TEMPORAL_PYTHONPATH"),
-        )
-        .args([script, &world::address(), world.connection.task_queue()])
+    let mut child = world::python(script)
+        .args([&world::address(), world.connection.task_queue()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .kill_on_drop(true)
         .spawn()
         .unwrap();
     use tokio::io::AsyncWriteExt as _;

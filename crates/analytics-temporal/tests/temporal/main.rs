@@ -12,10 +12,12 @@
 )]
 
 mod batch;
+mod examples;
 mod failures;
 mod kill;
 mod kinds;
 mod puppet;
 mod replay;
 mod throughput;
+mod tls;
 mod world;

@@ -6,13 +6,21 @@ use analytics_kit::spec::{AnyInput, Attempt, Delivery, integration::Batching};
 use analytics_kit::{Error, Integration, KindSet, ValidationError};
 use async_trait::async_trait;
 
+/// Two calls side by side, of so many events.
+pub(crate) fn in_twos(max_items: usize) -> Batching {
+    Batching {
+        max_items,
+        ..Batching::single(2)
+    }
+}
+
 pub(crate) type Play = Box<dyn Fn(u32) -> Result<Delivery, Error> + Send + Sync>;
 
 pub(crate) struct Puppet {
     pub(crate) play: Play,
     /// How long an attempt takes.
     pub(crate) takes: std::time::Duration,
-    pub(crate) max_items: usize,
+    pub(crate) batching: Batching,
     /// Message ids, numbers and progress of all attempts.
     pub(crate) attempts: Arc<Mutex<Vec<(String, u32, u32)>>>,
 }
@@ -30,7 +38,7 @@ impl Puppet {
         Self {
             play: Box::new(play),
             takes: std::time::Duration::ZERO,
-            max_items: 1,
+            batching: in_twos(1),
             attempts: Arc::default(),
         }
     }
@@ -56,11 +64,7 @@ impl Integration for Puppet {
     }
 
     fn batching(&self) -> Batching {
-        Batching {
-            max_items: self.max_items,
-            max_bytes: usize::MAX,
-            max_in_flight: 2,
-        }
+        self.batching
     }
 
     async fn deliver(&self, attempt: &Attempt<'_>) -> Result<Delivery, Error> {

@@ -1,14 +1,22 @@
 //! What workflows did once, they would do again.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
-use analytics_kit::{Error, ErrorKind, spec::Delivery};
+use analytics_kit::{
+    Error, ErrorKind, Handler, Integration,
+    spec::{
+        Delivery, Policies,
+        handler::Config,
+        integration::Batching,
+        policies::{ActivityPolicy, RetryPolicy},
+    },
+};
 use analytics_temporal::TemporalWorker;
 use serde_json::json;
 use temporalio_client::WorkflowExecutionInfo;
 
 use crate::{
-    puppet::Puppet,
+    puppet::{Puppet, in_twos},
     world::{World, end, every_kind, history, input},
 };
 
@@ -16,31 +24,46 @@ fn folder() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/histories"))
 }
 
-fn worker() -> TemporalWorker {
-    let puppet = Puppet {
-        max_items: 2,
+fn puppet(batching: Batching) -> Puppet {
+    Puppet {
+        batching,
         ..Puppet::new(|number| match number {
             1 => Err(Error::new(ErrorKind::Unavailable, "down")),
             _ => Ok(Delivery::default()),
         })
-    };
+    }
+}
+
+fn worker() -> TemporalWorker {
     let mut worker = TemporalWorker::new().max_history(20);
-    worker.integration(Arc::new(puppet)).unwrap();
+    worker.integration(Arc::new(puppet(in_twos(2)))).unwrap();
     worker
+}
+
+/// The saved histories, their names sorted.
+fn histories() -> Vec<(String, Vec<u8>)> {
+    let mut all: Vec<_> = fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            (name, fs::read(path).unwrap())
+        })
+        .collect();
+    all.sort();
+    all
 }
 
 /// Without a server. A workflow whose steps are changed fails here: those that
 /// run while a new version is installed would hang.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn saved_histories_replay() {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder()).unwrap() {
-        let path = entry.unwrap().path();
-        let replayed = worker().replay(&fs::read(&path).unwrap()).await;
-        assert!(replayed.is_ok(), "{}: {replayed:?}", path.display());
-        names.push(path.file_stem().unwrap().to_str().unwrap().to_owned());
+    let histories = histories();
+    for (name, history) in &histories {
+        let replayed = worker().replay(history).await;
+        assert!(replayed.is_ok(), "{name}: {replayed:?}");
     }
-    names.sort();
+    let names: Vec<_> = histories.iter().map(|(name, _)| name).collect();
     assert_eq!(
         names,
         [
@@ -48,6 +71,38 @@ async fn saved_histories_replay() {
             "screen", "track"
         ]
     );
+}
+
+/// A batch keeps to the limits that it began with, in every run. They are the
+/// vendor's, and so another version may have others; and policies are the
+/// user's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn saved_histories_replay_whatever_the_limits_and_policies_are_now() {
+    let once = RetryPolicy::new().maximum_attempts(1);
+    let request = ActivityPolicy::new()
+        .single_attempt_timeout(Duration::from_secs(1))
+        .retry_policy(once);
+    for (limits, max_history) in [
+        (Batching::single(1), 4_000),
+        (in_twos(500), 8),
+        (
+            Batching {
+                max_bytes: 1,
+                ..in_twos(2)
+            },
+            20,
+        ),
+    ] {
+        for (name, history) in histories() {
+            let config = Config::new(Arc::new(puppet(limits)) as Arc<dyn Integration>);
+            let config = config.policies(Policies::new().request(request.clone()));
+            let mut worker = TemporalWorker::new().max_history(max_history);
+            let handler = Handler::new(config).unwrap();
+            handler.register(&mut worker).unwrap();
+            let replayed = worker.replay(&history).await;
+            assert!(replayed.is_ok(), "{name} with {limits:?}: {replayed:?}");
+        }
+    }
 }
 
 /// Saves the histories anew: after a change of a workflow that old ones do not

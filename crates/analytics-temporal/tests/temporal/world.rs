@@ -13,6 +13,7 @@ use temporalio_common::{
     data_converters::RawValue,
     protos::temporal::api::{common::v1::Payload, failure::v1::failure::FailureInfo},
 };
+use tokio::process::Command;
 
 /// No workflow of these tests takes longer, unless it hangs.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
@@ -31,6 +32,15 @@ pub(crate) fn address() -> String {
 pub(crate) async fn connect(task_queue: &str) -> Connection {
     let options = ConnectOptions::isolated(address()).task_queue(task_queue);
     options.connect().await.unwrap()
+}
+
+/// A script that finds Temporal's SDK for Python.
+pub(crate) fn python(script: &str) -> Command {
+    let mut command = Command::new("python3");
+    let sdk = variable("ANALYTICS_TEMPORAL_PYTHONPATH");
+    command.arg(script).env("PYTHONPATH", sdk);
+    command.kill_on_drop(true);
+    command
 }
 
 /// A task queue of its own, and a worker on it.

@@ -289,6 +289,7 @@ impl HttpVendor for Acme {
                 max_bytes: 400_000,
                 envelope_bytes: 64,
                 gzip: true,
+                one_per_person: false,
             },
             _ => Limits::SINGLE,
         }

@@ -120,6 +120,7 @@ impl HttpVendor for HeapVendor {
             // What the body has around the events: the keys, and the id.
             envelope_bytes: 32 + self.app_id_json.expose().len(),
             gzip: false,
+            one_per_person: false,
         }
     }
 

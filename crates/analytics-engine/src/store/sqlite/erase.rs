@@ -19,8 +19,10 @@ use super::{
     tx::Tx,
 };
 
-/// At most so many dead letters are forgotten in one transaction.
+/// At most so many dead letters are forgotten in one transaction, and looked for
+/// those of so many people.
 const LETTERS: u64 = 1000;
+const PEOPLE: usize = 500;
 
 /// Somebody to forget.
 #[derive(Clone, Debug)]
@@ -34,10 +36,13 @@ pub(super) struct Forgotten {
     pub(super) asked_at: Seq,
 }
 
-/// An erasure under way: one transaction after the other.
+/// An erasure under way: one transaction after the other. Cloning it is cheap.
 #[derive(Clone, Debug)]
 pub(super) struct Erasing {
-    pub(super) forgotten: Vec<Forgotten>,
+    pub(super) forgotten: Arc<[Forgotten]>,
+    /// Where they stand among those, by the hash of the id.
+    by_hash: Arc<HashMap<u64, Vec<usize>>>,
+    stage: Stage,
     /// Whoever asked for it waits until nothing is left on the disk.
     pub(super) is_awaited: bool,
     /// The chunks up to the one that begins here are done.
@@ -46,10 +51,27 @@ pub(super) struct Erasing {
     pub(super) is_done: bool,
 }
 
+/// How far an erasure has come.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    /// The dead letters of so many people are gone.
+    Letters(usize),
+    Events,
+    /// So many people have been looked at once more, for what was refused
+    /// meanwhile, and are erased.
+    End(usize),
+}
+
 impl Erasing {
     pub(super) fn new(forgotten: Vec<Forgotten>, is_awaited: bool) -> Self {
+        let mut by_hash: HashMap<_, Vec<_>> = HashMap::with_capacity(forgotten.len());
+        for (at, one) in forgotten.iter().enumerate() {
+            by_hash.entry(one.hash).or_default().push(at);
+        }
         Self {
-            forgotten,
+            forgotten: forgotten.into(),
+            by_hash: Arc::new(by_hash),
+            stage: Stage::Letters(0),
             is_awaited,
             after: 0,
             erased: Erased::default(),
@@ -131,53 +153,70 @@ impl Tx<'_> {
     pub(super) fn erase(&mut self, erasing: &Erasing) -> Outcome<Erasing> {
         let mut erasing = erasing.clone();
         self.state.must_scrub = true;
-        let letters = self.erase_letters(&erasing.forgotten)?;
-        erasing.erased.dead_letters += letters;
-        if letters >= LETTERS {
-            return Ok(erasing);
+        let people = erasing.forgotten.len();
+        if let Stage::Letters(from) = erasing.stage {
+            let next = self.erase_letters(&mut erasing, from)?;
+            erasing.stage = Stage::Letters(next);
+            if next < people {
+                return Ok(erasing);
+            }
+            erasing.stage = Stage::Events;
         }
-        let is_all = self.erase_events(&mut erasing)?;
-        if is_all {
-            for one in &erasing.forgotten {
+        if let Stage::Events = erasing.stage {
+            if !self.erase_events(&mut erasing)? {
+                return Ok(erasing);
+            }
+            erasing.stage = Stage::End(0);
+        }
+        if let Stage::End(from) = erasing.stage {
+            let next = self.erase_letters(&mut erasing, from)?;
+            for one in erasing.forgotten.get(from..next).unwrap_or_default() {
                 self.is_erased(one)?;
             }
-            self.has_erased = true;
             // Also what is settled, and no longer in the file.
             self.forgets_recent = true;
+            erasing.stage = Stage::End(next);
+            erasing.is_done = next >= people;
+        }
+        if erasing.is_done {
+            self.has_erased = true;
             self.scrubs |= erasing.is_awaited;
-            erasing.is_done = true;
         }
         Ok(erasing)
     }
 
-    /// Dead letters come first in each transaction: what was refused meanwhile
-    /// is among them.
-    fn erase_letters(&mut self, forgotten: &[Forgotten]) -> Outcome<u64> {
-        let mut gone = 0;
-        for one in forgotten {
-            let condition = "id IN (SELECT id FROM dead_letters \
-                             WHERE (user_id = ?1 OR previous_user_id = ?1) AND seq <= ?2 \
-                             AND kind IS NOT ?3 LIMIT ?4)";
-            gone += self.unbury(
-                condition,
-                params![
-                    one.user_id,
-                    signed(one.through),
-                    Kind::Delete.as_str(),
-                    signed(LETTERS - gone)
-                ],
-            )?;
+    /// Forgets dead letters of some people, from one of them on: who is next.
+    fn erase_letters(&mut self, erasing: &mut Erasing, from: usize) -> Outcome<usize> {
+        let (mut gone, mut next) = (0, from);
+        for one in erasing.forgotten.iter().skip(from).take(PEOPLE) {
+            // Mostly there is none.
+            if self.state.dead_bytes > 0 {
+                let condition = "id IN (SELECT id FROM dead_letters \
+                                 WHERE (user_id = ?1 OR previous_user_id = ?1) AND seq <= ?2 \
+                                 AND kind IS NOT ?3 LIMIT ?4)";
+                gone += self.unbury(
+                    condition,
+                    params![
+                        one.user_id,
+                        signed(one.through),
+                        Kind::Delete.as_str(),
+                        signed(LETTERS - gone)
+                    ],
+                )?;
+                if gone >= LETTERS {
+                    break;
+                }
+            }
+            next += 1;
         }
-        Ok(gone)
+        erasing.erased.dead_letters += gone;
+        Ok(next)
     }
 
     /// Takes events out of their chunks; whether these were the last.
     fn erase_events(&mut self, erasing: &mut Erasing) -> Outcome<bool> {
-        let mut by_hash: HashMap<u64, Vec<&Forgotten>> = HashMap::new();
-        for one in &erasing.forgotten {
-            by_hash.entry(one.hash).or_default().push(one);
-        }
-        let until = erasing.forgotten.iter();
+        let (forgotten, by_hash) = (Arc::clone(&erasing.forgotten), &erasing.by_hash);
+        let until = forgotten.iter();
         let until = until.map(|one| one.through.max(one.asked_at)).max();
         let found = table::of_people(
             self.conn,
@@ -196,6 +235,7 @@ impl Tx<'_> {
                 let candidates = record.people.iter().filter_map(|hash| by_hash.get(hash));
                 let mut candidates = candidates
                     .flatten()
+                    .filter_map(|at| forgotten.get(*at))
                     .filter(|one| record.seq <= one.through || record.seq == one.asked_at)
                     .peekable();
                 if candidates.peek().is_none() {

@@ -1,14 +1,14 @@
 //! The erasures that are to be carried out, one after the other.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
 
 use super::{
-    super::Erased,
+    super::{Erased, Seq},
     erase::{Erasing, Forgotten},
     failure::Outcome,
 };
@@ -16,13 +16,19 @@ use super::{
 /// After so long, what failed is tried again.
 const PAUSE: Duration = Duration::from_secs(10);
 
+/// At most so many that are due are carried out at the same time: all of them
+/// in one pass through the file.
+const AT_ONCE: usize = 10_000;
+
 /// What is to be erased. Those that are due stand in the file as well, until
 /// they have been carried out.
 #[derive(Default)]
 pub(super) struct Erasures {
     asked: VecDeque<Asked>,
     under_way: Option<Erasing>,
-    due: Vec<Forgotten>,
+    due: VecDeque<Forgotten>,
+    /// The events that say so, of those that are due or under way.
+    known: HashSet<Seq>,
     put_off_until: Option<Instant>,
 }
 
@@ -40,10 +46,8 @@ impl Erasures {
     /// Adds those that have come due, each once.
     pub(super) fn owe(&mut self, due: Vec<Forgotten>) {
         for one in due {
-            let under_way = self.under_way.iter().flat_map(|erasing| &erasing.forgotten);
-            let mut known = under_way.chain(&self.due);
-            if known.all(|known| known.asked_at != one.asked_at) {
-                self.due.push(one);
+            if self.known.insert(one.asked_at) {
+                self.due.push_back(one);
             }
         }
     }
@@ -79,14 +83,20 @@ impl Erasures {
             return None;
         }
         self.under_way.take().or_else(|| {
-            let due = std::mem::take(&mut self.due);
+            let due: Vec<_> = self.due.drain(..self.due.len().min(AT_ONCE)).collect();
             (!due.is_empty()).then(|| Erasing::new(due, false))
         })
     }
 
     pub(super) fn go_on(&mut self, erasing: Erasing) {
         self.put_off_until = None;
-        self.under_way = Some(erasing).filter(|erasing| !erasing.is_done);
+        if !erasing.is_done {
+            self.under_way = Some(erasing);
+            return;
+        }
+        for one in &*erasing.forgotten {
+            self.known.remove(&one.asked_at);
+        }
     }
 
     pub(super) fn put_off(&mut self, erasing: Erasing) {

@@ -65,7 +65,16 @@ impl Failure {
             | io::ErrorKind::AlreadyExists => ErrorKind::Configuration,
             _ => ErrorKind::Internal,
         };
-        Self::new(kind, format!("cannot {doing} {}: {error}", path.display()))
+        let what_to_do = match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                "; run as the user who owns it, or give this one permission"
+            }
+            _ => "",
+        };
+        Self::new(
+            kind,
+            format!("cannot {doing} {}: {error}{what_to_do}", path.display()),
+        )
     }
 
     /// This, said of the store in a directory.
@@ -99,7 +108,11 @@ impl From<rusqlite::Error> for Failure {
             ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Self::configuration(format!(
                 "cannot be written: {error}; check who owns the directory"
             )),
-            ErrorCode::CannotOpen => Self::configuration(format!("cannot be opened: {error}")),
+            // SQLite's own words name the file as it is opened, and no reason.
+            ErrorCode::CannotOpen => Self::configuration(
+                "cannot be opened: check that this user has permission to read and write the \
+                 directory and each file in it",
+            ),
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::new(
                 ErrorKind::Internal,
                 "is in use by another program that does not let go of it",
@@ -113,5 +126,26 @@ impl From<rusqlite::Error> for Failure {
             },
             _ => Self::new(ErrorKind::Internal, format!("failed: {error}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::{Connection, OpenFlags};
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_opened_says_what_to_check() {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        let uri = "file:no/such/directory/events.db?immutable=1";
+        let error = Connection::open_with_flags(uri, flags).map(|_| ());
+        let failure = Failure::from(error.expect_err("there is no such directory"));
+        assert_eq!(failure.kind, ErrorKind::Configuration);
+        assert!(failure.message.contains("permission"), "{failure:?}");
+        assert!(!failure.message.contains("file:"), "{failure:?}");
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let failure = Failure::io("read", Path::new("kept/events.db"), &denied);
+        assert!(failure.message.contains("give this one permission"));
     }
 }

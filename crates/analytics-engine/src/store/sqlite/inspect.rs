@@ -93,7 +93,9 @@ fn interrupted(error: tokio::task::JoinError) -> Error {
 fn open(dir: &Path) -> Outcome<Connection> {
     let path = database(dir);
     match std::fs::metadata(&path) {
-        Ok(file) if file.is_file() => {}
+        Ok(file) if file.is_file() => {
+            std::fs::File::open(&path).map_err(|error| Failure::io("read", &path, &error))?;
+        }
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
             return Err(Failure::io("read", &path, &error));
         }

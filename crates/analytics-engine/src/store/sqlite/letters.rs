@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use analytics_spec::{Kind, Timestamp, Value};
+use analytics_spec::{Kind, Timestamp};
 use rusqlite::{
     Connection, OptionalExtension as _, Row, ToSql, params, params_from_iter,
     types::{ToSqlOutput, Value as Column, ValueRef},
@@ -18,11 +18,19 @@ use super::{
     tx::{Item, Tx},
 };
 
-/// A vendor's answer, and the sentence, are kept up to here.
-const MAX_REASON_BYTES: usize = 16 * 1024;
-
-/// So many dead letters are looked at in one go.
+/// At most so many dead letters are replayed or purged in one transaction.
 const PAGE: usize = 256;
+
+/// Those whose numbers are in a JSON array.
+const CHOSEN: &str = "id IN (SELECT value FROM json_each(?1))";
+
+/// Dead letters by their numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Span {
+    after: DeadLetterId,
+    /// Up to the last that there was at first.
+    through: Option<DeadLetterId>,
+}
 
 impl Tx<'_> {
     /// Keeps an event that a lane will never accept.
@@ -36,7 +44,7 @@ impl Tx<'_> {
         json: &[u8],
     ) -> Outcome<()> {
         let ids = Ids::read(json);
-        let reason = serde_json::to_string(&cut(reason)).map_err(|error| unwritable(&error))?;
+        let reason = serde_json::to_string(&reason.cut()).map_err(|error| unwritable(&error))?;
         // As it is, also if nobody can read it.
         let input = match std::str::from_utf8(json) {
             Ok(text) => ValueRef::Text(text.as_bytes()),
@@ -98,47 +106,81 @@ impl Tx<'_> {
         Ok(gone)
     }
 
-    pub(super) fn purge(&mut self, filter: &Filter) -> Outcome<u64> {
-        let (condition, values) = condition(filter, 0);
-        let values: Vec<&dyn ToSql> = values.iter().map(|value| value as &dyn ToSql).collect();
-        let gone = self.unbury(&condition, &values)?;
+    /// Forgets some: how many, and which are next.
+    pub(super) fn purge(&mut self, filter: &Filter, span: Span) -> Outcome<(u64, Option<Span>)> {
+        let (ids, next) = self.choose(filter, span)?;
+        let gone = self.unbury(CHOSEN, params![ids])?;
         // What was refused is data of people as well.
         self.state.must_scrub |= gone > 0;
-        Ok(gone)
+        Ok((gone, next))
     }
 
-    /// Accepts dead letters once more.
-    pub(super) fn replay(&mut self, filter: &Filter) -> Outcome<Replayed> {
-        let (mut after, mut replayed) = (0, Replayed::default());
-        loop {
-            let letters = replays(self.conn, filter, after)?;
-            let Some(last) = letters.last() else { break };
-            after = last.id;
-            let mut people = Vec::with_capacity(letters.len());
-            for letter in &letters {
-                people.push(raw::people(&letter.input, self.hasher));
-            }
-            let mut items = Vec::with_capacity(letters.len());
-            for (letter, people) in letters.iter().zip(&people) {
-                let lane = self.lane_or_new(&letter.lane)?;
-                let lane_is = self.state.lanes.get(&lane);
-                replayed.detached += u64::from(lane_is.is_some_and(|lane| !lane.is_attached));
-                let is_delete = letter.kind.as_deref() == Some(Kind::Delete.as_str());
-                items.push(Item {
-                    json: &letter.input,
-                    people,
-                    lanes: smallvec![lane],
-                    deletes: letter.user_id.as_deref().filter(|_| is_delete),
-                    through: Some(letter.through),
-                });
-            }
-            self.place(&items)?;
-            for letter in &letters {
-                replayed.events += self.unbury("id = ?1", params![signed(letter.id)])?;
-            }
+    /// Accepts some once more, and says which are next.
+    pub(super) fn replay(
+        &mut self,
+        filter: &Filter,
+        span: Span,
+    ) -> Outcome<(Replayed, Option<Span>)> {
+        let (ids, next) = self.choose(filter, span)?;
+        let letters = replays(self.conn, &ids)?;
+        let people = letters.iter();
+        let people: Vec<_> = people
+            .map(|letter| raw::people(&letter.input, self.hasher))
+            .collect();
+        let mut replayed = Replayed::default();
+        let mut items = Vec::with_capacity(letters.len());
+        for (letter, people) in letters.iter().zip(&people) {
+            let lane = self.lane_or_new(&letter.lane)?;
+            let lane_is = self.state.lanes.get(&lane);
+            replayed.detached += u64::from(lane_is.is_some_and(|lane| !lane.is_attached));
+            let is_delete = letter.kind.as_deref() == Some(Kind::Delete.as_str());
+            items.push(Item {
+                json: &letter.input,
+                people,
+                lanes: smallvec![lane],
+                deletes: letter.user_id.as_deref().filter(|_| is_delete),
+                through: Some(letter.through),
+            });
         }
+        self.place(&items)?;
+        replayed.events = self.unbury(CHOSEN, params![ids])?;
         self.forgets_recent |= replayed.events > 0;
-        Ok(replayed)
+        Ok((replayed, next))
+    }
+
+    /// As many as go into one transaction, as a JSON array, and where the next
+    /// ones are.
+    fn choose(&self, filter: &Filter, span: Span) -> Outcome<(String, Option<Span>)> {
+        let through = match span.through {
+            Some(through) => through,
+            // What is refused from now on is not meant.
+            None => {
+                let sql = "SELECT coalesce(max(id), 0) FROM dead_letters";
+                unsigned(self.conn.query_row(sql, [], |row| row.get(0))?)?
+            }
+        };
+        let (condition, mut values) = condition(filter, span.after);
+        values.push(Column::Integer(signed(through)));
+        let sql = format!(
+            "SELECT id, bytes FROM dead_letters WHERE {condition} AND id <= ?{} ORDER BY id",
+            values.len()
+        );
+        let mut statement = self.conn.prepare_cached(&sql)?;
+        let mut rows = statement.query(params_from_iter(values))?;
+        let (mut ids, mut bytes, mut next) = (Vec::new(), 0, None);
+        while let Some(row) = rows.next()? {
+            if ids.len() >= PAGE || bytes > self.settings.erase_bytes as u64 {
+                let after = ids.last().copied().unwrap_or_default();
+                next = Some(Span {
+                    after,
+                    through: Some(through),
+                });
+                break;
+            }
+            ids.push(unsigned(row.get(0)?)?);
+            bytes += unsigned(row.get(1)?)?;
+        }
+        Ok((json_array(&ids), next))
     }
 
     /// Forgets what is too old: how many.
@@ -196,7 +238,6 @@ pub(super) fn page(
 
 /// A dead letter on its way back.
 struct Replay {
-    id: DeadLetterId,
     lane: Arc<str>,
     kind: Option<String>,
     user_id: Option<String>,
@@ -206,25 +247,23 @@ struct Replay {
     through: Seq,
 }
 
-/// Dead letters after a number, as they are replayed.
-fn replays(conn: &Connection, filter: &Filter, after: DeadLetterId) -> Outcome<Vec<Replay>> {
-    let (condition, values) = condition(filter, after);
+/// Dead letters as they are replayed.
+fn replays(conn: &Connection, ids: &str) -> Outcome<Vec<Replay>> {
     let sql = format!(
-        "SELECT id, lane, kind, user_id, input, coalesce(through, seq) FROM dead_letters \
-         WHERE {condition} ORDER BY id LIMIT {PAGE}"
+        "SELECT lane, kind, user_id, input, coalesce(through, seq) FROM dead_letters \
+         WHERE {CHOSEN} ORDER BY id"
     );
     let mut statement = conn.prepare_cached(&sql)?;
-    let mut rows = statement.query(params_from_iter(values))?;
+    let mut rows = statement.query([ids])?;
     let mut letters = Vec::new();
     while let Some(row) = rows.next()? {
-        let lane: String = row.get(1)?;
+        let lane: String = row.get(0)?;
         letters.push(Replay {
-            id: unsigned(row.get(0)?)?,
             lane: lane.into(),
-            kind: row.get(2)?,
-            user_id: row.get(3)?,
-            input: bytes(row, 4)?.to_vec(),
-            through: unsigned(row.get(5)?)?,
+            kind: row.get(1)?,
+            user_id: row.get(2)?,
+            input: bytes(row, 3)?.to_vec(),
+            through: unsigned(row.get(4)?)?,
         });
     }
     Ok(letters)
@@ -279,53 +318,35 @@ fn condition(filter: &Filter, after: DeadLetterId) -> (String, Vec<Column>) {
     if let Some(kind) = filter.kind {
         and("kind =", Column::Text(kind.as_str().into()));
     }
-    if let Some(user_id) = &filter.user_id {
-        and("user_id =", Column::Text(user_id.clone()));
-    }
     if let Some(since) = filter.since {
         and("refused_at >=", Column::Integer(ceil_ms(since)));
     }
+    if let Some(user_id) = &filter.user_id {
+        // In an alias, also the previous one.
+        values.push(Column::Text(user_id.clone()));
+        let nth = values.len();
+        condition.push_str(&format!(
+            " AND (user_id = ?{nth} OR previous_user_id = ?{nth})"
+        ));
+    }
     if !filter.ids.is_empty() {
         // One text, however many they are.
-        let ids: Vec<i64> = filter.ids.iter().map(|id| signed(*id)).collect();
-        let ids = serde_json::to_string(&ids).unwrap_or_default();
-        values.push(Column::Text(ids));
+        values.push(Column::Text(json_array(&filter.ids)));
         let nth = values.len();
         condition.push_str(&format!(" AND id IN (SELECT value FROM json_each(?{nth}))"));
     }
     (condition, values)
 }
 
+fn json_array(ids: &[DeadLetterId]) -> String {
+    let ids: Vec<i64> = ids.iter().map(|id| signed(*id)).collect();
+    serde_json::to_string(&ids).unwrap_or_default()
+}
+
 /// Milliseconds since 1970, the next ones.
 fn ceil_ms(time: Timestamp) -> i64 {
     let ms = time.as_millisecond();
     ms + i64::from(time.as_nanosecond() > i128::from(ms) * 1_000_000)
-}
-
-/// A reason that is not too long.
-fn cut(reason: &Reason) -> Reason {
-    let mut reason = reason.clone();
-    cut_text(&mut reason.message);
-    if let Some(response) = &mut reason.response {
-        if json_size(&response.headers) > MAX_REASON_BYTES {
-            response.headers.clear();
-        }
-        if json_size(&response.body) > MAX_REASON_BYTES {
-            let mut text = match response.body.take() {
-                Some(Value::String(text)) => text,
-                Some(other) => other.to_string(),
-                None => String::new(),
-            };
-            cut_text(&mut text);
-            response.body = Some(Value::String(text));
-            response.truncated = true;
-        }
-    }
-    reason
-}
-
-fn cut_text(text: &mut String) {
-    text.truncate(text.floor_char_boundary(MAX_REASON_BYTES));
 }
 
 fn unwritable(error: &serde_json::Error) -> Failure {
@@ -335,29 +356,9 @@ fn unwritable(error: &serde_json::Error) -> Failure {
     )
 }
 
-fn json_size(value: &impl serde::Serialize) -> usize {
-    serde_json::to_vec(value).map_or(0, |json| json.len())
-}
-
 #[cfg(test)]
 mod tests {
-    use analytics_spec::HttpResponse;
-
     use super::*;
-
-    #[test]
-    fn long_answers_are_cut() {
-        let mut reason: Reason = serde_json::from_str(r#"{"error":"e","message":"m"}"#).unwrap();
-        assert_eq!(cut(&reason), reason);
-        let long = "ä".repeat(MAX_REASON_BYTES);
-        reason.message = long.clone();
-        reason.response = Some(HttpResponse::new(400).header("x", "y").body(long.as_str()));
-        let short = cut(&reason);
-        assert!(short.message.len() <= MAX_REASON_BYTES);
-        let response = short.response.unwrap();
-        assert!(response.truncated && response.headers.len() == 1);
-        assert!(response.body.unwrap().as_str().unwrap().len() <= MAX_REASON_BYTES);
-    }
 
     #[test]
     fn since_is_not_before() {

@@ -94,9 +94,33 @@ fn make(dir: &Path) -> Outcome<()> {
         use std::os::unix::fs::DirBuilderExt as _;
         builder.mode(0o700);
     }
+    let missing = dir.ancestors().take_while(|dir| !dir.exists());
+    let parents: Vec<_> = missing.filter_map(Path::parent).collect();
     builder
         .create(dir)
-        .map_err(|e| Failure::io("make the directory", dir, &e))
+        .map_err(|e| Failure::io("make the directory", dir, &e))?;
+    for parent in parents {
+        keep_names(parent);
+    }
+    Ok(())
+}
+
+/// Puts the names in a directory on the disk: without its own, what is in a new
+/// directory is not found after a loss of power.
+fn keep_names(dir: &Path) {
+    // One with no name is the one we are in.
+    let dir = if dir.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        dir
+    };
+    // Elsewhere, directories cannot be opened as files.
+    #[cfg(unix)]
+    if let Err(error) = File::open(dir).and_then(|dir| dir.sync_all()) {
+        tracing::warn!(dir = %dir.display(), %error, "a new directory may not outlive a loss of power");
+    }
+    #[cfg(not(unix))]
+    let _ = dir;
 }
 
 #[cfg(test)]

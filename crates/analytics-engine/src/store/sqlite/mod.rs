@@ -10,6 +10,7 @@
 //! | `queue`, `writer`, `ending` | the way to the one thread that writes, and its end |
 //! | `tx` and `lanes`, `letters`, `erase`, `tidy` | what it writes |
 //! | `erasures` | whom it has yet to erase |
+//! | `lock`, `place`, `reserve` | the directory |
 //! | `reader`, `pull`, `inspect` | what others read |
 
 mod chunk;
@@ -25,6 +26,7 @@ mod letters;
 mod lock;
 mod marks;
 mod options;
+mod place;
 mod pull;
 mod queue;
 mod raw;
@@ -47,6 +49,7 @@ use std::{
 
 use analytics_spec::{AnyEvent, Error, ErrorKind, Timestamp};
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use super::{
     Accepted, Appending, DeadLetter, DeadLetterId, DeadLetters, Erased, Filter, LaneStatus,
@@ -57,6 +60,7 @@ pub use options::SqliteOptions;
 
 use drafts::{Draft, Drafts};
 use failure::{Failure, Outcome};
+use letters::Span;
 use queue::{Coming, What};
 use shared::Shared;
 
@@ -75,6 +79,14 @@ use shared::Shared;
 pub struct SqliteStore {
     shared: Arc<Shared>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    ended: watch::Receiver<Option<Ended>>,
+}
+
+/// How the writer has ended.
+#[derive(Clone, Copy, Debug)]
+enum Ended {
+    Well,
+    Panicked,
 }
 
 impl SqliteStore {
@@ -93,10 +105,15 @@ impl SqliteStore {
         Inspection::open(dir.into()).await
     }
 
-    fn new(shared: Arc<Shared>, writer: JoinHandle<()>) -> Self {
+    fn new(
+        shared: Arc<Shared>,
+        writer: JoinHandle<()>,
+        ended: watch::Receiver<Option<Ended>>,
+    ) -> Self {
         Self {
             shared,
             writer: Mutex::new(Some(writer)),
+            ended,
         }
     }
 
@@ -199,9 +216,11 @@ impl Drop for SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn attach(&self, lanes: &[Arc<str>], on_erased: OnErased) -> Result<Vec<Resumed>, Error> {
-        *state::lock(&self.shared.on_erased) = Some(on_erased);
         let lanes = lanes.to_vec();
-        let attached = self.shared.queue.call(true, move |tx| tx.attach(&lanes));
+        let attached = self.shared.queue.call(true, move |tx| {
+            tx.on_erased = Some(Arc::clone(&on_erased));
+            tx.attach(&lanes)
+        });
         self.told(attached.await)
     }
 
@@ -280,10 +299,10 @@ impl Store for SqliteStore {
 
     async fn close(&self) -> Result<(), Error> {
         self.shared.queue.close();
-        let writer = state::lock(&self.writer).take();
-        let Some(writer) = writer else { return Ok(()) };
-        let joined = tokio::task::spawn_blocking(move || writer.join().is_ok());
-        if joined.await.unwrap_or(false) {
+        // Whoever asks again waits as well.
+        let mut ended = self.ended.clone();
+        let ended = ended.wait_for(Option::is_some).await;
+        if ended.is_ok_and(|ended| matches!(*ended, Some(Ended::Well))) {
             return Ok(());
         }
         Err(Error::new(
@@ -307,14 +326,34 @@ impl DeadLetters for SqliteStore {
     }
 
     async fn replay(&self, filter: &Filter) -> Result<Replayed, Error> {
-        let filter = filter.clone();
-        let replayed = self.shared.queue.call(true, move |tx| tx.replay(&filter));
-        self.told(replayed.await)
+        let filter = Arc::new(filter.clone());
+        let mut replayed = Replayed::default();
+        let mut span = Some(Span::default());
+        // What else there is to write comes in between.
+        while let Some(next) = span {
+            let filter = Arc::clone(&filter);
+            let queue = &self.shared.queue;
+            let done = queue.call(true, move |tx| tx.replay(&filter, next));
+            let (now, behind) = self.told(done.await)?;
+            replayed.events += now.events;
+            replayed.detached += now.detached;
+            span = behind;
+        }
+        Ok(replayed)
     }
 
     async fn purge(&self, filter: &Filter) -> Result<u64, Error> {
-        let filter = filter.clone();
-        let purged = self.shared.queue.call(true, move |tx| tx.purge(&filter));
-        self.told(purged.await)
+        let filter = Arc::new(filter.clone());
+        let mut purged = 0;
+        let mut span = Some(Span::default());
+        while let Some(next) = span {
+            let filter = Arc::clone(&filter);
+            let queue = &self.shared.queue;
+            let done = queue.call(true, move |tx| tx.purge(&filter, next));
+            let (now, behind) = self.told(done.await)?;
+            purged += now;
+            span = behind;
+        }
+        Ok(purged)
     }
 }

@@ -7,11 +7,13 @@ use std::{
 };
 
 use analytics_spec::{Error, ErrorKind};
+use tokio::sync::watch;
 
 use super::{
-    SqliteStore, ending,
+    Ended, SqliteStore, ending,
     failure::{Failure, Outcome},
     lock::Lock,
+    place::Place,
     pull::LastRead,
     queue::Queue,
     reader::Readers,
@@ -53,6 +55,18 @@ pub(super) struct Settings {
     pub(super) is_tidy: bool,
     /// The disk is full when the file has so many pages: of tests.
     pub(super) max_pages: Option<u64>,
+}
+
+/// A log that is so many times longer than it should be is emptied though
+/// somebody reads it: readers that follow one another without a gap would let
+/// it grow for ever.
+const LOG_TIMES: u64 = 4;
+
+impl Settings {
+    /// What the log has above this takes the room of events.
+    pub(super) fn max_log_bytes(&self) -> u64 {
+        self.log_bytes * LOG_TIMES
+    }
 }
 
 /// Opens a [`SqliteStore`].
@@ -166,7 +180,7 @@ impl SqliteOptions {
         let settings = &mut self.settings;
         if settings.max_bytes < MIN_BYTES {
             return Err(Failure::configuration(format!(
-                "cannot work with max_bytes of {}: it must be at least {MIN_BYTES}",
+                "cannot work with max_bytes of {} bytes: it must be at least {MIN_BYTES} bytes (1MiB)",
                 settings.max_bytes
             )));
         }
@@ -182,9 +196,14 @@ impl SqliteOptions {
             }
             opened => opened,
         }?;
+        let place = Place::of(path.clone())?;
         let state = State::load(&conn)?;
         let shared = Arc::new(Shared {
-            queue: Queue::new(self.settings.max_bytes, self.settings.group_bytes),
+            queue: Queue::new(
+                self.settings.max_bytes,
+                self.settings.group_bytes,
+                self.settings.max_log_bytes(),
+            ),
             committing: Mutex::default(),
             published: Mutex::new(Published::new(state)),
             on_erased: Mutex::default(),
@@ -197,10 +216,18 @@ impl SqliteOptions {
         });
         let writer_shared = Arc::clone(&shared);
         let (ready, is_ready) = mpsc::sync_channel(1);
-        let mut writer = Writer::new(conn, lock, reserve, self.settings, Arc::clone(&shared));
+        let mut writer = Writer::new(
+            conn,
+            lock,
+            place,
+            reserve,
+            self.settings,
+            Arc::clone(&shared),
+        );
         let thread = std::thread::Builder::new().name("analytics-store".into());
+        let (ended, has_ended) = watch::channel(None);
         let thread = thread.spawn(move || {
-            let _end = End(Arc::clone(&writer_shared));
+            let _end = End(writer_shared, ended);
             let begun = writer.begin();
             let is_begun = begun.is_ok();
             let _ = ready.send(begun);
@@ -211,7 +238,7 @@ impl SqliteOptions {
         });
         let thread =
             thread.map_err(|error| Failure::io("start a thread for", &self.dir, &error))?;
-        let store = SqliteStore::new(shared, thread);
+        let store = SqliteStore::new(shared, thread, has_ended);
         is_ready.recv().unwrap_or_else(|_| Err(Failure::closed()))?;
         Ok(store)
     }
@@ -222,11 +249,16 @@ impl SqliteOptions {
 const LET_GO_WITHIN: Duration = Duration::from_secs(2);
 
 /// Tells whoever waits, also if the thread panics.
-struct End(Arc<Shared>);
+struct End(Arc<Shared>, watch::Sender<Option<Ended>>);
 
 impl Drop for End {
     fn drop(&mut self) {
         self.0.queue.end();
+        self.1.send_replace(Some(if std::thread::panicking() {
+            Ended::Panicked
+        } else {
+            Ended::Well
+        }));
     }
 }
 

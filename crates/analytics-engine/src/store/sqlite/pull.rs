@@ -6,7 +6,7 @@ use std::{
 };
 
 use analytics_spec::{ErrorKind, Timestamp};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use rusqlite::{Connection, params};
 
 use super::{
@@ -232,22 +232,11 @@ impl File<'_> {
                 is_wanted
             })
             .collect();
-        let taken: usize = records.iter().map(|record| record.len).sum();
-        let jsons: Vec<Bytes> = if taken >= chunk.body.len() / 2 {
-            records.iter().map(|record| chunk.json(record)).collect()
-        } else {
-            // A few events do not hold all of the chunk in memory.
-            let mut copy = BytesMut::with_capacity(taken);
-            for record in &records {
-                copy.extend_from_slice(&chunk.json(record));
-            }
-            let mut copy = copy.freeze();
-            let split = records.iter().map(|record| copy.split_to(record.len));
-            split.collect()
-        };
         let accepted_at = Timestamp::from_millisecond(chunk.accepted_at).unwrap_or_default();
-        let stored = records.into_iter().zip(jsons).map(|(record, json)| {
-            let body = Body::Json(json);
+        let stored = records.into_iter().map(|record| {
+            // A copy: one that waits for long does not hold all of the chunk in
+            // memory.
+            let body = Body::Json(Bytes::copy_from_slice(&chunk.json(record)));
             Stored::new(
                 record.seq,
                 record.people.clone(),

@@ -266,21 +266,26 @@ pub(super) struct Queue {
     wake: Condvar,
     /// Bytes of the file that are in use, as of the last commit.
     used: AtomicU64,
+    /// Bytes of the log, as of the last commit or checkpoint.
+    log: AtomicU64,
     /// Whether somebody found the store full lately.
     pub(super) is_short: std::sync::atomic::AtomicBool,
     max_bytes: u64,
     max_group: u64,
+    max_log: u64,
 }
 
 impl Queue {
-    pub(super) fn new(max_bytes: u64, max_group: u64) -> Self {
+    pub(super) fn new(max_bytes: u64, max_group: u64, max_log: u64) -> Self {
         Self {
             waiting: Mutex::default(),
             wake: Condvar::new(),
             used: AtomicU64::new(0),
+            log: AtomicU64::new(0),
             is_short: false.into(),
             max_bytes,
             max_group,
+            max_log,
         }
     }
 
@@ -327,7 +332,13 @@ impl Queue {
     }
 
     fn taken_up(&self, waiting: &Waiting) -> u64 {
-        self.used() + waiting.writing + waiting.open
+        self.used() + self.long_log() + waiting.writing + waiting.open
+    }
+
+    /// What the log has above its limit.
+    fn long_log(&self) -> u64 {
+        let log = self.log.load(Ordering::Acquire);
+        log.saturating_sub(self.max_log)
     }
 
     /// There is no room for so many bytes: the writer may make some.
@@ -335,11 +346,18 @@ impl Queue {
         if !self.is_short.swap(true, Ordering::AcqRel) {
             self.wake.notify_one();
         }
+        let log = match self.long_log() {
+            0 => String::new(),
+            log => format!(
+                ", {log} of them by its log (events.db-wal), which another program that reads \
+                 events.db keeps from being emptied: end its transaction"
+            ),
+        };
         Failure::new(
             ErrorKind::Full,
             format!(
-                "has no room for {bytes} bytes: {} of at most {} are in use, and {} are waited \
-                 for; wait until more is delivered, or raise its max_bytes",
+                "has no room for {bytes} bytes: {} of at most {} are in use{log}, and {} are \
+                 waited for; wait until more is delivered, or raise its max_bytes",
                 self.taken_up(waiting),
                 self.max_bytes,
                 waiting.late
@@ -549,6 +567,14 @@ impl Queue {
         }
     }
 
+    /// The log is so long.
+    pub(super) fn logs(&self, bytes: u64) {
+        let before = self.log.swap(bytes, Ordering::AcqRel);
+        if bytes < before && before > self.max_log {
+            self.admit(lock(&self.waiting));
+        }
+    }
+
     /// The group that was taken is committed, and counts as used; or it has
     /// failed.
     pub(super) fn written(&self) {
@@ -640,7 +666,7 @@ mod tests {
 
     #[test]
     fn what_the_writer_has_taken_counts_until_it_is_written() {
-        let queue = Queue::new(1000, 1000);
+        let queue = Queue::new(1000, 1000, 0);
         assert!(enters(&queue, 600));
         let taken = queue.take(Duration::ZERO);
         assert_eq!(taken.drafts.len(), 1);
@@ -652,9 +678,26 @@ mod tests {
         assert!(enters(&queue, 500));
     }
 
+    #[test]
+    fn a_log_that_is_too_long_takes_room() {
+        let queue = Queue::new(1000, 1000, 50);
+        queue.logs(50);
+        assert!(enters(&queue, 900));
+        queue.logs(151);
+        let error = queue.append(drafts(10), Duration::ZERO).err().unwrap();
+        assert!(
+            error.message.contains("101 of them by its log"),
+            "{error:?}"
+        );
+        let waiting = queue.append(drafts(10), Duration::MAX).unwrap();
+        assert!(matches!(waiting, Coming::InLine(_)));
+        queue.logs(60);
+        assert_eq!(queue.take(Duration::ZERO).drafts.len(), 2);
+    }
+
     #[tokio::test]
     async fn who_does_not_wait_overtakes_nobody() {
-        let queue = Arc::new(Queue::new(1000, 1000));
+        let queue = Arc::new(Queue::new(1000, 1000, 0));
         assert!(enters(&queue, 600));
         let waiting = tokio::spawn(append(Arc::clone(&queue), 500));
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -680,7 +723,7 @@ mod tests {
     /// And who does not fit is let in without being polled.
     #[tokio::test]
     async fn who_fits_into_a_group_overtakes_nobody_who_does_not() {
-        let queue = Queue::new(10_000, 1000);
+        let queue = Queue::new(10_000, 1000, 0);
         let append = |bytes, patience| queue.append(drafts(bytes), patience).unwrap();
         let in_line = |coming: &Coming<'_>| matches!(coming, Coming::InLine(_));
         let calls = [
@@ -710,7 +753,7 @@ mod tests {
 
     #[test]
     fn who_does_not_wait_is_refused_only_if_there_is_no_room_behind_the_others() {
-        let queue = Queue::new(1000, 500);
+        let queue = Queue::new(1000, 500, 0);
         let append = |bytes, patience| queue.append(drafts(bytes), patience);
         let _first = append(400, Duration::MAX).unwrap();
         let _second = append(300, Duration::MAX).unwrap();

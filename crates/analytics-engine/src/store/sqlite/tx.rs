@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 use smallvec::SmallVec;
 
 use super::{
-    super::{Erasure, People, Seq},
+    super::{Erasure, OnErased, People, Seq},
     chunk::{Chunk, Encoder},
     drafts::Drafts,
     failure::Outcome,
@@ -36,6 +36,8 @@ pub(in crate::store) struct Tx<'a> {
     pub(super) crowded_out: u64,
     pub(super) recent: Vec<Arc<Recent>>,
     pub(super) forgets_recent: bool,
+    /// Who is told of erasures from here on, if that changes.
+    pub(super) on_erased: Option<OnErased>,
     /// The chunk that was read last.
     chunk: Option<Chunk>,
 }
@@ -72,6 +74,7 @@ impl<'a> Tx<'a> {
             crowded_out: 0,
             recent: Vec::new(),
             forgets_recent: false,
+            on_erased: None,
             chunk: None,
         }
     }

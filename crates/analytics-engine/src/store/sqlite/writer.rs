@@ -13,13 +13,14 @@ use analytics_spec::ErrorKind;
 use rusqlite::Connection;
 
 use super::{
-    super::{Erasure, Seq},
+    super::{Erasure, OnErased, Seq},
     drafts::Drafts,
     erase::{Erasing, Forgotten},
     erasures::{Asked, Erasures},
     failure::{Failure, Outcome},
     lock::Lock,
     options::Settings,
+    place::Place,
     queue::{Job, Taken, What},
     reserve::{self, Reserve},
     schema::{self, PAGE},
@@ -38,14 +39,14 @@ const ROUND: Duration = Duration::from_secs(60);
 /// opened again.
 const LAST_ERASURES: Duration = Duration::from_secs(2);
 
-/// A log that is so many times longer than it should be is emptied though
-/// somebody reads it: readers that follow one another without a gap would let
-/// it grow for ever.
-const LOG_TIMES: u64 = 4;
-
-/// So long they are waited for, and then not again before the next.
+/// Who reads a log that is too long is waited for so long, and then not again
+/// before the next.
 const LOG_PATIENCE: Duration = Duration::from_millis(200);
 const LOG_PAUSE: Duration = Duration::from_secs(5);
+
+/// How often it looks whether the directory is still there, if it has nothing to
+/// write.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// How often the file is written anew, if nobody waits for it.
 const SCRUB_EVERY: Duration = Duration::from_secs(5 * 60);
@@ -80,6 +81,9 @@ pub(super) struct Writer {
     /// What makes it impossible to go on.
     broken: Option<Failure>,
     lock: Option<Lock>,
+    place: Place,
+    /// When a log that is too long was spoken of.
+    log_told_at: Option<Instant>,
 }
 
 /// What is done in one transaction.
@@ -89,6 +93,7 @@ impl Writer {
     pub(super) fn new(
         conn: Connection,
         lock: Lock,
+        place: Place,
         reserve: Reserve,
         settings: Settings,
         shared: Arc<Shared>,
@@ -112,6 +117,8 @@ impl Writer {
             erasures: Erasures::default(),
             broken: None,
             lock: Some(lock),
+            place,
+            log_told_at: None,
         }
     }
 
@@ -154,16 +161,11 @@ impl Writer {
     }
 
     pub(super) fn run(&mut self) {
-        let mut patience = REST;
+        let mut tidy_at = Instant::now() + REST;
         let mut closing_since = None;
         loop {
             let must_erase = self.erasures.is_waiting();
-            let patience_now = match (must_erase, self.erasures.until()) {
-                (true, _) => Duration::ZERO,
-                (false, Some(until)) => patience.min(until),
-                (false, None) => patience,
-            };
-            let taken = self.shared.queue.take(patience_now);
+            let taken = self.shared.queue.take(self.patience(tidy_at));
             if taken.is_closing {
                 let since: Instant = *closing_since.get_or_insert_with(Instant::now);
                 if taken.is_nothing() && (!must_erase || since.elapsed() > LAST_ERASURES) {
@@ -177,22 +179,59 @@ impl Writer {
                 let took = began.elapsed();
                 self.press();
                 self.shared.queue.gather(events, took);
-                patience = REST;
+                tidy_at = Instant::now() + REST;
             } else if self.shared.queue.is_short.swap(false, Ordering::AcqRel) {
                 self.press();
-                patience = REST;
+                tidy_at = Instant::now() + REST;
             } else if must_erase {
-                patience = REST;
-            } else if self.settings.is_tidy && self.tidy(false) {
-                patience = Duration::ZERO;
+                tidy_at = Instant::now() + REST;
             } else {
-                patience = ROUND;
+                self.idle(&mut tidy_at);
             }
             // One step: settlements come in between.
             if must_erase {
                 self.erase();
             }
         }
+    }
+
+    /// How long it waits for something to do.
+    fn patience(&self, tidy_at: Instant) -> Duration {
+        if self.erasures.is_waiting() {
+            return Duration::ZERO;
+        }
+        let most = if self.is_log_long() { REST } else { LOOK };
+        let rest = tidy_at.saturating_duration_since(Instant::now()).min(most);
+        let until = self.erasures.until();
+        until.map_or(rest, |until| until.min(rest))
+    }
+
+    /// What is done when nobody wants anything.
+    fn idle(&mut self, tidy_at: &mut Instant) {
+        warn(self.look());
+        if Instant::now() >= *tidy_at {
+            let has_tidied = self.settings.is_tidy && self.tidy(false);
+            let rest = if has_tidied { Duration::ZERO } else { ROUND };
+            *tidy_at = Instant::now() + rest;
+        } else if self.is_log_long() {
+            // Who waits for room is let in as soon as nobody reads it.
+            self.press();
+        }
+    }
+
+    /// Looks whether the directory is still there; without it, nothing more is
+    /// accepted.
+    fn look(&mut self) -> Outcome<()> {
+        if self.broken.is_some() {
+            return Ok(());
+        }
+        let looked = self.place.check();
+        if let Err(failure) = &looked {
+            self.broken = Some(failure.clone());
+            *lock(&self.shared.trouble) = Some(failure.clone());
+            tracing::error!(dir = %self.shared.dir.display(), "the store {}", failure.message);
+        }
+        looked
     }
 
     /// One step of an erasure.
@@ -395,13 +434,23 @@ impl Writer {
         let committing = lock(&shared.committing);
         let done = done.and_then(|done| {
             self.execute("COMMIT")?;
+            // What was written may be nowhere.
+            self.look()?;
             Ok(done)
         });
         let mut done = match done {
             Ok(done) => done,
             Err(failure) => {
-                if !self.conn.is_autocommit() {
-                    self.execute("ROLLBACK")?;
+                if !self.conn.is_autocommit()
+                    && let Err(rollback) = self.execute("ROLLBACK")
+                {
+                    self.broken = Some(Failure::new(
+                        ErrorKind::Internal,
+                        format!(
+                            "cannot take back what failed: it {}; open the store again",
+                            rollback.message
+                        ),
+                    ));
                 }
                 if failure.is_lost_sync {
                     self.broken = Some(Failure::new(
@@ -439,6 +488,9 @@ impl Writer {
 
     /// Shows everybody what was committed.
     fn publish(&mut self, done: Done, committing: MutexGuard<'_, ()>) {
+        if let Some(on_erased) = done.on_erased {
+            *lock(&self.shared.on_erased) = Some(on_erased);
+        }
         let last = done.state.last;
         let mut gone = Vec::new();
         let has_appended = {
@@ -505,7 +557,16 @@ impl Writer {
     fn measure(&mut self) -> Outcome<()> {
         let used = self.pages()? - self.free_pages()?;
         self.shared.queue.uses(used * PAGE);
+        self.shared.queue.logs(self.log_bytes());
         Ok(())
+    }
+
+    fn log_bytes(&self) -> u64 {
+        self.log_pages.load(Ordering::Relaxed).unsigned_abs() * PAGE
+    }
+
+    fn is_log_long(&self) -> bool {
+        self.log_bytes() > self.settings.max_log_bytes()
     }
 
     fn pages(&self) -> Outcome<u64> {
@@ -613,10 +674,9 @@ impl Writer {
         if !self.settings.is_tidy {
             return;
         }
-        let log_bytes = self.log_pages.load(Ordering::Relaxed).unsigned_abs() * PAGE;
-        let mut done = if log_bytes > self.settings.log_bytes * LOG_TIMES {
+        let mut done = if self.is_log_long() {
             self.cut_log()
-        } else if log_bytes > self.settings.log_bytes {
+        } else if self.log_bytes() > self.settings.log_bytes {
             self.checkpoint().map(drop)
         } else {
             Ok(())
@@ -636,14 +696,23 @@ impl Writer {
     /// Moves the log into the file, and empties it between two who read it;
     /// for new ones read the file alone once all of it has been moved.
     fn cut_log(&mut self) -> Outcome<()> {
-        self.checkpoint()?;
-        if self.waited_at.is_some_and(|at| at.elapsed() < LOG_PAUSE) {
-            return Ok(());
+        let bytes = self.log_bytes();
+        let is_moved = self.checkpoint()?;
+        if is_moved || self.waited_at.is_none_or(|at| at.elapsed() >= LOG_PAUSE) {
+            self.conn.busy_timeout(LOG_PATIENCE)?;
+            let is_cut = self.try_truncate();
+            self.conn.busy_timeout(schema::BUSY)?;
+            self.waited_at = (!is_cut?).then(Instant::now);
         }
-        self.conn.busy_timeout(LOG_PATIENCE)?;
-        let is_cut = self.try_truncate();
-        self.conn.busy_timeout(schema::BUSY)?;
-        self.waited_at = (!is_cut?).then(Instant::now);
+        if self.is_log_long() && self.log_told_at.is_none_or(|at| at.elapsed() >= ROUND) {
+            self.log_told_at = Some(Instant::now());
+            tracing::warn!(
+                "the log of the store {} has {bytes} bytes, and grows: another program that \
+                 reads events.db keeps it from being emptied; end its transaction",
+                self.shared.dir.display()
+            );
+        }
+        self.shared.queue.logs(self.log_bytes());
         Ok(())
     }
 
@@ -820,6 +889,7 @@ struct Done {
     scrubs: bool,
     recent: Vec<Arc<super::state::Recent>>,
     forgets_recent: bool,
+    on_erased: Option<OnErased>,
     has_more_to_trim: bool,
 }
 
@@ -855,6 +925,7 @@ fn work(
         scrubs: tx.scrubs,
         recent: tx.recent,
         forgets_recent: tx.forgets_recent,
+        on_erased: tx.on_erased,
         has_more_to_trim,
     })
 }

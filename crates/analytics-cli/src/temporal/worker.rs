@@ -1,0 +1,118 @@
+//! Working on a task queue until the process is asked to end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use analytics_kit::temporal::{Connection, TemporalWorker};
+
+use super::Server;
+use crate::{
+    Globals, configuration,
+    exit::{Exit, Failure},
+    output::Out,
+    stop::Stop,
+    table,
+};
+
+/// Executes the workflows of everything that is configured.
+pub(crate) async fn work(server: &Server, json: bool, globals: &Globals) -> Result<Exit, Failure> {
+    let configuration = configuration::load(&globals.config)?;
+    let worker = configuration
+        .temporal_worker()
+        .map_err(|error| Failure::configuration(&error))?;
+    let stop = Stop::when_signalled(globals.console.clone(), || {
+        tracing::info!("stopping: what is in flight is finished; a second signal ends at once");
+    })?;
+    let connection = server.connect().await?;
+    let registered = Registered::of(&worker);
+    let failed = |error: analytics_kit::Error| Failure::failed(error.message());
+    let mut running = worker.start(&connection).await.map_err(failed)?;
+    if json {
+        registered.log();
+    } else {
+        let mut out = Out::new();
+        out.line(registered.show(&connection))?;
+        out.flush()?;
+    }
+    tracing::info!(
+        address = connection.address(),
+        namespace = connection.namespace(),
+        task_queue = connection.task_queue(),
+        integrations = registered.0.len(),
+        "working"
+    );
+    tokio::select! {
+        ended = running.ended() => ended.map_err(failed)?,
+        () = stop.requested() => {
+            running.stop();
+            running.ended().await.map_err(failed)?;
+        }
+    }
+    tracing::info!("ended");
+    Ok(Exit::Success)
+}
+
+/// The names of workflows and activities, by integration.
+struct Registered(BTreeMap<String, Names>);
+
+#[derive(Default)]
+struct Names {
+    workflows: Vec<String>,
+    activities: Vec<String>,
+}
+
+impl Registered {
+    fn of(worker: &TemporalWorker) -> Self {
+        let mut by_integration = BTreeMap::<String, Names>::new();
+        let integration = |name: &str| name.split('(').next().unwrap_or(name).to_owned();
+        for name in worker.workflows() {
+            let names = by_integration.entry(integration(name)).or_default();
+            names.workflows.push(name.to_owned());
+        }
+        for name in worker.activities() {
+            let names = by_integration.entry(integration(name)).or_default();
+            names.activities.push(name.to_owned());
+        }
+        Self(by_integration)
+    }
+
+    fn log(&self) {
+        for (integration, names) in &self.0 {
+            tracing::info!(
+                integration,
+                workflows = names.workflows.join(" "),
+                activities = names.activities.join(" "),
+                "registered"
+            );
+        }
+    }
+
+    /// A row for each integration. The activities have the names of their
+    /// workflows, with the same endings for all.
+    fn show(&self, connection: &Connection) -> String {
+        let mut table = table::new(["integration", "workflows"]);
+        table::keep_whole(&mut table, 1);
+        let mut steps = BTreeSet::new();
+        for (integration, names) in &self.0 {
+            let start = format!("{integration}(analytics)");
+            let kinds = names.workflows.iter().map(|name| name.replace(&start, ""));
+            let kinds = kinds.collect::<Vec<_>>().join(" ");
+            table.add_row([integration.clone(), format!("{start}{kinds}")]);
+            for activity in &names.activities {
+                steps.extend(
+                    activity
+                        .rsplit_once('.')
+                        .map(|(_, step)| format!(".{step}")),
+                );
+            }
+        }
+        format!(
+            "Temporal at {}, namespace {}, task queue {}\n\n{}\n\nActivities: each workflow's \
+             name with {}. Ctrl-C ends it.\n",
+            connection.address(),
+            connection.namespace(),
+            connection.task_queue(),
+            table::show(&table),
+            steps.into_iter().collect::<Vec<_>>().join(" and ")
+        )
+    }
+}

@@ -1,0 +1,58 @@
+//! Whether the database is still where it was opened: what is written into a
+//! file that has been removed goes with the process.
+
+use std::path::{Path, PathBuf};
+
+use analytics_spec::ErrorKind;
+
+use super::failure::{Failure, Outcome};
+
+/// The file that was opened.
+#[derive(Debug)]
+pub(super) struct Place {
+    path: PathBuf,
+    file: Option<Identity>,
+}
+
+/// What tells a file from others, whatever they are called.
+type Identity = (u64, u64);
+
+impl Place {
+    /// Where the file is now.
+    pub(super) fn of(path: PathBuf) -> Outcome<Self> {
+        let file = identity(&path).map_err(|error| Failure::io("look at", &path, &error))?;
+        Ok(Self { path, file })
+    }
+
+    /// Looks whether it is still there. What cannot be looked at may be.
+    pub(super) fn check(&self) -> Outcome<()> {
+        let is_there = match identity(&self.path) {
+            Ok(now) => now == self.file,
+            Err(error) => !matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            ),
+        };
+        if is_there {
+            return Ok(());
+        }
+        Err(Failure::new(
+            ErrorKind::Internal,
+            "is gone: the directory was removed or replaced while in use; see to it, and open the \
+             store again",
+        ))
+    }
+}
+
+#[cfg(unix)]
+fn identity(path: &Path) -> std::io::Result<Option<Identity>> {
+    use std::os::unix::fs::MetadataExt as _;
+    let file = std::fs::metadata(path)?;
+    Ok(Some((file.dev(), file.ino())))
+}
+
+/// Elsewhere, what is open cannot be removed.
+#[cfg(not(unix))]
+fn identity(path: &Path) -> std::io::Result<Option<Identity>> {
+    std::fs::metadata(path).map(|_| None)
+}
