@@ -41,6 +41,15 @@ pub(crate) fn run_bench(command: &str, args: &[&str]) -> Outcome {
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root()).args(args).stdin(Stdio::null());
+    // What `cargo run` says of this program. Some build scripts look at it, ring's
+    // for one: it and all that needs it would be built again after each change
+    // between `cargo xtask` and cargo itself.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(name.as_ref());
+        }
+    }
     command
 }
 
