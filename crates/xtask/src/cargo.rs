@@ -61,9 +61,13 @@ pub(crate) fn run(args: &[&str]) -> Outcome {
 /// Runs cargo with environment variables, and shows what it says.
 pub(crate) fn run_with(args: &[&str], env: &[(&str, &str)]) -> Outcome {
     let line = format!("cargo {}", args.join(" "));
+    show(&line, command(args).envs(env.iter().copied()))
+}
+
+/// Runs a command, which is called `line`, and shows what it says.
+pub(crate) fn show(line: &str, command: &mut Command) -> Outcome {
     warn(&format!("> {line}"));
-    let status = command(args)
-        .envs(env.iter().copied())
+    let status = command
         .status()
         .map_err(|error| format!("{line}: {error}"))?;
     if status.success() {

@@ -23,17 +23,8 @@ pub(crate) fn check() -> Outcome {
 }
 
 fn run(args: &[&str]) -> Outcome {
+    let mut command = Command::new(CARGO_DENY.path()?);
+    let command = command.args(args).current_dir(cargo::root());
     let line = format!("cargo-deny {}", args.join(" "));
-    warn(&format!("> {line}"));
-    let status = Command::new(CARGO_DENY.path()?)
-        .args(args)
-        .current_dir(cargo::root())
-        .stdin(Stdio::null())
-        .status()
-        .map_err(|error| format!("{line}: {error}"))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("{line}: {status}"))
-    }
+    cargo::show(&line, command.stdin(Stdio::null()))
 }
