@@ -25,23 +25,27 @@ pub(crate) struct Gate {
 
 /// Says from elsewhere that somebody has come in; only the first word counts.
 #[derive(Clone, Debug)]
-pub(crate) struct Ticket {
+pub(crate) struct Ticket(Arc<Word>);
+
+/// In one piece: who brings an event and who writes it both touch it.
+#[derive(Debug)]
+struct Word {
     gate: Arc<Gate>,
-    is_used: Arc<AtomicBool>,
+    is_said: AtomicBool,
 }
 
 impl Ticket {
     /// Of somebody who has entered.
     pub(crate) fn new(gate: &Arc<Gate>) -> Self {
-        Self {
+        Self(Arc::new(Word {
             gate: Arc::clone(gate),
-            is_used: Arc::default(),
-        }
+            is_said: AtomicBool::new(false),
+        }))
     }
 
     pub(crate) fn leave(&self) {
-        if !self.is_used.swap(true, SeqCst) {
-            self.gate.leave();
+        if !self.0.is_said.swap(true, SeqCst) {
+            self.0.gate.leave();
         }
     }
 }

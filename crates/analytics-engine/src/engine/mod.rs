@@ -16,7 +16,7 @@ use analytics_spec::{
     AnyInput, Calls, Clock, Context, Error, ErrorKind, Event, Handler, Input, Output, Prepared,
     Value,
 };
-use futures::future::join_all;
+use futures::future::{FutureExt as _, join_all};
 use tokio::{
     runtime::Handle,
     sync::Mutex,
@@ -271,8 +271,8 @@ impl Engine {
         &self,
         input: impl Into<Input<E>>,
     ) -> impl Future<Output = Result<Receipt, Error>> + Send {
-        let coming = self.bring([input.into().into_any()], self.patience, |_, error| error);
-        async { one(coming?.arrive().await?) }
+        self.bring([input.into().into_any()], self.patience, |_, error| error)
+            .map(one)
     }
 
     /// Accepts an event for every integration, if there is room at once, behind
@@ -285,8 +285,8 @@ impl Engine {
         &self,
         input: impl Into<Input<E>>,
     ) -> impl Future<Output = Result<Receipt, Error>> + Send {
-        let coming = self.bring([input.into().into_any()], Duration::ZERO, |_, error| error);
-        async { one(coming?.arrive().await?) }
+        self.bring([input.into().into_any()], Duration::ZERO, |_, error| error)
+            .map(one)
     }
 
     /// Accepts several events for every integration, all of them or none, and
@@ -301,8 +301,8 @@ impl Engine {
         inputs: impl IntoIterator<Item = I>,
     ) -> impl Future<Output = Result<Vec<Receipt>, Error>> + Send {
         let inputs = inputs.into_iter().map(|input| input.into().into_any());
-        let coming = self.bring(inputs, self.patience, at);
-        async { Ok(coming?.arrive().await?.into_vec()) }
+        self.bring(inputs, self.patience, at)
+            .map(|receipts| Ok(receipts?.into_vec()))
     }
 
     /// What integrations will never accept; `None`, if the store does not keep

@@ -2,13 +2,16 @@
 //! they have arrived.
 
 use std::{
+    pin::Pin,
     sync::{Arc, atomic::Ordering},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use analytics_spec::{
     AnyInput, Error, ErrorKind, Handler, Kind, Prepared, ValidationError, Violation,
 };
+use pin_project_lite::pin_project;
 use smallvec::SmallVec;
 use tokio::sync::{futures::Notified, oneshot};
 
@@ -33,9 +36,12 @@ impl Engine {
         inputs: impl IntoIterator<Item = AnyInput>,
         patience: Duration,
         located: impl Fn(usize, Error) -> Error,
-    ) -> Result<Coming<'_>, Error> {
-        self.begin(inputs, patience, located)
-            .inspect_err(|error| self.refused(error))
+    ) -> Coming<'_> {
+        let coming = self.begin(inputs, patience, located);
+        coming.unwrap_or_else(|error| {
+            self.refused(&error);
+            Coming::arrived(Err(error))
+        })
     }
 
     /// Counts calls that end with an error.
@@ -55,11 +61,12 @@ impl Engine {
         let sealed = self.gate.sealed();
         let mut entry = self.enter()?;
         let mut refusals = Refusals::new(self);
-        let mut refused = SmallVec::new();
+        let mut refused = Vec::new();
         let mut receipts = Receipts::new();
-        let mut kept = Vec::new();
+        let inputs = inputs.into_iter();
+        let mut kept = Vec::with_capacity(inputs.size_hint().0);
         let mut kinds = SmallVec::new();
-        for (place, mut input) in inputs.into_iter().enumerate() {
+        for (place, mut input) in inputs.enumerate() {
             let (mut receipt, prepared) = self
                 .accept(&mut input)
                 .map_err(|error| located(place, error))?;
@@ -100,12 +107,13 @@ impl Engine {
             refused,
         };
         match appending {
-            None => arrival.finish(None).map(Coming::Arrived),
+            None => arrival.finish(None).map(Ok).map(Coming::arrived),
             Some(Appending::Done(Some(appended))) => {
-                arrival.finish(Some(appended?)).map(Coming::Arrived)
+                let arrived = arrival.finish(Some(appended?));
+                arrived.map(Ok).map(Coming::arrived)
             }
             Some(appending) => Ok(Coming::Underway {
-                arrival,
+                arrival: Some(arrival),
                 appending,
                 sealed,
             }),
@@ -225,37 +233,66 @@ fn accepted(input: Held, ready: Ready, receipt: &Receipt) -> Accepted {
     }
 }
 
-/// Events that are on their way into the store, or there already.
-// Boxed, it would be a piece of memory more for each event.
-#[allow(clippy::large_enum_variant)]
-pub(super) enum Coming<'a> {
-    Arrived(Receipts),
-    Underway {
-        arrival: Arrival<'a>,
-        appending: Appending<'a>,
-        sealed: Notified<'a>,
-    },
+pin_project! {
+    /// Events that are on their way into the store, or there already. Written
+    /// out, for it takes a quarter of the room that the compiler would give it,
+    /// and there is one for each event that somebody waits for.
+    #[project = ComingNow]
+    pub(super) enum Coming<'a> {
+        Arrived {
+            receipts: Option<Result<Receipts, Error>>,
+        },
+        Underway {
+            arrival: Option<Arrival<'a>>,
+            appending: Appending<'a>,
+            #[pin]
+            sealed: Notified<'a>,
+        },
+    }
 }
 
 impl Coming<'_> {
-    pub(super) async fn arrive(self) -> Result<Receipts, Error> {
-        let (arrival, appending, sealed) = match self {
-            Self::Arrived(receipts) => return Ok(receipts),
-            Self::Underway {
+    fn arrived(receipts: Result<Receipts, Error>) -> Self {
+        Self::Arrived {
+            receipts: Some(receipts),
+        }
+    }
+}
+
+/// Asked again when it is done, it never is again.
+impl Future for Coming<'_> {
+    type Output = Result<Receipts, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let (arrival, appending, sealed) = match self.project() {
+            ComingNow::Arrived { receipts } => {
+                return receipts.take().map_or(Poll::Pending, Poll::Ready);
+            }
+            ComingNow::Underway {
                 arrival,
                 appending,
                 sealed,
             } => (arrival, appending, sealed),
         };
-        let engine = arrival.entry.engine;
-        let appended = tokio::select! {
-            biased;
-            appended = appending => appended,
-            () = sealed => Err(overtaken(&arrival.receipts)),
+        if arrival.is_none() {
+            return Poll::Pending;
+        }
+        let appended = match Pin::new(appending).poll(cx) {
+            Poll::Ready(appended) => Some(appended),
+            Poll::Pending => {
+                ready!(sealed.poll(cx));
+                None
+            }
         };
-        appended
-            .and_then(|seq| arrival.finish(Some(seq)))
-            .inspect_err(|error| engine.refused(error))
+        let Some(arrival) = arrival.take() else {
+            return Poll::Pending;
+        };
+        let engine = arrival.entry.engine;
+        let arrived = match appended {
+            Some(appended) => appended.and_then(|first| arrival.finish(Some(first))),
+            None => Err(overtaken(&arrival.receipts)),
+        };
+        Poll::Ready(arrived.inspect_err(|error| engine.refused(error)))
     }
 }
 
@@ -266,7 +303,7 @@ pub(super) struct Arrival<'a> {
     /// Of those that the store keeps.
     kinds: SmallVec<[Kind; 1]>,
     refusals: Refusals<'a>,
-    refused: SmallVec<[(usize, Arc<AnyInput>); 1]>,
+    refused: Vec<(usize, Arc<AnyInput>)>,
 }
 
 impl Arrival<'_> {
@@ -352,7 +389,7 @@ fn refuse(
 /// is reported when it says so.
 struct Refusals<'a> {
     engine: &'a Engine,
-    refused: SmallVec<[Refused; 1]>,
+    refused: Vec<Refused>,
 }
 
 /// Who refused an event.
@@ -368,7 +405,7 @@ impl<'a> Refusals<'a> {
     fn new(engine: &'a Engine) -> Self {
         Self {
             engine,
-            refused: SmallVec::new(),
+            refused: Vec::new(),
         }
     }
 
@@ -450,8 +487,8 @@ pub(super) fn at(place: usize, error: Error) -> Error {
 }
 
 /// The receipt of a single event.
-pub(super) fn one(mut receipts: Receipts) -> Result<Receipt, Error> {
-    receipts
+pub(super) fn one(receipts: Result<Receipts, Error>) -> Result<Receipt, Error> {
+    receipts?
         .pop()
         .ok_or_else(|| Error::new(ErrorKind::Internal, "an event without a receipt"))
 }

@@ -46,7 +46,7 @@ impl Chunk {
 
     /// The same chunk with some of its events.
     pub(super) fn keep(&self, keeps: impl Fn(&Record) -> bool) -> Encoded {
-        let mut encoder = Encoder::new(self.first);
+        let mut encoder = Encoder::new(self.first, self.records.len(), self.body.len());
         for record in self.records.iter().filter(|record| keeps(record)) {
             encoder.add(record.seq, &self.json(record), &record.people);
         }
@@ -63,6 +63,9 @@ pub(super) struct Encoded {
     pub(super) crc: u32,
 }
 
+/// What a record takes in the head: that of an event of one person.
+const RECORD: usize = 12;
+
 /// Puts a chunk together.
 #[derive(Debug)]
 pub(super) struct Encoder {
@@ -73,12 +76,13 @@ pub(super) struct Encoder {
 }
 
 impl Encoder {
-    pub(super) fn new(first: Seq) -> Self {
+    /// For about so many events, and bytes of their JSON.
+    pub(super) fn new(first: Seq, events: usize, bytes: usize) -> Self {
         Self {
             previous: first,
             events: 0,
-            records: Vec::new(),
-            body: Vec::new(),
+            records: Vec::with_capacity(events.saturating_mul(RECORD)),
+            body: Vec::with_capacity(bytes.saturating_add(events)),
         }
     }
 
@@ -95,14 +99,6 @@ impl Encoder {
         self.body.extend_from_slice(json);
         self.previous = seq;
         self.events += 1;
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.body.len()
-    }
-
-    pub(super) fn events(&self) -> u64 {
-        self.events
     }
 
     pub(super) fn finish(self) -> Encoded {
@@ -210,7 +206,7 @@ mod tests {
     }
 
     fn chunk(first: Seq, events: &[Event]) -> (Chunk, Encoded) {
-        let mut encoder = Encoder::new(first);
+        let mut encoder = Encoder::new(first, 0, 0);
         let mut seq = first - 1;
         for (gap, json, people) in events {
             seq += gap;

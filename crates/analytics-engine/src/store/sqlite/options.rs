@@ -40,7 +40,7 @@ pub(super) struct Settings {
     pub(super) letters_bytes: u64,
     /// The most that one chunk has.
     pub(super) chunk_bytes: usize,
-    pub(super) chunk_events: u64,
+    pub(super) chunk_events: usize,
     /// The most that an open group has.
     pub(super) group_bytes: u64,
     /// How much of the last events is kept at hand.

@@ -176,43 +176,53 @@ impl<'a> Tx<'a> {
                 }
             }
         }
-        let mut encoder = Encoder::new(first);
-        let mut from = first;
+        let (mut from, mut rest) = (first, items);
+        while !rest.is_empty() {
+            let (chunk, behind) = rest.split_at(self.in_a_chunk(rest));
+            self.insert(from, chunk)?;
+            from += chunk.len() as u64;
+            rest = behind;
+        }
         for (seq, item) in (first..).zip(items) {
-            let bytes = encoder.bytes() + item.json.len();
-            if encoder.events() > 0
-                && (bytes > self.settings.chunk_bytes
-                    || encoder.events() >= self.settings.chunk_events)
-            {
-                let full = std::mem::replace(&mut encoder, Encoder::new(seq));
-                self.insert(from, seq - 1, full)?;
-                from = seq;
-            }
-            encoder.add(seq, item.json, item.people);
-            if let Some(user_id) = item.deletes {
-                let is_for_nobody = item.lanes.is_empty();
-                let sql = "INSERT INTO erasures(seq, user_id, is_for_nobody, through) \
-                           VALUES(?1, ?2, ?3, ?4)";
-                let mut statement = self.conn.prepare_cached(sql)?;
-                let through = item.through.map(signed);
-                statement.execute(params![signed(seq), user_id, is_for_nobody, through])?;
-                self.state.owed += 1;
-                if is_for_nobody {
-                    Arc::make_mut(&mut self.state.nobodys).insert(seq);
-                }
+            let Some(user_id) = item.deletes else {
+                continue;
+            };
+            let is_for_nobody = item.lanes.is_empty();
+            let sql = "INSERT INTO erasures(seq, user_id, is_for_nobody, through) \
+                       VALUES(?1, ?2, ?3, ?4)";
+            let mut statement = self.conn.prepare_cached(sql)?;
+            let through = item.through.map(signed);
+            statement.execute(params![signed(seq), user_id, is_for_nobody, through])?;
+            self.state.owed += 1;
+            if is_for_nobody {
+                Arc::make_mut(&mut self.state.nobodys).insert(seq);
             }
         }
-        let last = self.state.last + items.len() as u64;
-        if encoder.events() > 0 {
-            self.insert(from, last, encoder)?;
-        }
-        self.state.last = last;
+        self.state.last += items.len() as u64;
         Ok(first)
     }
 
-    fn insert(&mut self, first: Seq, last: Seq, encoder: Encoder) -> Outcome<()> {
-        self.state.stored += encoder.events();
+    /// How many of these events the next chunk has: at least one.
+    fn in_a_chunk(&self, items: &[Item<'_>]) -> usize {
+        let mut bytes = 0_usize;
+        let fits = |item: &&Item<'_>| {
+            bytes = bytes.saturating_add(item.json.len()).saturating_add(1);
+            bytes <= self.settings.chunk_bytes
+        };
+        let events = items.iter().take(self.settings.chunk_events);
+        events.take_while(fits).count().max(1)
+    }
+
+    /// Writes a chunk.
+    fn insert(&mut self, first: Seq, items: &[Item<'_>]) -> Outcome<()> {
+        let bytes = items.iter().map(|item| item.json.len()).sum();
+        let mut encoder = Encoder::new(first, items.len(), bytes);
+        for (seq, item) in (first..).zip(items) {
+            encoder.add(seq, item.json, item.people);
+        }
         let chunk = encoder.finish();
+        self.state.stored += chunk.events;
+        let last = first + chunk.events.saturating_sub(1);
         table::insert(self.conn, first, last, self.now_ms(), &chunk)
     }
 
