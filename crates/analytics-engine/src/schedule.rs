@@ -133,6 +133,11 @@ pub(crate) struct Claimed {
     pub(crate) retries: Retries,
 }
 
+/// So many empty lines are kept, of room for so many events: most lines come and
+/// go with one.
+const SPARE: usize = 256;
+const SPARE_ROOM: usize = 8;
+
 /// Among so many people, those who are away with somebody are looked for.
 const RECALLED_BESIDE: usize = 1000;
 
@@ -158,6 +163,8 @@ pub(crate) struct Limits<F> {
 pub(crate) struct Schedule {
     entries: BySeq<Entry>,
     lines: ByPerson<Line>,
+    /// Room of lines that are no more, for the next ones.
+    spare: Vec<VecDeque<Seq>>,
     /// Every ready event, and some that are so no more.
     ready: BinaryHeap<Reverse<Seq>>,
     /// How many are.
@@ -220,7 +227,10 @@ impl Schedule {
         self.bytes += entry.bytes;
         self.weight += entry.weight;
         for (place, person) in entry.people.iter().enumerate() {
-            let line = self.lines.entry(*person).or_default();
+            let line = self.lines.entry(*person).or_insert_with(|| Line {
+                events: self.spare.pop().unwrap_or_default(),
+                ..Line::default()
+            });
             line.events.push_back(event.seq);
             if place == 0 {
                 line.load += Load::of(&entry);
@@ -417,10 +427,20 @@ impl Schedule {
                 line.events.remove(place);
             }
             if line.events.is_empty() {
-                self.lines.remove(person);
+                self.end_line(*person);
             }
         }
         Some(entry)
+    }
+
+    /// Nobody stands in a line any more.
+    fn end_line(&mut self, person: Person) {
+        if let Some(line) = self.lines.remove(&person)
+            && self.spare.len() < SPARE
+            && line.events.capacity() <= SPARE_ROOM
+        {
+            self.spare.push(line.events);
+        }
     }
 
     /// Whether nothing is left, also not under way.
@@ -513,7 +533,7 @@ impl Schedule {
         self.batches += 1;
         let batch = self.batches;
         let mut followers = BinaryHeap::new();
-        let mut taken = Vec::new();
+        let mut taken = Vec::with_capacity(max_items.min(self.entries.len()));
         let mut bytes = 0_usize;
         while taken.len() < max_items {
             let follower = followers.peek().map(|Reverse(seq)| *seq);
@@ -630,9 +650,7 @@ impl Schedule {
                 .map(|line| line.events.front().copied())
             {
                 Some(Some(first)) => self.refresh(first),
-                Some(None) => {
-                    self.lines.remove(person);
-                }
+                Some(None) => self.end_line(*person),
                 None => {}
             }
         }

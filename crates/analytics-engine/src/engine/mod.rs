@@ -4,6 +4,7 @@ mod way_in;
 
 use std::{
     collections::VecDeque,
+    iter,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, OnceLock,
@@ -271,8 +272,12 @@ impl Engine {
         &self,
         input: impl Into<Input<E>>,
     ) -> impl Future<Output = Result<Receipt, Error>> + Send {
-        self.bring([input.into().into_any()], self.patience, |_, error| error)
-            .map(one)
+        self.bring(
+            iter::once(input.into().into_any()),
+            self.patience,
+            |_, error| error,
+        )
+        .map(one)
     }
 
     /// Accepts an event for every integration, if there is room at once, behind
@@ -285,8 +290,12 @@ impl Engine {
         &self,
         input: impl Into<Input<E>>,
     ) -> impl Future<Output = Result<Receipt, Error>> + Send {
-        self.bring([input.into().into_any()], Duration::ZERO, |_, error| error)
-            .map(one)
+        self.bring(
+            iter::once(input.into().into_any()),
+            Duration::ZERO,
+            |_, error| error,
+        )
+        .map(one)
     }
 
     /// Accepts several events for every integration, all of them or none, and

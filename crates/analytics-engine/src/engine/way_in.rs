@@ -216,6 +216,7 @@ impl Drop for Entry<'_> {
 }
 
 /// An event as the store takes it.
+#[inline]
 fn accepted(input: Held, ready: Ready, receipt: &Receipt) -> Accepted {
     let loaded = match input.shared() {
         Some(input) => Loaded::new(Arc::clone(input)),

@@ -17,6 +17,7 @@ pub enum Held {
 }
 
 impl Held {
+    #[inline]
     pub(crate) fn new(input: AnyInput, is_seen: bool) -> Self {
         if is_seen {
             Self::Shared(Arc::new(input))

@@ -14,7 +14,10 @@ use super::{
 /// Says that a file is ours: `anly`.
 pub(super) const APPLICATION_ID: i32 = 0x616e_6c79;
 
-pub(super) const PAGE: u64 = 4096;
+/// How long a page is. Most of the file is rows of hundreds of kilobytes, for
+/// which longer ones are less work; a lone event writes a handful of them.
+pub(super) const PAGE: u64 = 8192;
+const PAGE_SIZE: &str = "8192";
 
 /// How long a connection waits for another program's.
 pub(super) const BUSY: Duration = Duration::from_secs(5);
@@ -106,7 +109,7 @@ pub(super) fn open(path: &Path, checks: bool) -> Outcome<Connection> {
     conn.busy_timeout(BUSY)?;
     let version = identify(&conn, MIGRATIONS.len())?;
     if version.is_none() {
-        set(&conn, "page_size", "4096", "4096")?;
+        set(&conn, "page_size", PAGE_SIZE, PAGE_SIZE)?;
         set(&conn, "auto_vacuum", "INCREMENTAL", "2")?;
     }
     set(&conn, "journal_mode", "WAL", "wal")?;
@@ -129,7 +132,7 @@ pub(super) fn open(path: &Path, checks: bool) -> Outcome<Connection> {
     if checks {
         table::check(&conn)?;
     }
-    expect(&conn, "page_size", "4096")?;
+    expect(&conn, "page_size", PAGE_SIZE)?;
     expect(&conn, "auto_vacuum", "2")?;
     Ok(conn)
 }
