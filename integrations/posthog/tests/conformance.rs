@@ -42,6 +42,8 @@ async fn conforms() {
         .secrets([PROJECT_KEY, PERSONAL_KEY])
         .answers(accepted)
         .refusal(|request| Some(refused(request)))
+        .takes_all_or_nothing()
+        .means(Kind::Alias, "distinct_id", "previous_user_id")
         .message_id_in(captured)
         .timestamp_in(captured)
         .invalid(Identify::new().trait_("plan", "Atlas"))
