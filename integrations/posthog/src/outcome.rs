@@ -11,8 +11,6 @@ use analytics_spec::{ErrorKind, HttpResponse, Value};
 /// - What is over a quota is lost behind a 200 that names the quota.
 pub(crate) fn captured(response: &HttpResponse) -> Reading {
     let verdict = match response.status_code {
-        // One event may be the reason for what is said of all.
-        400 => Err(Refusal::permanent(ErrorKind::RequestRejected, message(response)).split()),
         200..=299 => match (quotas(response), is_ok(response)) {
             (Some(quotas), _) => Err(Refusal::transient(
                 ErrorKind::RateLimited,
@@ -47,7 +45,6 @@ fn quotas(response: &HttpResponse) -> Option<String> {
 /// <https://posthog.com/docs/api/persons>
 pub(crate) fn deleted(response: &HttpResponse) -> Reading {
     let verdict = match response.status_code {
-        400 => classify(response).map_err(Refusal::split),
         202 if response.body.is_none() => Ok(()),
         200..=299 => match response.field("persons_found").and_then(Value::as_u64) {
             Some(_) if has_errors(response) => Err(Refusal::transient(
