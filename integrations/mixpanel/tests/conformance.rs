@@ -82,6 +82,7 @@ fn with_answers(suite: Suite) -> Suite {
         .means(Kind::Alias, "distinct_id", "previous_user_id")
         .invalid(Identify::new().user_id(USER_ID))
         .invalid(Track::new("Order Completed").user_id("null"))
+        .invalid(Track::new("$create_alias").user_id("u1"))
         .invalid(Page::new("Pricing").anonymous_id("anonymous"))
         .invalid(Group::new("group-1").user_id("0"))
         .invalid(

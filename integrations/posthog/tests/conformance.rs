@@ -52,6 +52,7 @@ async fn conforms() {
         .invalid(Alias::new("null", "u1"))
         .invalid(Page::new("Pricing").user_id("u".repeat(201)))
         .invalid(Track::new("e".repeat(201)).user_id("u1"))
+        .invalid(Track::new("$merge_dangerously").user_id("u1"))
         .invalid(
             Track::new("Order Completed")
                 .user_id("u1")

@@ -112,7 +112,7 @@ impl Acme {
             _ => "https://api.acme.example",
         };
         Ok(Self {
-            base: BaseUrl::new(base)?,
+            base: BaseUrl::allowing_http(base)?,
             config,
         })
     }
