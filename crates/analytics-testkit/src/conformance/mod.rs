@@ -107,6 +107,8 @@ struct Configuration {
     build: Build,
     debug: Option<Box<dyn Fn() -> String>>,
     full: Option<full::Fill>,
+    /// A web page may be the vendor's answer.
+    answers_with_pages: bool,
     supports: OnceLock<KindSet>,
 }
 
@@ -120,6 +122,7 @@ impl Configuration {
         let shown = config.clone();
         let filled = config.clone();
         Self {
+            answers_with_pages: V::MAY_ANSWER_WITH_PAGES,
             full: Some(Box::new(move |input| {
                 let client = filled().build_as(Instance::new(NAME)).ok()?;
                 Some(full::requests(client.mapping(), input))
@@ -145,6 +148,7 @@ impl Configuration {
             }),
             debug: None,
             full: None,
+            answers_with_pages: false,
             supports: OnceLock::new(),
         }
     }
