@@ -184,7 +184,7 @@ fn suite(defect: Defect, package: &Package) -> Suite {
         }
         D::NeedlessVolatile => suite(D::None, package).volatile(["name"]),
         D::NeedlessUrl => suite(D::None, package).credentials_in_url(),
-        D::NeedlessRetries => suite(D::None, package).retries([404]),
+        D::NeedlessRetries => suite(D::None, package).retries(|_, status| status == 404),
         defect if defect.is_of_the_integration() => wrapped(defect, package),
         defect => {
             let shared = Arc::new(AtomicU32::new(0));

@@ -99,7 +99,7 @@ pub(crate) async fn rejected(run: &Run<'_>, base: &Base) {
             };
             let outcome = trial.attempt(&base.input).await;
             let error = outcome.as_ref().err();
-            if run.suite.retries.contains(&status) {
+            if run.suite.is_retried(&sent.request, status) {
                 run.expect(
                     error.is_some_and(Error::is_retryable),
                     Check::Rejected,
