@@ -165,6 +165,7 @@ impl Configuration {
 }
 
 type Refusing = Arc<dyn Fn(&Request) -> Option<Answer> + Send + Sync>;
+type Matching = Arc<dyn Fn(&Request) -> bool + Send + Sync>;
 type Retrying = Arc<dyn Fn(&Request, u16) -> bool + Send + Sync>;
 type RefusingItem = Arc<dyn Fn(&Request, usize) -> Option<Answer> + Send + Sync>;
 type Failing = Arc<dyn Fn(u16, &str) -> Answer + Send + Sync>;
@@ -192,7 +193,7 @@ pub struct Suite {
     wired: bool,
     answers: Option<Answering>,
     /// Of which requests only the status is the vendor's answer.
-    says_nothing: Option<Arc<dyn Fn(&Request) -> bool + Send + Sync>>,
+    says_nothing: Option<Matching>,
     errors: Failing,
     retries: Option<Retrying>,
     refusal: Option<Refusing>,
