@@ -297,9 +297,6 @@ impl HttpVendor for Acme {
                 };
                 Ok(vec![Step::json(Route::Delete, &body)?])
             }
-            AnyEvent::Alias(_) if self.is(D::MapsUndeclared) => {
-                Ok(vec![self.event(input, "Alias")?])
-            }
             _ => Err(Error::unsupported(input.kind(), Self::VENDOR)),
         }
     }
