@@ -3,7 +3,7 @@
 use crate::{
     Outcome, api, book, cargo, deny, documentation, guide, is_published,
     new_integration::{self, rehearsal},
-    table, warn,
+    published, table, warn,
 };
 
 type Check = fn() -> Outcome;
@@ -127,6 +127,16 @@ fn files() -> Outcome {
     if read(ours)? != read(copy)? {
         return Err(format!("{copy} is not {ours}: copy it"));
     }
+    // Both licences ask for their text in what is passed on.
+    for licence in ["LICENSE-APACHE", "LICENSE-MIT"] {
+        let ours = read(licence)?;
+        for package in published()? {
+            let copy = package.manifest_path.with_file_name(licence);
+            if std::fs::read(&copy).ok().as_ref() != Some(&ours) {
+                return Err(format!("{copy} is not {licence}: link it"));
+            }
+        }
+    }
     let folders = std::fs::read_dir(root.join("integrations")).map_err(|e| e.to_string())?;
     for folder in folders {
         let folder = folder.map_err(|error| error.to_string())?.path();
@@ -155,7 +165,8 @@ fn out_of_tree() -> Outcome {
 }
 
 /// Every published crate is packaged as it will be published. It is not built
-/// from the package: until the first release, no registry has the others.
+/// from the package: `cargo publish` does that before it publishes anything, and
+/// all that they depend on would be built once more for it.
 fn package() -> Outcome {
     let mut package = vec!["package", "--quiet", "--workspace", "--no-verify"];
     package.extend(["--allow-dirty", "--exclude", "xtask"]);
