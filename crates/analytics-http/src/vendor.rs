@@ -82,6 +82,9 @@ pub trait HttpVendor: Debug + Send + Sync + 'static {
 
     /// The reading: what the vendor's answer says of the `items` steps that a
     /// request carried. A 2xx is not success until the body says so.
+    ///
+    /// It is read as it came. If there is a secret in it, it is read once more
+    /// without, and refusals have the words of that.
     fn read(&self, route: &Self::Route, response: &HttpResponse, items: usize) -> Reading;
 
     /// Every credential, so that an answer that repeats one is redacted.

@@ -2,13 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, which may panic")]
 
-use analytics_kit::{
-    Configuration, Error, ErrorKind, Kind, VENDORS,
-    spec::{
-        config::{Instance, VendorConfig, missing},
-        integration::Support,
-    },
-};
+use analytics_kit::{Configuration, ErrorKind, Kind, VENDORS};
 
 /// Builds a configuration in an environment of one variable.
 fn build(toml: &str) -> Result<Configuration, String> {
@@ -23,7 +17,13 @@ fn build(toml: &str) -> Result<Configuration, String> {
 
 #[cfg(feature = "segment")]
 mod with_segment {
-    use analytics_kit::segment;
+    use analytics_kit::{
+        Error, segment,
+        spec::{
+            config::{Instance, VendorConfig, missing},
+            integration::Support,
+        },
+    };
 
     use super::*;
 

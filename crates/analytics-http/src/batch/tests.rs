@@ -444,8 +444,8 @@ fn what_is_sent_again_in_halves_is_bounded() {
     };
     assert_eq!(requests(|_| true), 512 + 9);
     for is_bad in [
-        |i: usize| i % 2 == 0,
-        |i| i % 3 == 0,
+        |i: usize| i.is_multiple_of(2),
+        |i: usize| i.is_multiple_of(3),
         |i| i % 4 == 3,
         |i| i % 8 == 7,
         |i: usize| i.count_ones() % 2 == 1,
