@@ -37,6 +37,9 @@ pub(crate) struct Config {
     pub(crate) key: Secret,
     #[serde(default)]
     pub(crate) token: Option<Secret>,
+    /// Profiles and deletes share the requests of events.
+    #[serde(skip)]
+    pub(crate) in_one: bool,
     #[serde(skip)]
     pub(crate) defect: Defect,
     #[serde(skip)]
@@ -52,6 +55,7 @@ impl Config {
         Self {
             key: Secret::new(key),
             token: None,
+            in_one: false,
             defect: D::None,
             shared: Arc::default(),
         }
@@ -117,6 +121,15 @@ impl Acme {
 
     fn is(&self, defect: Defect) -> bool {
         self.config.defect == defect
+    }
+
+    /// Where what has a route of its own goes.
+    fn routed(&self, route: Route) -> Route {
+        if self.config.in_one {
+            Route::Events
+        } else {
+            route
+        }
     }
 
     fn event(&self, input: &AnyInput, name: &str) -> Result<Step<Route>, Error> {
@@ -237,7 +250,7 @@ impl HttpVendor for Acme {
                     "traits": event.traits,
                 });
                 let mut steps = vec![
-                    Step::json(Route::Profile, &profile)?,
+                    Step::json(self.routed(Route::Profile), &profile)?,
                     self.event(input, "Identified")?,
                 ];
                 if again {
@@ -273,7 +286,7 @@ impl HttpVendor for Acme {
                     D::TellsAllOnDelete => json!(event),
                     _ => json!({"user_id": event.user_id}),
                 };
-                Ok(vec![Step::json(Route::Delete, &body)?])
+                Ok(vec![Step::json(self.routed(Route::Delete), &body)?])
             }
             AnyEvent::Alias(_) if self.is(D::MapsUndeclared) => {
                 Ok(vec![self.event(input, "Alias")?])
@@ -301,7 +314,10 @@ impl HttpVendor for Acme {
         bodies: &[Bytes],
         sending: Sending,
     ) -> Result<http::Request<Bytes>, Error> {
-        let mut key = bearer(self.config.key.expose())?;
+        // Only with the token, the vendor deletes.
+        let deletes = self.config.in_one && *route == Route::Events;
+        let token = self.config.token.as_ref().filter(|_| deletes);
+        let mut key = bearer(token.unwrap_or(&self.config.key).expose())?;
         if self.is(D::PlainHeader) {
             key.set_sensitive(false);
         }

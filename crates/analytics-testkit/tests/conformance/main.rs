@@ -110,6 +110,27 @@ async fn what_has_no_defect_conforms() {
     wrapped(D::None, &package).run().await;
 }
 
+/// Several steps of one event share a request, and so do deletes, which have
+/// nothing in them that only they have.
+#[tokio::test]
+async fn what_has_everything_in_one_request_conforms() {
+    let package = Package::new("in-one");
+    let in_one = || Config {
+        in_one: true,
+        ..config(D::None)
+    };
+    let suite = || {
+        let without_token = move || Config {
+            token: None,
+            ..in_one()
+        };
+        let suite = Suite::new(in_one).also("without a token", without_token);
+        common(suite, &package).secrets([KEY, TOKEN])
+    };
+    suite().update_snapshots(true).run().await;
+    suite().run().await;
+}
+
 #[tokio::test]
 async fn a_missing_snapshot_is_a_failure_and_a_stale_one_too() {
     let package = Package::new("missing");
