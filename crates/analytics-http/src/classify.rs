@@ -25,6 +25,10 @@ pub struct Refusal {
     pub wait: Option<Duration>,
     /// Whether one of several steps may be the reason: if all of a request are
     /// refused so, it is sent again in halves, down to one step alone.
+    ///
+    /// That takes few requests more where one step is the reason, and at most
+    /// about twice as many as there are steps where it is another for each. They
+    /// follow one another.
     pub split: bool,
 }
 
@@ -73,6 +77,14 @@ impl Refusal {
         self.split = true;
         self
     }
+
+    /// Says that no step is the reason by itself: the request as a whole is, and
+    /// is not sent again in halves.
+    #[must_use]
+    pub fn whole(mut self) -> Self {
+        self.split = false;
+        self
+    }
 }
 
 /// What a status means where a vendor's documentation says nothing else:
@@ -80,6 +92,7 @@ impl Refusal {
 /// | status | verdict |
 /// |---|---|
 /// | 2xx | accepted |
+/// | 400, 422 | `RequestRejected`: a batch is halved, a single event is permanent |
 /// | 401, 403 | `Unauthorized`, permanent |
 /// | 408 | `Timeout`, transient |
 /// | 413 | `TooLarge`: a batch is halved, a single event is permanent |
@@ -88,6 +101,9 @@ impl Refusal {
 /// | anything else | `RequestRejected`, permanent; redirects are not followed |
 ///
 /// The message is the status and what [`said`] finds in the body.
+///
+/// A 400 or 422 says of all what may be wrong with one. Where a vendor's is never
+/// about one event, its reading says so, with [`Refusal::whole`].
 ///
 /// # Errors
 ///
@@ -103,9 +119,11 @@ pub fn classify(response: &HttpResponse) -> Verdict {
         500..=599 => (ErrorKind::Unavailable, true),
         _ => (ErrorKind::RequestRejected, false),
     };
+    let refusal = Refusal::permanent(kind, message(response));
     Err(Refusal {
         retryable,
-        ..Refusal::permanent(kind, message(response))
+        split: refusal.split || matches!(status, 400 | 422),
+        ..refusal
     })
 }
 
@@ -226,24 +244,26 @@ mod tests {
 
     #[test]
     fn statuses_mean_what_the_table_says() {
-        for (status, kind, retryable) in [
-            (302, ErrorKind::RequestRejected, false),
-            (400, ErrorKind::RequestRejected, false),
-            (401, ErrorKind::Unauthorized, false),
-            (403, ErrorKind::Unauthorized, false),
-            (404, ErrorKind::RequestRejected, false),
-            (408, ErrorKind::Timeout, true),
-            (413, ErrorKind::TooLarge, false),
-            (429, ErrorKind::RateLimited, true),
-            (500, ErrorKind::Unavailable, true),
-            (503, ErrorKind::Unavailable, true),
+        for (status, kind, retryable, split) in [
+            (302, ErrorKind::RequestRejected, false, false),
+            (400, ErrorKind::RequestRejected, false, true),
+            (401, ErrorKind::Unauthorized, false, false),
+            (403, ErrorKind::Unauthorized, false, false),
+            (404, ErrorKind::RequestRejected, false, false),
+            (408, ErrorKind::Timeout, true, false),
+            (413, ErrorKind::TooLarge, false, true),
+            (422, ErrorKind::RequestRejected, false, true),
+            (429, ErrorKind::RateLimited, true, false),
+            (500, ErrorKind::Unavailable, true, false),
+            (503, ErrorKind::Unavailable, true, false),
         ] {
             let refusal = classify(&HttpResponse::new(status)).unwrap_err();
             assert_eq!(
-                (refusal.kind, refusal.retryable),
-                (kind, retryable),
+                (refusal.kind, refusal.retryable, refusal.split),
+                (kind, retryable, split),
                 "{status}"
             );
+            assert!(!refusal.whole().split);
         }
         assert_eq!(classify(&HttpResponse::new(204)), Ok(()));
     }

@@ -11,9 +11,9 @@ use std::{
 };
 
 use analytics_spec::{
-    AnyInput, Attempt, Calls, Clock, Delivery, Error, ErrorKind, Event, Input, Integration,
-    IntegrationExt as _, KindSet, Map, Output, Policies, Prepare, Prepared, PreparedAttempt,
-    Secret, Status, Timestamp, TokioClock, ValidationError, Value,
+    AnyInput, Attempt, Calls, Clock, Delivery, Error, ErrorKind, Event, HttpResponse, Input,
+    Integration, IntegrationExt as _, KindSet, Map, Output, Policies, Prepare, Prepared,
+    PreparedAttempt, Secret, Status, Timestamp, TokioClock, ValidationError, Value,
     config::Instance,
     integration::{Batching, Preview},
     prepared::not_its_own,
@@ -31,7 +31,7 @@ use tracing::{Instrument as _, Span, field};
 
 use crate::{
     batch::{Answer, Batch, Group, Item, Lead},
-    classify::{Refusal, retry_after},
+    classify::{Refusal, Verdict, message, retry_after},
     redact::Redactor,
     response,
     transport::{self, Transport},
@@ -105,6 +105,16 @@ impl<V: HttpVendor> Client<V> {
     #[must_use]
     pub fn mapping(&self) -> &V {
         &self.vendor
+    }
+
+    /// The vendor's mapping of a kind that this configuration can deliver.
+    fn steps(&self, input: &AnyInput) -> Result<Vec<Step<V::Route>>, Error> {
+        let kind = input.kind();
+        if self.vendor.supports().contains(kind) {
+            self.vendor.steps(input)
+        } else {
+            Err(Error::unsupported(kind, V::VENDOR))
+        }
     }
 
     /// The input with the id and the time that it will have when it is accepted:
@@ -181,12 +191,15 @@ impl<V: HttpVendor> Client<V> {
         match answer {
             Ok(answer) => {
                 let mut response = response::keep(&answer);
-                redactor.response(&mut response);
                 span.record("status", response.status_code);
-                let mut reading = self
-                    .vendor
-                    .read(&group.route, &response, group.members.len());
+                let mut reading = self.read(group, &response);
                 self.honour_retry_after(&mut reading, &response);
+                // What an answer means is not to hang on what stands in a header.
+                let said = response.clone();
+                redactor.response(&mut response);
+                if response != said {
+                    say_it_as(&mut reading, self.read(group, &response), &response);
+                }
                 log(&reading);
                 Answer {
                     reading,
@@ -213,21 +226,73 @@ impl<V: HttpVendor> Client<V> {
         }
     }
 
+    /// What an answer says of a group. A web page is somebody else's.
+    fn read(&self, group: &Group<V::Route>, response: &HttpResponse) -> Reading {
+        if is_page(response) && !V::MAY_ANSWER_WITH_PAGES {
+            return Reading::All(Err(Refusal::foreign(V::VENDOR, response)));
+        }
+        let items = group.members.len();
+        self.vendor.read(&group.route, response, items)
+    }
+
     /// A refusal for now waits as long as the answer asks, whatever its status.
-    fn honour_retry_after(&self, reading: &mut Reading, response: &analytics_spec::HttpResponse) {
+    fn honour_retry_after(&self, reading: &mut Reading, response: &HttpResponse) {
         let Some(asked) = retry_after(response, self.clock.as_ref()) else {
             return;
         };
-        let verdicts = match reading {
-            Reading::All(verdict) => std::slice::from_mut(verdict),
-            Reading::Each(verdicts) => verdicts.as_mut_slice(),
-        };
-        for refusal in verdicts.iter_mut().filter_map(|v| v.as_mut().err()) {
+        for refusal in verdicts(reading)
+            .iter_mut()
+            .filter_map(|v| v.as_mut().err())
+        {
             if refusal.retryable {
                 refusal.retry_after = Some(asked);
             }
         }
     }
+}
+
+fn verdicts(reading: &mut Reading) -> &mut [Verdict] {
+    match reading {
+        Reading::All(verdict) => std::slice::from_mut(verdict),
+        Reading::Each(verdicts) => verdicts.as_mut_slice(),
+    }
+}
+
+/// Gives refusals the words that are read from the answer without secrets. To take
+/// secrets out of the words would be too late: they are cut, perhaps within one.
+fn say_it_as(reading: &mut Reading, mut redacted: Reading, response: &HttpResponse) {
+    let is_alike = std::mem::discriminant(&*reading) == std::mem::discriminant(&redacted);
+    let redacted = verdicts(&mut redacted);
+    for (index, verdict) in verdicts(reading).iter_mut().enumerate() {
+        let Err(refusal) = verdict else { continue };
+        refusal.message = match redacted.get_mut(index) {
+            Some(Err(redacted)) if is_alike && redacted.kind == refusal.kind => {
+                std::mem::take(&mut redacted.message)
+            }
+            // Without its secrets, the answer reads as another one.
+            _ => message(response),
+        };
+    }
+}
+
+/// Whether a 2xx is a web page, such as a network's that wants one to sign in. Some
+/// vendors call by that type what is none.
+fn is_page(response: &HttpResponse) -> bool {
+    let Some(Value::String(text)) = &response.body else {
+        return false;
+    };
+    let text = text.trim_start_matches('\u{feff}').trim_start();
+    let is_called_html = || {
+        let content_type = response.header_value("content-type").unwrap_or_default();
+        content_type.to_ascii_lowercase().contains("html")
+    };
+    let begins_with = |tag: &str| {
+        let start = text.get(..tag.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(tag))
+    };
+    (200..300).contains(&response.status_code)
+        && text.starts_with('<')
+        && (is_called_html() || begins_with("<html") || begins_with("<!doctype html"))
 }
 
 /// Says that a request failed, without the vendor's words: they may repeat
@@ -293,7 +358,7 @@ impl<V: HttpVendor> Integration for Client<V> {
         let input = &*self.stamped(input);
         let rules = self.vendor.validate(input);
         // What cannot be mapped breaks a rule, or says so when it is sent.
-        let sizes = match self.vendor.steps(input) {
+        let sizes = match self.steps(input) {
             Ok(steps) => self.vendor.validate_steps(input, &steps),
             Err(_) => Ok(()),
         };
@@ -317,7 +382,7 @@ impl<V: HttpVendor> Integration for Client<V> {
             .map(|attempt| {
                 let people = attempt.input.event.people();
                 let people: Vec<_> = people.map(|person| hasher.hash_one(person)).collect();
-                (people, self.vendor.steps(attempt.input))
+                (people, self.steps(attempt.input))
             })
             .collect();
         let items = attempts
@@ -364,8 +429,7 @@ impl<V: HttpVendor> Integration for Client<V> {
     }
 
     fn preview(&self, input: &AnyInput) -> Result<Vec<Preview>, Error> {
-        self.vendor
-            .steps(input)?
+        self.steps(input)?
             .into_iter()
             .map(|step| {
                 let request = self
@@ -386,7 +450,7 @@ struct Parcel<R>(SmallVec<[Step<R>; 1]>);
 impl<V: HttpVendor> Prepare for Client<V> {
     fn prepare(&self, input: &AnyInput) -> Result<Prepared, Error> {
         let rules = self.vendor.validate(input);
-        let steps = match self.vendor.steps(input) {
+        let steps = match self.steps(input) {
             Ok(steps) => steps,
             // What breaks a rule need not have steps.
             Err(error) => return Err(rules.err().map_or(error, Error::from)),

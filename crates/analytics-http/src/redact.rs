@@ -8,6 +8,10 @@ use serde_json::Value;
 
 use crate::request::encode;
 
+/// The fewest bytes that a credential in a header has. What is shorter, such as the
+/// name of a shard, is in many words that are nobody's secret.
+pub const MIN_HEADER_CREDENTIAL: usize = 4;
+
 /// Replaces secrets wherever they stand, also in base64 and in a URL's form.
 #[derive(Clone, Default)]
 pub struct Redactor {
@@ -37,11 +41,11 @@ impl Redactor {
         for value in request.headers().values().filter(|v| v.is_sensitive()) {
             if let Ok(value) = value.to_str() {
                 // What follows the scheme is the credential.
-                this.add(
-                    value
-                        .split_once(' ')
-                        .map_or(value, |(_, credential)| credential),
-                );
+                let credential = value.split_once(' ');
+                let credential = credential.map_or(value, |(_, credential)| credential);
+                if credential.len() >= MIN_HEADER_CREDENTIAL {
+                    this.add(credential);
+                }
             }
         }
         this

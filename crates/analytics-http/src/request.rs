@@ -1,8 +1,8 @@
 //! Building requests: base URLs, credentials, JSON.
 
-use std::{cell::Cell, fmt, str::FromStr};
+use std::{cell::Cell, fmt, net::IpAddr, str::FromStr};
 
-use analytics_spec::{Error, ErrorKind};
+use analytics_spec::{Error, ErrorKind, Timestamp, config::boolean};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::{
@@ -11,20 +11,42 @@ use http::{
     request::Builder,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// Where a vendor's API begins: scheme, host, and perhaps a path.
+///
+/// In a configuration, it is a text; or, where it
+/// [may be http](Self::allowing_http), a table:
+/// `{ url = "http://proxy.internal:8080", allow_http = true }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl(String);
 
 impl BaseUrl {
-    /// A base URL.
+    /// A base URL: https, or http on this machine.
     ///
     /// # Errors
     ///
-    /// It is not `http` or `https` with a host; or it has credentials, a query
-    /// or a fragment, which are not for a base.
+    /// It has no scheme or no host; it is http and leads to another machine; or it
+    /// has credentials, a query or a fragment, which are not for a base.
     pub fn new(url: &str) -> Result<Self, Error> {
+        let base = Self::allowing_http(url)?;
+        if base.0.parse::<Uri>().is_ok_and(|uri| is_private(&uri)) {
+            return Ok(base);
+        }
+        Err(Error::configuration(
+            "the base URL must begin with https://: without it, everybody on the way reads the \
+             credentials. If it leads to a proxy in a network of yours, \
+             `{ url = \"http://...\", allow_http = true }` allows it",
+        ))
+    }
+
+    /// A base URL that may be http on another machine as well, such as a proxy in a
+    /// network of one's own. Credentials and events are not encrypted then.
+    ///
+    /// # Errors
+    ///
+    /// As for [`new`](Self::new), but for http.
+    pub fn allowing_http(url: &str) -> Result<Self, Error> {
         let wrong = |what: &str| Err(Error::configuration(format!("the base URL {what}")));
         let url = url.trim().trim_end_matches('/');
         let Ok(uri) = url.parse::<Uri>() else {
@@ -42,6 +64,15 @@ impl BaseUrl {
             return wrong("must not have a query or a fragment");
         }
         Ok(Self(url.to_owned()))
+    }
+
+    /// The configured base URL, or the vendor's own.
+    ///
+    /// # Errors
+    ///
+    /// The vendor's own is none.
+    pub fn configured_or(configured: Option<&Self>, own: &str) -> Result<Self, Error> {
+        configured.map_or_else(|| Self::new(own), |url| Ok(url.clone()))
     }
 
     /// The URL of a path below, which begins with `/` and is encoded.
@@ -73,9 +104,40 @@ impl FromStr for BaseUrl {
 
 impl<'de> Deserialize<'de> for BaseUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let url = String::deserialize(deserializer)?;
-        Self::new(&url).map_err(|error| D::Error::custom(error.message()))
+        #[derive(Deserialize)]
+        #[serde(
+            untagged,
+            expecting = "expected a URL, or a table with `url` and `allow_http`"
+        )]
+        enum Written {
+            Url(String),
+            Table(Table),
+        }
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            url: String,
+            #[serde(deserialize_with = "boolean")]
+            allow_http: bool,
+        }
+        let url = match Written::deserialize(deserializer)? {
+            Written::Table(table) if table.allow_http => Self::allowing_http(&table.url),
+            Written::Table(Table { url, .. }) | Written::Url(url) => Self::new(&url),
+        };
+        url.map_err(|error| D::Error::custom(error.message()))
     }
+}
+
+/// Whether requests to a URL are encrypted, or stay on this machine.
+#[must_use]
+pub fn is_private(url: &Uri) -> bool {
+    let host = url.host().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    let is_loopback = match address.parse::<IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
+    };
+    url.scheme_str() == Some("https") || is_loopback
 }
 
 /// What RFC 3986 leaves unreserved stays as it is.
@@ -170,6 +232,22 @@ fn finish(
         .map_err(|_| Error::new(ErrorKind::Internal, "the request's URL is not valid"))
 }
 
+/// A time as ISO 8601 has it, in UTC with milliseconds: `2026-03-01T12:00:00.000Z`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Iso8601(pub Timestamp);
+
+impl fmt::Display for Iso8601 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3}", self.0)
+    }
+}
+
+impl Serialize for Iso8601 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// A JSON array of bodies that are JSON.
 #[must_use]
 pub fn array(bodies: &[Bytes]) -> Bytes {
@@ -222,6 +300,8 @@ fn unwritable(error: serde_json::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -247,11 +327,62 @@ mod tests {
     }
 
     #[test]
+    fn only_this_machine_is_reached_over_http_unless_it_is_allowed() {
+        for (url, is_private) in [
+            ("https://x.example", true),
+            ("http://localhost:8080/in", true),
+            ("http://LocalHost", true),
+            ("http://127.0.0.1", true),
+            ("http://127.9.9.9", true),
+            ("http://[::1]:8080", true),
+            ("http://x.example", false),
+            ("http://localhost.example", false),
+            ("http://127.0.0.1.example", false),
+            ("http://10.0.0.1", false),
+            ("http://[::2]", false),
+        ] {
+            assert_eq!(BaseUrl::new(url).is_ok(), is_private, "{url}");
+            assert_eq!(BaseUrl::allowing_http(url).unwrap().as_str(), url);
+        }
+    }
+
+    #[test]
+    fn a_configuration_allows_http_by_a_table() {
+        let read = |value| serde_json::from_value::<BaseUrl>(value).map_err(|e| e.to_string());
+        let proxy = "http://proxy.example";
+        let allowed = read(json!({"url": proxy, "allow_http": true}));
+        assert_eq!(allowed.unwrap().as_str(), proxy);
+        assert!(read(json!({"url": "https://x.example", "allow_http": false})).is_ok());
+        for wrong in [json!(proxy), json!({"url": proxy, "allow_http": false})] {
+            let error = read(wrong).unwrap_err();
+            assert!(error.contains("allow_http = true"), "{error}");
+        }
+        for wrong in [
+            json!(4711),
+            json!({"url": proxy}),
+            json!({"url": proxy, "allow_http": true, "allow": true}),
+        ] {
+            let error = read(wrong).unwrap_err();
+            assert!(error.contains("a table with `url`"), "{error}");
+        }
+    }
+
+    #[test]
     fn credentials_are_sensitive() {
         let value = basic("key", "").unwrap();
         assert_eq!(value.to_str().unwrap(), "Basic a2V5Og==");
         assert!(value.is_sensitive());
         assert!(bearer("new\nline").is_err());
+    }
+
+    #[test]
+    fn times_have_milliseconds() {
+        for (time, written) in [
+            ("2026-03-01T12:00:00Z", "2026-03-01T12:00:00.000Z"),
+            ("2026-03-01T12:00:00.0129Z", "2026-03-01T12:00:00.012Z"),
+        ] {
+            assert_eq!(json!(Iso8601(time.parse().unwrap())), written);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a vendor reached over HTTP implements: a mapping and a reading.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 
 use analytics_spec::{
     AnyInput, Error, HttpResponse, KindSet, Map, Policies, Secret, Timestamp, ValidationError,
@@ -20,7 +20,13 @@ pub trait HttpVendor: Debug + Send + Sync + 'static {
     /// The vendor's name, in lower case: `segment`.
     const VENDOR: &'static str;
 
-    /// The kinds that this configuration can deliver.
+    /// Whether a 2xx that is a web page may be the vendor's answer. Else it is
+    /// something else's on the way, such as a network that wants one to sign in:
+    /// the events are sent again, and [`read`](Self::read) does not see it.
+    const MAY_ANSWER_WITH_PAGES: bool = false;
+
+    /// The kinds that this configuration can deliver. Of others, no method below is
+    /// asked for [steps](Self::steps).
     fn supports(&self) -> KindSet;
 
     /// The vendor's own rules for what an event says; see
@@ -94,13 +100,31 @@ pub trait HttpVendor: Debug + Send + Sync + 'static {
     fn configuration(&self) -> Map<String, Value>;
 }
 
+/// A [configuration](HttpVendor::configuration) to show, without what is not set.
+#[must_use]
+pub fn shown<const N: usize>(keys: [(&str, Value); N]) -> Map<String, Value> {
+    let keys = keys.into_iter().filter(|(_, value)| !value.is_null());
+    keys.map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
 /// A part of an event's mapping: this body, on this route.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// `Debug` has the body's length and no more: it is people's data.
+#[derive(Clone, PartialEq)]
 pub struct Step<R> {
     /// Where it goes.
     pub route: R,
     /// The event's share of the request's body.
     pub body: Bytes,
+}
+
+impl<R: Debug> Debug for Step<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Step")
+            .field("route", &self.route)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .finish()
+    }
 }
 
 impl<R> Step<R> {

@@ -81,6 +81,11 @@ fn status(status: u16) -> Answer {
     Ok(response.body(Bytes::new()).unwrap())
 }
 
+fn says(code: u16, body: impl Into<Bytes>) -> Answer {
+    let response = Response::builder().status(code);
+    Ok(response.body(body.into()).unwrap())
+}
+
 fn asks(code: u16, header: &'static str, value: &'static str) -> Answer {
     let mut response = status(code)?;
     let value = HeaderValue::from_static(value);
@@ -467,6 +472,73 @@ async fn only_what_is_worth_it_is_compressed() {
     }
 }
 
+/// A message is cut, and a secret that it is cut within is one as well.
+#[tokio::test]
+async fn nothing_is_left_of_a_secret_where_words_are_cut() {
+    for before in 280..310 {
+        let body = json!({"message": format!("{}hunter2", "x".repeat(before))});
+        let setup = setup([says(400, body.to_string())]);
+        let error = setup.client.track(event()).await.unwrap_err();
+        let shown = format!("{error} {error:?} {:?}", error.response());
+        assert!(shown.contains("xxxx"), "{shown}");
+        assert!(!shown.contains("xhu"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_web_page_is_not_the_vendors_word() {
+    for page in [
+        "<html><body>Sign in to the network</body></html>",
+        "\u{feff}\n<!DOCTYPE HTML>\n<title>It works!</title>",
+    ] {
+        let setup = setup([says(200, page), says(200, "ok")]);
+        let output = setup.client.track(event()).await.unwrap();
+        assert_eq!(output.response.unwrap().body, Some(json!("ok")));
+        assert_eq!(setup.clock.slept(), [100], "{page}");
+    }
+    let mut called_html = says(200, "<center>503</center>");
+    if let Ok(response) = &mut called_html {
+        let html = HeaderValue::from_static("text/html; charset=utf-8");
+        response.headers_mut().insert("content-type", html);
+    }
+    let setup = setup([called_html]);
+    setup.client.track(event()).await.unwrap();
+    assert_eq!(setup.paths().len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_no_web_page_is_the_vendors_to_read() {
+    let mut success = says(200, "success");
+    if let Ok(response) = &mut success {
+        let html = HeaderValue::from_static("text/html");
+        response.headers_mut().insert("content-type", html);
+    }
+    for answer in [success, says(200, ""), says(200, "<ok/>"), says(200, "1")] {
+        let setup = setup([answer]);
+        setup.client.track(event()).await.unwrap();
+        assert_eq!(setup.paths().len(), 1);
+    }
+}
+
+/// Its mapping is not even asked: it may not know what to do.
+#[tokio::test]
+async fn what_is_not_supported_is_not_mapped() {
+    let setup = setup([]);
+    let delete = Input::new(analytics_spec::Delete::new("u1")).into_any();
+    let attempt = Attempt {
+        input: &delete,
+        number: 1,
+        progress: Progress::NONE,
+        timeout: Duration::from_secs(1),
+    };
+    let refused = setup.client.deliver(&attempt).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unsupported);
+    let refused = setup.client.preview(&delete).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unsupported);
+    assert!(setup.client.as_prepare().unwrap().prepare(&delete).is_err());
+    assert!(setup.paths().is_empty());
+}
+
 /// Takes a while for each request and counts those under way.
 #[derive(Debug, Default)]
 struct Slow {
@@ -515,6 +587,8 @@ async fn no_more_requests_are_under_way_than_the_vendor_takes() {
 /// Not the transport's TLS with all that it knows.
 #[test]
 fn debug_is_short() {
+    let step = Step::new(7_u64, r#"{"email":"ada@example.com"}"#);
+    assert_eq!(format!("{step:?}"), "Step { route: 7, body: 27 bytes }");
     let client = Client::new(fake(), Instance::new("mine")).unwrap();
     let shown = format!("{client:?}");
     assert!(shown.len() < 600 && shown.contains("mine"), "{shown}");

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use analytics_spec::{
     Error, Integration, Map, Policies, Value,
-    config::{Instance, unknown},
+    config::{Instance, VendorConfig, unknown},
 };
 
 use crate::{
@@ -52,12 +52,7 @@ impl Configuration {
     ///
     /// The file cannot be read, or what [`from_toml`](Self::from_toml) finds.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
-        let path = path.as_ref();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Error::configuration(format!("{}: {error}", path.display())))?;
-        Self::from_toml(&text).map_err(|error| {
-            Error::configuration(format!("{}: {}", path.display(), error.message()))
-        })
+        Reader::default().read_file(path)
     }
 
     /// Reads TOML. Variables come from the process's environment.
@@ -69,7 +64,21 @@ impl Configuration {
     /// one), missing or wrong, a variable is not set, or a vendor is not
     /// compiled in (with the feature).
     pub fn from_toml(toml: &str) -> Result<Self, Error> {
-        Self::from_toml_with(toml, &|name| std::env::var(name).ok())
+        Reader::default().read_toml(toml)
+    }
+
+    /// Reads what may name a vendor of one's own as well:
+    ///
+    /// ```no_run
+    /// # use analytics_kit::{Configuration, Error};
+    /// # fn read<Warehouse: analytics_kit::spec::config::VendorConfig>() -> Result<(), Error> {
+    /// let configuration = Configuration::with_vendor::<Warehouse>().read_file("analytics.toml")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_vendor<C: VendorConfig>() -> Reader {
+        Reader::default().with_vendor::<C>()
     }
 
     /// Reads TOML, with variables from elsewhere.
@@ -78,22 +87,7 @@ impl Configuration {
     ///
     /// See [`from_toml`](Self::from_toml).
     pub fn from_toml_with(toml: &str, env: Env<'_>) -> Result<Self, Error> {
-        let mut document = document(toml)?;
-        let storage = Storage::take(&mut document, env)?;
-        let mut integrations = Vec::new();
-        if let Some(value) = document.remove("integrations") {
-            for (name, table) in table("integrations", value)? {
-                let path = format!("integrations.{name}");
-                let integration = table_of_instance(&name, table, env).map_err(|error| {
-                    Error::configuration(format!("{path}: {}", error.message()))
-                })?;
-                integrations.push(integration);
-            }
-        }
-        Ok(Self {
-            integrations,
-            storage,
-        })
+        Reader::default().read_toml_with(toml, env)
     }
 
     /// Where accepted events are kept.
@@ -154,6 +148,126 @@ impl Configuration {
     }
 }
 
+/// Reads configurations that may name vendors of one's own beside [`VENDORS`], and
+/// rather than one of those by the same name.
+#[derive(Clone, Debug, Default)]
+pub struct Reader {
+    own: Vec<Vendor>,
+}
+
+impl Reader {
+    /// Knows another vendor, by its [name](VendorConfig::VENDOR).
+    #[must_use]
+    pub fn with_vendor<C: VendorConfig>(mut self) -> Self {
+        self.own.push(Vendor::of::<C>());
+        self
+    }
+
+    /// Reads a TOML file.
+    ///
+    /// # Errors
+    ///
+    /// See [`Configuration::from_file`].
+    pub fn read_file(&self, path: impl AsRef<Path>) -> Result<Configuration, Error> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Error::configuration(format!("{}: {error}", path.display())))?;
+        self.read_toml(&text).map_err(|error| {
+            Error::configuration(format!("{}: {}", path.display(), error.message()))
+        })
+    }
+
+    /// Reads TOML. Variables come from the process's environment.
+    ///
+    /// # Errors
+    ///
+    /// See [`Configuration::from_toml`].
+    pub fn read_toml(&self, toml: &str) -> Result<Configuration, Error> {
+        self.read_toml_with(toml, &|name| std::env::var(name).ok())
+    }
+
+    /// Reads TOML, with variables from elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// See [`Configuration::from_toml`].
+    pub fn read_toml_with(&self, toml: &str, env: Env<'_>) -> Result<Configuration, Error> {
+        let mut document = document(toml)?;
+        let storage = Storage::take(&mut document, env)?;
+        let mut integrations = Vec::new();
+        if let Some(value) = document.remove("integrations") {
+            for (name, table) in table("integrations", value)? {
+                let path = format!("integrations.{name}");
+                let integration = self.instance(&name, table, env).map_err(|error| {
+                    Error::configuration(format!("{path}: {}", error.message()))
+                })?;
+                integrations.push(integration);
+            }
+        }
+        Ok(Configuration {
+            integrations,
+            storage,
+        })
+    }
+
+    /// Every vendor that may be named.
+    fn vendors(&self) -> impl Iterator<Item = &Vendor> + Clone {
+        self.own.iter().chain(VENDORS)
+    }
+
+    fn vendor(&self, name: &str, wrong: &str) -> Result<&Vendor, Error> {
+        if let Some(vendor) = self.vendors().find(|vendor| vendor.name == name) {
+            return Ok(vendor);
+        }
+        let names = self.vendors().map(|vendor| vendor.name);
+        Err(match analytics_spec::nearest(name, names.clone()) {
+            Some(near) => Error::configuration(format!("{wrong}: did you mean `{near}`?")),
+            None => Error::configuration(format!(
+                "{wrong}: set `vendor` to one of {}",
+                names.collect::<Vec<_>>().join(", ")
+            )),
+        })
+    }
+
+    fn instance(
+        &self,
+        name: &str,
+        value: Value,
+        env: Env<'_>,
+    ) -> Result<Arc<dyn Integration>, Error> {
+        let mut table = table(name, value)?;
+        let vendor = match table.remove("vendor") {
+            // A text of the table is not repeated: it may be a credential.
+            Some(Value::String(vendor)) => self.vendor(&vendor, "`vendor` is none of the vendors"),
+            Some(_) => return Err(Error::configuration("`vendor`: expected a string")),
+            None => self.vendor(name, &format!("there is no vendor `{name}`")),
+        }?;
+        let known: Vec<_> = COMMON_KEYS
+            .into_iter()
+            .chain(vendor.keys()?.iter().copied())
+            .collect();
+        if let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) {
+            return Err(unknown(key, &known));
+        }
+        let mut instance = Instance::new(name);
+        if let Some(policies) = table.remove("policies") {
+            let policies = Policies::from_value(policies)
+                .map_err(|error| Error::configuration(error.to_string()))?;
+            instance = instance.policies(policies);
+        }
+        match table.remove("allow_policies_override") {
+            Some(Value::Bool(allow)) => instance = instance.allow_policies_override(allow),
+            Some(_) => {
+                return Err(Error::configuration(
+                    "`allow_policies_override`: expected true or false",
+                ));
+            }
+            None => {}
+        }
+        vendor.build(table, instance, env)
+    }
+}
+
 /// The tables of a file; no others than there may be.
 pub(crate) fn document(toml: &str) -> Result<Map<String, Value>, Error> {
     let document: Map<String, Value> =
@@ -161,56 +275,6 @@ pub(crate) fn document(toml: &str) -> Result<Map<String, Value>, Error> {
     match document.keys().find(|key| !TABLES.contains(&key.as_str())) {
         Some(key) => Err(unknown(key, &TABLES)),
         None => Ok(document),
-    }
-}
-
-fn table_of_instance(
-    name: &str,
-    value: Value,
-    env: Env<'_>,
-) -> Result<Arc<dyn Integration>, Error> {
-    let mut table = table(name, value)?;
-    let vendor = match table.remove("vendor") {
-        // A text of the table is not repeated: it may be a credential.
-        Some(Value::String(vendor)) => Vendor::find(&vendor)
-            .ok_or_else(|| no_vendor(&vendor, "`vendor` is none of the vendors")),
-        Some(_) => return Err(Error::configuration("`vendor`: expected a string")),
-        None => Vendor::find(name)
-            .ok_or_else(|| no_vendor(name, &format!("there is no vendor `{name}`"))),
-    }?;
-    let known: Vec<_> = COMMON_KEYS
-        .into_iter()
-        .chain(vendor.keys()?.iter().copied())
-        .collect();
-    if let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) {
-        return Err(unknown(key, &known));
-    }
-    let mut instance = Instance::new(name);
-    if let Some(policies) = table.remove("policies") {
-        let policies = Policies::from_value(policies)
-            .map_err(|error| Error::configuration(error.to_string()))?;
-        instance = instance.policies(policies);
-    }
-    match table.remove("allow_policies_override") {
-        Some(Value::Bool(allow)) => instance = instance.allow_policies_override(allow),
-        Some(_) => {
-            return Err(Error::configuration(
-                "`allow_policies_override`: expected true or false",
-            ));
-        }
-        None => {}
-    }
-    vendor.build(table, instance, env)
-}
-
-fn no_vendor(name: &str, wrong: &str) -> Error {
-    let names = VENDORS.iter().map(|vendor| vendor.name);
-    match analytics_spec::nearest(name, names.clone()) {
-        Some(near) => Error::configuration(format!("{wrong}: did you mean `{near}`?")),
-        None => Error::configuration(format!(
-            "{wrong}: set `vendor` to one of {}",
-            names.collect::<Vec<_>>().join(", ")
-        )),
     }
 }
 

@@ -67,6 +67,6 @@ pub use analytics_spec::{
 #[cfg(feature = "temporal")]
 pub use analytics_temporal as temporal;
 
-pub use configuration::Configuration;
+pub use configuration::{Configuration, Reader};
 pub use storage::Storage;
 pub use vendors::*;

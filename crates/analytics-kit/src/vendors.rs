@@ -8,7 +8,8 @@ use analytics_spec::{
     integration::Support,
 };
 
-/// A vendor that this project has an integration for.
+/// A vendor that a configuration may name: one that this project has an integration
+/// for, or [one of one's own](Self::of).
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Vendor {
@@ -61,7 +62,6 @@ vendors! {
     "webhook": analytics_webhook as webhook,
 }
 
-#[allow(dead_code, reason = "not needed where no vendor is compiled in")]
 impl Code {
     const fn of<C: VendorConfig>() -> Self {
         Self {
@@ -76,6 +76,15 @@ impl Code {
 }
 
 impl Vendor {
+    /// The vendor that a crate of one's own is for.
+    #[must_use]
+    pub const fn of<C: VendorConfig>() -> Self {
+        Self {
+            name: C::VENDOR,
+            code: Some(Code::of::<C>()),
+        }
+    }
+
     /// The vendor of this name.
     #[must_use]
     pub fn find(name: &str) -> Option<&'static Self> {

@@ -2,7 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, which may panic")]
 
-use analytics_kit::{Configuration, ErrorKind, Kind, VENDORS};
+use analytics_kit::{
+    Configuration, Error, ErrorKind, Kind, VENDORS,
+    spec::{
+        config::{Instance, VendorConfig, missing},
+        integration::Support,
+    },
+};
 
 /// Builds a configuration in an environment of one variable.
 fn build(toml: &str) -> Result<Configuration, String> {
@@ -17,7 +23,66 @@ fn build(toml: &str) -> Result<Configuration, String> {
 
 #[cfg(feature = "segment")]
 mod with_segment {
+    use analytics_kit::segment;
+
     use super::*;
+
+    /// A vendor that this project does not know.
+    #[derive(serde::Deserialize)]
+    struct Own {
+        #[serde(default)]
+        token: String,
+    }
+
+    impl VendorConfig for Own {
+        const VENDOR: &'static str = "warehouse";
+
+        type Integration = segment::Segment;
+
+        fn support(_: Kind) -> Support {
+            Support::Yes
+        }
+
+        fn build_as(self, instance: Instance) -> Result<segment::Segment, Error> {
+            if self.token.is_empty() {
+                return Err(missing(Self::VENDOR, "token"));
+            }
+            segment::Config::new(self.token).build_as(instance)
+        }
+    }
+
+    #[test]
+    fn a_vendor_of_ones_own_is_named_like_any() {
+        let reader = Configuration::with_vendor::<Own>();
+        let env = |name: &str| (name == "WAREHOUSE_TOKEN").then(|| "t".to_owned());
+        let toml = "[integrations.warehouse]
+[integrations.east]
+vendor = 'warehouse'
+                    token = 'u'
+[integrations.segment]
+write_key = 'k'";
+        let configuration = reader.read_toml_with(toml, &env).unwrap();
+        let names: Vec<_> = configuration
+            .integrations()
+            .iter()
+            .map(|i| i.name())
+            .collect();
+        assert_eq!(names, ["east", "segment", "warehouse"]);
+        for (toml, said) in [
+            (
+                "[integrations.warehouse]
+tokn = 't'",
+                "`token`",
+            ),
+            ("[integrations.warehose]", "`warehouse`"),
+            ("[integrations.warehouse]", "WAREHOUSE_TOKEN"),
+        ] {
+            let error = reader.read_toml_with(toml, &|_| None).unwrap_err();
+            assert!(error.message().contains(said), "{error}");
+        }
+        let error = build("[integrations.warehouse]").map(|_| ()).unwrap_err();
+        assert!(error.contains("there is no vendor"), "{error}");
+    }
 
     fn error(toml: &str) -> String {
         build(toml).map(|_| ()).unwrap_err()

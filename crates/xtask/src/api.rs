@@ -8,6 +8,7 @@ use std::{
 };
 
 use public_api::Builder;
+use serde_json::{Map, Value};
 
 use crate::{Outcome, cargo, check, documentation, library, published, warn};
 
@@ -89,11 +90,75 @@ fn listing(json: &Path) -> Result<String, String> {
     };
     let written: BTreeSet<_> = lines(true)?.into_iter().collect();
     let says_enough = |line: &str| line.starts_with("impl") && !line.contains(STRUCTURAL);
+    let provided = provided(json)?;
+    let marked = |line: String| {
+        let mark = if is_provided(&line, &provided) {
+            PROVIDED
+        } else {
+            ""
+        };
+        format!("{line}{mark}\n")
+    };
     let all = lines(false)?.into_iter();
     Ok(all
         .filter(|line| written.contains(line) || says_enough(line))
-        .map(|line| line + "\n")
+        .map(marked)
         .collect())
+}
+
+/// What a trait's members have that implementors need not write.
+const PROVIDED: &str = " // provided";
+
+/// The provided members of traits, as `Trait::member`: what is public is listed
+/// without that.
+fn provided(json: &Path) -> Result<BTreeSet<String>, String> {
+    let at = |error: &dyn std::fmt::Display| format!("{}: {error}", json.display());
+    let text = fs::read(json).map_err(|error| at(&error))?;
+    let documented: Value = serde_json::from_slice(&text).map_err(|error| at(&error))?;
+    let nothing = Map::new();
+    let items = documented
+        .get("index")
+        .and_then(Value::as_object)
+        .unwrap_or(&nothing);
+    let name = |item: &Value| item.get("name").and_then(Value::as_str).map(str::to_owned);
+    let mut provided = BTreeSet::new();
+    for item in items.values() {
+        let members = item.pointer("/inner/trait/items").and_then(Value::as_array);
+        for id in members.into_iter().flatten() {
+            let Some(member) = items.get(&id.to_string()) else {
+                continue;
+            };
+            let inner = |place: &str| member.pointer(&format!("/inner/{place}"));
+            let has_body = inner("function/has_body") == Some(&Value::Bool(true));
+            let has_default = ["assoc_const/value", "assoc_type/type"]
+                .into_iter()
+                .filter_map(inner)
+                .any(|default| !default.is_null());
+            if let (true, Some(of), Some(member)) =
+                (has_body || has_default, name(item), name(member))
+            {
+                provided.insert(format!("{of}::{member}"));
+            }
+        }
+    }
+    Ok(provided)
+}
+
+/// Whether a line is about such a member: `pub fn a::b::Trait::member(&self)`.
+fn is_provided(line: &str, provided: &BTreeSet<String>) -> bool {
+    let Some((_, item)) = ["pub fn ", "pub async fn ", "pub const ", "pub type "]
+        .iter()
+        .find_map(|kind| line.split_once(kind))
+    else {
+        return false;
+    };
+    let end = item.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':');
+    let path = item.get(..end.unwrap_or(item.len())).unwrap_or(item);
+    let mut parts = path.trim_end_matches(':').rsplit("::");
+    match (parts.next(), parts.next()) {
+        (Some(member), Some(of)) => provided.contains(&format!("{of}::{member}")),
+        _ => false,
+    }
 }
 
 /// The lines of one listing that are not in the other.
@@ -108,6 +173,23 @@ fn difference(listed: &str, public: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn provided_members_are_known_by_their_trait() {
+        let provided = BTreeSet::from(["Vendor::policies".to_owned(), "Vendor::PAGES".to_owned()]);
+        for (line, expected) in [
+            (
+                "pub fn spec::vendor::Vendor::policies(&self) -> spec::Policies",
+                true,
+            ),
+            ("pub fn spec::vendor::Vendor::steps(&self)", false),
+            ("pub fn spec::Other::policies(&self)", false),
+            ("pub const spec::vendor::Vendor::PAGES: bool", true),
+            ("pub trait spec::vendor::Vendor: Send", false),
+        ] {
+            assert_eq!(is_provided(line, &provided), expected, "{line}");
+        }
+    }
 
     #[test]
     fn a_difference_is_of_lines() {

@@ -3,7 +3,7 @@
 use crate::{
     Outcome, api, book, cargo, deny, documentation, guide, is_published,
     new_integration::{self, rehearsal},
-    table, warn,
+    published, table, warn,
 };
 
 type Check = fn() -> Outcome;
@@ -126,6 +126,16 @@ fn files() -> Outcome {
     let (ours, copy) = ("examples/events.jsonl", "crates/analytics-cli/events.jsonl");
     if read(ours)? != read(copy)? {
         return Err(format!("{copy} is not {ours}: copy it"));
+    }
+    // Both licences ask for their text in what is passed on.
+    for licence in ["LICENSE-APACHE", "LICENSE-MIT"] {
+        let ours = read(licence)?;
+        for package in published()? {
+            let copy = package.manifest_path.with_file_name(licence);
+            if std::fs::read(&copy).ok().as_ref() != Some(&ours) {
+                return Err(format!("{copy} is not {licence}: link it"));
+            }
+        }
     }
     let folders = std::fs::read_dir(root.join("integrations")).map_err(|e| e.to_string())?;
     for folder in folders {

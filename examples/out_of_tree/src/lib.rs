@@ -1,7 +1,7 @@
 //! A warehouse that takes rows, up to a hundred at once.
 
 use analytics_http::{
-    BaseUrl, Client, HttpVendor, Limits, Reading, Sending, Step, classify,
+    BaseUrl, Client, HttpVendor, Limits, Reading, Refusal, Sending, Step, classify,
     request::{array, bearer, json},
 };
 use analytics_spec::{
@@ -98,8 +98,15 @@ impl HttpVendor for WarehouseVendor {
         json(Method::POST, &url, Some(&token), array(rows))
     }
 
-    fn read(&self, (): &(), response: &HttpResponse, _: usize) -> Reading {
-        Reading::All(classify(response))
+    /// A 2xx says how many rows were stored; what does not is of something else on
+    /// the way. One bad row, and the warehouse stores none: with `classify`, they are
+    /// sent again in halves.
+    fn read(&self, (): &(), response: &HttpResponse, rows: usize) -> Reading {
+        let stored = response.field("stored").and_then(Value::as_u64);
+        Reading::All(classify(response).and_then(|()| match stored {
+            Some(stored) if usize::try_from(stored) == Ok(rows) => Ok(()),
+            _ => Err(Refusal::foreign("the warehouse", response)),
+        }))
     }
 
     fn secrets(&self) -> Vec<&Secret> {

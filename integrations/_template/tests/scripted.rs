@@ -16,7 +16,9 @@ async fn every_kind_is_taken_as_it_is_sent() {
     let url = server.base_url().parse().expect("a URL");
     let client = Config::new("key-1").base_url(url).build().expect("whole");
     let mut sent = 0;
-    for kind in Kind::ALL {
+    // Many vendors make no alias of somebody who has been identified.
+    let others = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Alias);
+    for kind in [Kind::Alias].into_iter().chain(others) {
         if !client.supports().contains(kind) {
             continue;
         }

@@ -19,6 +19,10 @@ const THROTTLED: Duration = Duration::from_secs(30);
 /// <https://amplitude.com/docs/apis/analytics/batch-event-upload#daily-limit>
 const EXCEEDED: Duration = Duration::from_secs(60 * 60);
 
+/// How long a deletion waits whose user Amplitude does not know: it may have the
+/// user's first events, and not have processed them yet.
+const NOT_KNOWN_YET: Duration = Duration::from_secs(10 * 60);
+
 /// The answer of `/2/httpapi` and `/batch`. One event that Amplitude refuses,
 /// and it takes none of the request.
 ///
@@ -157,14 +161,13 @@ fn bad_request(response: &HttpResponse) -> Refusal {
 }
 
 /// The answer of `/usermap`, of which the documentation says nothing: whatever
-/// is neither an error nor somebody else's page.
+/// is no error. A web page is not handed on to here.
 ///
 /// <https://amplitude.com/docs/apis/analytics/user-mapping>
 pub(crate) fn user_map(response: &HttpResponse) -> Reading {
     Reading::All(whole(response).and_then(|()| {
         let is_taken = match &response.body {
-            None => true,
-            Some(Value::String(text)) => !text.trim_start().starts_with('<'),
+            None | Some(Value::String(_)) => true,
             Some(body @ Value::Object(_)) => {
                 let code = body.get("code");
                 if body.get("error").is_some() {
@@ -184,9 +187,23 @@ pub(crate) fn user_map(response: &HttpResponse) -> Reading {
 
 /// The answer of the User Privacy API: the job that will delete, and its day.
 ///
+/// An id that it does not know is a 400, and then nobody is deleted. Whether that
+/// is somebody who has been deleted, or whose events it is about to process, it
+/// does not say: only the second would be a loss, so it is asked again.
+///
 /// <https://amplitude.com/docs/apis/analytics/user-privacy#delete-users>
 pub(crate) fn deletions(response: &HttpResponse) -> Reading {
-    Reading::All(whole(response).and_then(|()| {
+    let verdict = whole(response).map_err(|refusal| {
+        let is_about_users = response.status_code == 400 && refusal.split;
+        if is_about_users {
+            Refusal::transient(refusal.kind, refusal.message)
+                .wait(NOT_KNOWN_YET)
+                .split()
+        } else {
+            refusal
+        }
+    });
+    Reading::All(verdict.and_then(|()| {
         let has_day = |job: &Value| job.get("day").is_some_and(|day| !day.is_null());
         let has_job = match &response.body {
             Some(Value::Array(jobs)) => !jobs.is_empty() && jobs.iter().all(has_day),
@@ -407,7 +424,7 @@ mod tests {
         for body in [json!("success"), json!({}), json!({"code": 200})] {
             assert_eq!(user_map(&answer(200, body)), Reading::All(Ok(())));
         }
-        for body in [json!(" <html>"), json!({"code": 202}), json!([]), json!(1)] {
+        for body in [json!({"code": 202}), json!([]), json!(1)] {
             assert_eq!(verdict(user_map(&answer(200, body))), UNAVAILABLE);
         }
         for (status, body) in [(200, json!({"error": "no"})), (400, json!("bad mapping"))] {
@@ -425,7 +442,11 @@ mod tests {
             assert_eq!(verdict(deletions(&answer(200, body))), UNAVAILABLE);
         }
         let unknown = answer(400, json!({"error": "Invalid user ids"}));
-        assert_eq!(verdict(deletions(&unknown)), HALVED);
+        let unknown = refusal(deletions(&unknown));
+        assert!(unknown.retryable && unknown.split, "{unknown:?}");
+        assert_eq!(unknown.wait, Some(NOT_KNOWN_YET));
+        let request = answer(400, json!({"error": "Invalid JSON request body"}));
+        assert_eq!(verdict(deletions(&request)), REJECTED);
         let refused = answer(200, json!({"error": "no"}));
         assert_eq!(verdict(deletions(&refused)), HALVED);
     }

@@ -3,6 +3,7 @@
 use analytics_http::{
     BaseUrl, HttpVendor, Limits, Reading, Sending, Step,
     request::{basic, encode, json, wrap},
+    vendor::shown,
 };
 use analytics_spec::{
     AnyEvent, AnyInput, Code, Error, ErrorKind, HttpResponse, Kind, KindSet, Map, Secret,
@@ -101,10 +102,7 @@ impl AmplitudeVendor {
             ),
         };
         let url = |default, path| {
-            let base = match &config.base_url {
-                Some(url) => Ok(url.clone()),
-                None => BaseUrl::new(default),
-            };
+            let base = BaseUrl::configured_or(config.base_url.as_ref(), default);
             base.map(|base| base.join(path))
         };
         let path = match config.api {
@@ -186,11 +184,6 @@ impl HttpVendor for AmplitudeVendor {
             AnyEvent::Alias(event) => alias::steps(event),
             AnyEvent::Page(event) => page::steps(input, event),
             AnyEvent::Screen(event) => screen::steps(input, event),
-            // Without the secret key, the request would go out without
-            // credentials.
-            AnyEvent::Delete(_) if self.deletions_auth.is_none() => {
-                Err(Error::unsupported(Kind::Delete, Self::VENDOR))
-            }
             AnyEvent::Delete(event) => delete::steps(event),
         }
     }
@@ -208,15 +201,14 @@ impl HttpVendor for AmplitudeVendor {
                     envelope_bytes: self.upload_start.expose().len() + self.upload_end.len(),
                     // As Amplitude's own libraries do, for both APIs.
                     gzip: true,
-                    one_per_person: false,
+                    ..Limits::SINGLE
                 }
             }
             Route::UserMap => Limits {
                 max_items: MAX_MAPPINGS,
                 max_bytes: MAX_MAPPING_BYTES,
                 envelope_bytes: self.user_map_start.expose().len() + self.user_map_end.len(),
-                gzip: false,
-                one_per_person: false,
+                ..Limits::SINGLE
             },
             Route::Deletions => Limits {
                 max_items: MAX_DELETIONS,
@@ -288,7 +280,7 @@ impl HttpVendor for AmplitudeVendor {
     fn configuration(&self) -> Map<String, Value> {
         let config = &self.config;
         let deletions = self.deletions_auth.as_ref().map(|_| &self.deletions_url);
-        [
+        shown([
             ("region", json!(config.region)),
             ("api", json!(config.api)),
             ("group_type", json!(config.group_type)),
@@ -296,11 +288,7 @@ impl HttpVendor for AmplitudeVendor {
             ("upload_url", json!(self.upload_url)),
             ("user_map_url", json!(self.user_map_url)),
             ("deletions_url", json!(deletions)),
-        ]
-        .into_iter()
-        .filter(|(_, value)| !value.is_null())
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect()
+        ])
     }
 }
 

@@ -44,7 +44,10 @@ fn with_answers(suite: Suite) -> Suite {
     suite
         .secrets([API_KEY, SECRET_KEY])
         .answers(accepted)
+        // What it answers is not documented.
+        .says_nothing(|request| request.path == "/usermap")
         .refusal(refused)
+        .takes_all_or_nothing()
         .message_id_in(events())
         .timestamp_in(events())
         .means(Kind::Alias, "user_id", "previous_user_id")

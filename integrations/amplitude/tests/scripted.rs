@@ -77,6 +77,7 @@ async fn whom_amplitude_does_not_know_cannot_be_deleted() {
         .await
         .expect_err("knows nobody");
     assert_eq!(error.kind(), ErrorKind::RequestRejected);
+    assert!(error.is_retryable());
     assert!(error.to_string().contains("nobody-1"), "{error}");
     server.shutdown().await;
 }

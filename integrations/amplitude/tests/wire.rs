@@ -273,10 +273,17 @@ async fn an_unknown_user_does_not_keep_others_from_being_deleted() {
     let deletes = ["user-0", "nobody", "user-2", "user-3"];
     let inputs = deletes.map(|id| stamped(id, Delete::new(id)));
     let outcomes = deliver(&client, &inputs).await;
-    assert_eq!(failed(&outcomes), [(1, ErrorKind::RequestRejected, false)]);
+    assert_eq!(failed(&outcomes), [(1, ErrorKind::RequestRejected, true)]);
+    let wait = outcomes[1].as_ref().unwrap_err().wait();
+    assert_eq!(wait, Some(Duration::from_secs(600)));
     for (user, is_there) in [("user-0", false), ("user-1", true), ("user-3", false)] {
         assert_eq!(server.user(user).is_some(), is_there, "{user}");
     }
+    // Events that were not processed yet.
+    let late = [stamped("late", Track::new("E").user_id("nobody"))];
+    assert_eq!(failed(&deliver(&client, &late).await), []);
+    assert_eq!(failed(&deliver(&client, &inputs[1..2]).await), []);
+    assert!(server.user("nobody").is_none());
     server.shutdown().await;
 }
 

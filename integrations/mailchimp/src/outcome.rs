@@ -30,7 +30,9 @@ pub(crate) fn verdict(action: Action, response: &HttpResponse) -> Verdict {
         (200..=299, _) if !is_mailchimps(action, response) => {
             Err(Refusal::foreign("Mailchimp", response))
         }
-        (404, Action::Archive | Action::Erase) if is_gone(response, problem) => Ok(()),
+        // A member who is to be deleted is not there. What is not described so,
+        // something else on the way has said.
+        (404, Action::Archive | Action::Erase) if problem.is_some() => Ok(()),
         (404, Action::Event | Action::Tag) => rejected(format!(
             "{said}; the person is not a member of the audience: identify them first"
         )),
@@ -53,20 +55,19 @@ pub(crate) fn verdict(action: Action, response: &HttpResponse) -> Verdict {
 }
 
 /// Whether a 2xx is Mailchimp's: an upsert's is the member, and the others' are
-/// empty. A page of something else on the way is not.
+/// 204 without a body. What something else on the way answers is not: nobody
+/// would have been deleted.
+///
+/// - <https://mailchimp.com/developer/marketing/api/list-members/>
+/// - <https://mailchimp.com/developer/marketing/api/list-member-events/add-event/>
+/// - <https://mailchimp.com/developer/marketing/api/list-member-tags/add-or-remove-member-tags/>
 fn is_mailchimps(action: Action, response: &HttpResponse) -> bool {
     match action {
         Action::Upsert => response.field("id").is_some_and(Value::is_string),
         Action::Event | Action::Tag | Action::Archive | Action::Erase => {
-            response.body.as_ref().is_none_or(Value::is_object)
+            response.status_code == 204 && response.body.is_none()
         }
     }
-}
-
-/// Whether a 404 says that a member who is to be deleted is not there. A page
-/// that something else on the way has sent does not.
-fn is_gone(response: &HttpResponse, problem: Option<&str>) -> bool {
-    problem.is_some() || response.body.is_none()
 }
 
 /// The title, the detail and the fields of a problem; `None` if the body is
@@ -133,15 +134,27 @@ mod tests {
     }
 
     #[test]
-    fn a_member_or_nothing_is_success() {
+    fn success_is_what_mailchimp_answers_to_that_request() {
         let member = HttpResponse::new(200).body(json!({"id": "9e26", "status": "unsubscribed"}));
         for action in ALL {
-            assert_eq!(verdict(action, &member), Ok(()));
-            let empty = verdict(action, &HttpResponse::new(204));
-            assert_eq!(empty.is_ok(), action != Action::Upsert);
-            let page = HttpResponse::new(200).body("<html>Log in</html>");
-            let others = verdict(action, &page).unwrap_err();
-            assert!(others.retryable && others.message.contains("not Mailchimp's"));
+            let (own, others) = (HttpResponse::new(204), member.clone());
+            let (own, others) = match action {
+                Action::Upsert => (others, own),
+                _ => (own, others),
+            };
+            assert_eq!(verdict(action, &own), Ok(()));
+            for other in [
+                others,
+                HttpResponse::new(200),
+                HttpResponse::new(202),
+                HttpResponse::new(200).body(json!({"status": "healthy"})),
+                HttpResponse::new(200).body("<html>Log in</html>"),
+                HttpResponse::new(204).body("OK"),
+            ] {
+                let refusal = refusal(action, &other);
+                assert!(refusal.retryable, "{action:?} {other:?}");
+                assert!(refusal.message.contains("not Mailchimp's"));
+            }
             let refusal = refusal(action, &problem(200, "Invalid Resource", "no"));
             assert_eq!(
                 (refusal.kind, refusal.retryable),
@@ -249,9 +262,13 @@ mod tests {
         let response = problem(404, "Resource Not Found", "could not be found");
         for action in [Action::Archive, Action::Erase] {
             assert_eq!(verdict(action, &response), Ok(()));
-            assert_eq!(verdict(action, &HttpResponse::new(404)), Ok(()));
-            let page = HttpResponse::new(404).body("<html>no such host</html>");
-            assert!(!refusal(action, &page).retryable);
+            for others in [
+                HttpResponse::new(404),
+                HttpResponse::new(404).body("<html>no such host</html>"),
+                HttpResponse::new(404).body(json!({"status": 404})),
+            ] {
+                assert!(!refusal(action, &others).retryable, "{others:?}");
+            }
         }
         for (action, words) in [
             (Action::Event, "not a member"),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use analytics_http::{
     HttpVendor, Limits, Reading, Sending, Step,
     request::{basic, empty, json},
+    vendor::shown,
 };
 use analytics_spec::{
     ActivityPolicy, AnyEvent, AnyInput, Error, ErrorKind, HttpResponse, Kind, KindSet, Map,
@@ -179,7 +180,7 @@ impl HttpVendor for MailchimpVendor {
 
     fn configuration(&self) -> Map<String, Value> {
         let config = &self.config;
-        [
+        shown([
             ("url", value!(self.url)),
             ("audience_id", value!(config.audience_id.trim())),
             ("enable_double_opt_in", value!(config.enable_double_opt_in)),
@@ -190,10 +191,7 @@ impl HttpVendor for MailchimpVendor {
                 value!(config.skip_merge_validation),
             ),
             ("group_as_tag", value!(config.group_as_tag)),
-        ]
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect()
+        ])
     }
 }
 

@@ -42,6 +42,21 @@ fn config() -> Config {
         .merge_field("interests", "INTERESTS")
 }
 
+/// <https://mailchimp.com/developer/marketing/docs/errors/>
+fn problem(status: u16, detail: &str) -> Answer {
+    Answer::json(
+        status,
+        &json!({
+            "type": "https://mailchimp.com/developer/marketing/docs/errors/",
+            "title": "Invalid Resource",
+            "status": status,
+            "detail": detail,
+            "instance": "0ae4a1b2",
+            "errors": [],
+        }),
+    )
+}
+
 fn suite(config: impl Fn() -> Config + 'static) -> Suite {
     Suite::new(config)
         .secrets([API_KEY])
@@ -49,19 +64,12 @@ fn suite(config: impl Fn() -> Config + 'static) -> Suite {
             "PUT" => Answer::json(200, &json!({"id": "9e26", "status": "unsubscribed"})),
             _ => Answer::empty(204),
         })
-        .errors(|status, words| {
-            Answer::json(
-                status,
-                &json!({
-                    "type": "https://mailchimp.com/developer/marketing/docs/errors/",
-                    "title": "Invalid Resource",
-                    "status": status,
-                    "detail": words,
-                    "instance": "0ae4a1b2",
-                    "errors": [],
-                }),
-            )
-        })
+        .says_nothing(|request| request.method != "PUT")
+        .errors(problem)
+        .already_gone(|_| Some(problem(404, "The requested resource could not be found.")))
+        .takes_all_or_nothing()
+        // As the page says, to 30 characters.
+        .cuts_names()
         .refusal(|_| {
             let problem = json!({"title": "Invalid Resource", "detail": "No.", "status": 400});
             Some(Answer::json(200, &problem))

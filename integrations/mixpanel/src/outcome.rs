@@ -22,13 +22,12 @@ pub(crate) fn records(response: &HttpResponse, items: usize) -> Reading {
         (Ok(()), Acceptance::Accepted) => Reading::All(Ok(())),
         (Ok(()), Acceptance::Refused) => Reading::All(Err(refusal(response))),
         (Ok(()), Acceptance::Unclear) => Reading::All(Err(unclear())),
-        // It may mean any of the records: the refused one is to be alone.
-        (Err(refusal), _) if response.status_code == 400 => Reading::All(Err(refusal.split())),
         (Err(refusal), _) => Reading::All(Err(refusal)),
     }
 }
 
-/// The data-deletion API's answer: the task that will delete.
+/// The data-deletion API's answer: the task that will delete. One id that it does
+/// not take, and it deletes nobody of the request.
 ///
 /// <https://docs.mixpanel.com/reference/create-deletion>
 pub(crate) fn deletion(response: &HttpResponse) -> Reading {
@@ -55,7 +54,8 @@ pub(crate) fn deletion(response: &HttpResponse) -> Reading {
             Err(Refusal::permanent(
                 ErrorKind::RequestRejected,
                 format!("Mixpanel refused the deletion: {said}"),
-            ))
+            )
+            .split())
         }
     });
     Reading::All(verdict)
@@ -357,7 +357,7 @@ mod tests {
                 "the answer names no task",
             ),
         ] {
-            let refusal = rejected(&format!("Mixpanel refused the deletion: {said}"));
+            let refusal = rejected(&format!("Mixpanel refused the deletion: {said}")).split();
             assert_eq!(deletion(&answer(200, body)), Reading::All(Err(refusal)));
         }
         let Reading::All(Err(refusal)) = deletion(&answer(403, json!({"status": "error"}))) else {

@@ -5,6 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use analytics_http::{
     BaseUrl, HttpVendor, Limits, Reading, Sending, Step,
     request::{array, basic, bearer, encode, json, wrap},
+    vendor::shown,
 };
 use analytics_spec::{
     ActivityPolicy, AnyEvent, AnyInput, Code, Error, Event as _, HttpResponse, Kind, KindSet, Map,
@@ -97,10 +98,7 @@ impl MixpanelVendor {
             Region::Eu => ("https://api-eu.mixpanel.com", "https://eu.mixpanel.com"),
             Region::In => ("https://api-in.mixpanel.com", "https://in.mixpanel.com"),
         };
-        let base = |default| match &config.base_url {
-            Some(url) => Ok(url.clone()),
-            None => BaseUrl::new(default),
-        };
+        let base = |own| BaseUrl::configured_or(config.base_url.as_ref(), own);
         let (api, app) = (base(api)?, base(app)?);
         let import = "/import?strict=1";
         // With the project's id, Mixpanel expects a service account; without
@@ -235,9 +233,11 @@ impl HttpVendor for MixpanelVendor {
 
     fn validate(&self, input: &AnyInput) -> Result<(), ValidationError> {
         let mut violations = Vec::new();
-        if let AnyEvent::Identify(event) = &input.event {
-            violations.extend(identify::check(event, self.config.id_merge));
-        }
+        violations.extend(match &input.event {
+            AnyEvent::Identify(event) => identify::check(event, self.config.id_merge),
+            AnyEvent::Track(event) => track::check(event),
+            _ => None,
+        });
         self.check_ids(&input.event, &mut violations);
         self.check_properties(input, &mut violations);
         ValidationError::check(violations)
@@ -302,10 +302,7 @@ impl HttpVendor for MixpanelVendor {
             AnyEvent::Group(event) => {
                 group::steps(input, event, config.id_merge, &config.group_key, token)
             }
-            AnyEvent::Alias(event) => match config.id_merge {
-                IdMerge::Original => one(alias::step(input, event, token)),
-                IdMerge::Simplified => Err(Error::unsupported(Kind::Alias, Config::VENDOR)),
-            },
+            AnyEvent::Alias(event) => one(alias::step(input, event, token)),
             AnyEvent::Delete(event) => one(delete::step(event, config.deletion, token)),
         }
     }
@@ -315,8 +312,7 @@ impl HttpVendor for MixpanelVendor {
             max_items: MAX_RECORDS,
             max_bytes: MAX_BATCH_BYTES,
             envelope_bytes: 2,
-            gzip: false,
-            one_per_person: false,
+            ..Limits::SINGLE
         };
         match route {
             Route::Import => Limits {
@@ -408,7 +404,7 @@ impl HttpVendor for MixpanelVendor {
     fn configuration(&self) -> Map<String, Value> {
         let config = &self.config;
         let is_gdpr = config.deletion == Deletion::Gdpr;
-        [
+        shown([
             ("region", json!(config.region)),
             ("project_id", json!(config.project_id)),
             (
@@ -426,10 +422,6 @@ impl HttpVendor for MixpanelVendor {
             ("screen_name", json!(config.screen_name)),
             ("api_url", json!(self.api.as_str())),
             ("app_url", json!(is_gdpr.then(|| self.app.as_str()))),
-        ]
-        .into_iter()
-        .filter(|(_, value)| !value.is_null())
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect()
+        ])
     }
 }

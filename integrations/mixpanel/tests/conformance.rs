@@ -78,8 +78,11 @@ fn with_answers(suite: Suite) -> Suite {
         .answers(accepted)
         .refusal(refused)
         .refuses_item(item_refused)
+        .delays_item(|_, _| None)
+        .means(Kind::Alias, "distinct_id", "previous_user_id")
         .invalid(Identify::new().user_id(USER_ID))
         .invalid(Track::new("Order Completed").user_id("null"))
+        .invalid(Track::new("$create_alias").user_id("u1"))
         .invalid(Page::new("Pricing").anonymous_id("anonymous"))
         .invalid(Group::new("group-1").user_id("0"))
         .invalid(
@@ -105,6 +108,8 @@ async fn conforms_with_the_original_identity_merge() {
     with_answers(Suite::new(original))
         .also("simplified", simplified)
         .secrets([TOKEN, OAUTH_TOKEN])
+        // A deletion names the project so.
+        .credentials_in_url()
         .message_id_in(KindSet::from(EVENTS).with(Kind::Alias))
         .timestamp_in(KindSet::from(EVENTS).with(Kind::Alias))
         .snapshots("tests/conformance/original")

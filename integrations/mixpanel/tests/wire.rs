@@ -645,6 +645,36 @@ async fn a_deletion_that_is_refused_is_not_delivered() {
     }
 }
 
+#[tokio::test]
+async fn one_deletion_that_mixpanel_does_not_take_does_not_cost_the_others() {
+    let invalid = json!({"status": "error", "error": "distinct_ids[1] is invalid"});
+    for code in [200, 400, 422] {
+        let server = MockServer::start().await;
+        let invalid = invalid.clone();
+        Mock::given(path(DELETIONS))
+            .respond_with(move |request: &Request| {
+                let ids = json_of(request)["distinct_ids"].clone();
+                if ids.as_array().unwrap().contains(&json!("poison")) {
+                    ResponseTemplate::new(code).set_body_json(&invalid)
+                } else {
+                    let task = json!({"status": "ok", "results": {"task_id": "t1"}});
+                    ResponseTemplate::new(201).set_body_json(task)
+                }
+            })
+            .mount(&server)
+            .await;
+        let config = config(&server).gdpr_deletion("oauth-1", ComplianceType::Gdpr);
+        let (client, _) = build(config, Duration::from_secs(30));
+        let inputs = ["u0", "poison", "u2"].map(|id| stamped(id, Delete::new(id)));
+        let outcomes = deliver(&client, &inputs).await;
+        let good: Vec<_> = outcomes.iter().map(Result::is_ok).collect();
+        assert_eq!(good, [true, false, true], "{code}");
+        let error = outcomes[1].as_ref().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::RequestRejected);
+        assert!(error.message().contains("is invalid"), "{error}");
+    }
+}
+
 // nothing is sent, nothing is shown
 
 #[tokio::test]

@@ -2,10 +2,10 @@
 //!
 //! <https://posthog.com/docs/api/capture>
 
-use std::{collections::HashSet, fmt};
+use std::collections::HashSet;
 
-use analytics_http::Step;
-use analytics_spec::{AnyInput, Error, Map, Timestamp, Value};
+use analytics_http::{Step, request::Iso8601};
+use analytics_spec::{AnyInput, Error, Map, Value};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use crate::{
@@ -190,21 +190,5 @@ impl Serialize for Properties<'_> {
             }
         }
         map.end()
-    }
-}
-
-/// ISO 8601 in UTC with milliseconds, as the documentation shows it.
-#[derive(Clone, Copy, Debug)]
-struct Iso8601(Timestamp);
-
-impl fmt::Display for Iso8601 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.3}", self.0)
-    }
-}
-
-impl Serialize for Iso8601 {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }

@@ -1,6 +1,6 @@
 //! What PostHog's answers mean.
 
-use analytics_http::{Reading, Refusal, classify, classify::message};
+use analytics_http::{Reading, Refusal, classify};
 use analytics_spec::{ErrorKind, HttpResponse, Value};
 
 /// The answer of `/batch/`: `{"status": "Ok"}`, or 1 for `Ok` from older
@@ -8,19 +8,16 @@ use analytics_spec::{ErrorKind, HttpResponse, Value};
 ///
 /// - Events are checked together, and refused together, with 400:
 ///   <https://posthog.com/docs/data/ingestion-warnings#validation-warnings>
-/// - What is over a quota is lost behind a 200 that names the quota.
+/// - What is over the quota of events is lost behind a 200 that names it. Other
+///   quotas are of what is not sent here: recordings, exceptions, surveys.
 pub(crate) fn captured(response: &HttpResponse) -> Reading {
     let verdict = match response.status_code {
-        // One event may be the reason for what is said of all.
-        400 => Err(Refusal::permanent(ErrorKind::RequestRejected, message(response)).split()),
-        200..=299 => match (quotas(response), is_ok(response)) {
-            (Some(quotas), _) => Err(Refusal::transient(
-                ErrorKind::RateLimited,
-                format!("PostHog lost what is over the project's quota: {quotas}"),
-            )),
-            (None, true) => Ok(()),
-            (None, false) => Err(Refusal::foreign("PostHog", response)),
-        },
+        200..=299 if is_over_quota(response) => Err(Refusal::transient(
+            ErrorKind::RateLimited,
+            "PostHog lost what is over the project's quota of events",
+        )),
+        200..=299 if is_ok(response) => Ok(()),
+        200..=299 => Err(Refusal::foreign("PostHog", response)),
         _ => classify(response),
     };
     Reading::All(verdict)
@@ -34,11 +31,9 @@ fn is_ok(response: &HttpResponse) -> bool {
     }
 }
 
-/// The quotas that are used up.
-fn quotas(response: &HttpResponse) -> Option<String> {
-    let quotas = response.field("quota_limited")?.as_array()?;
-    let names: Vec<_> = quotas.iter().filter_map(Value::as_str).collect();
-    (!quotas.is_empty()).then(|| names.join(", "))
+fn is_over_quota(response: &HttpResponse) -> bool {
+    let quotas = response.field("quota_limited").and_then(Value::as_array);
+    quotas.is_some_and(|quotas| quotas.iter().any(|quota| quota == "events"))
 }
 
 /// The answer to a deletion: how many persons there were, and whom PostHog
@@ -47,7 +42,6 @@ fn quotas(response: &HttpResponse) -> Option<String> {
 /// <https://posthog.com/docs/api/persons>
 pub(crate) fn deleted(response: &HttpResponse) -> Reading {
     let verdict = match response.status_code {
-        400 => classify(response).map_err(Refusal::split),
         202 if response.body.is_none() => Ok(()),
         200..=299 => match response.field("persons_found").and_then(Value::as_u64) {
             Some(_) if has_errors(response) => Err(Refusal::transient(
@@ -91,6 +85,7 @@ mod tests {
             json!({"status": "Ok"}),
             json!({"status": 1}),
             json!({"status": "Ok", "quota_limited": []}),
+            json!({"status": "Ok", "quota_limited": ["recordings", "exceptions"]}),
         ] {
             assert_eq!(captured(&answer(200, body)), Reading::All(Ok(())));
         }
@@ -124,7 +119,7 @@ mod tests {
             (refusal.kind, refusal.retryable),
             (ErrorKind::RateLimited, true)
         );
-        assert!(refusal.message.ends_with("events, exceptions"));
+        assert!(refusal.message.ends_with("quota of events"));
     }
 
     #[test]

@@ -21,8 +21,29 @@ pub(crate) fn capture<'a>(
         .profiled(input, profiles)
 }
 
-/// A name that PostHog would cut.
+/// Events that change whose events are whose, or what a person or a group is: they
+/// are what `identify`, `alias` and `group` are for, with their rules.
+///
+/// <https://posthog.com/docs/api/capture>
+const RESERVED: [&str; 4] = [
+    "$identify",
+    "$create_alias",
+    "$merge_dangerously",
+    "$groupidentify",
+];
+
+/// A name that PostHog would read as an instruction, or cut.
 pub(crate) fn check(event: &Track) -> Option<Violation> {
+    if RESERVED.contains(&event.event.as_str()) {
+        return Some(Violation::new(
+            "track.event",
+            Code::Reserved,
+            format!(
+                "is {:?}, by which PostHog changes persons or groups: use identify, alias or group",
+                event.event
+            ),
+        ));
+    }
     let chars = event.event.chars().count();
     (chars > MAX_NAME_CHARS).then(|| {
         Violation::new(

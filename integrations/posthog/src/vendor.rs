@@ -3,6 +3,7 @@
 use analytics_http::{
     BaseUrl, HttpVendor, Limits, Reading, Sending, Step,
     request::{bearer, encode, json, wrap},
+    vendor::shown,
 };
 use analytics_spec::{
     AnyEvent, AnyInput, Code, Error, HttpResponse, Kind, KindSet, Map, Secret, ValidationError,
@@ -74,13 +75,9 @@ impl PosthogVendor {
             Region::Us => ("https://us.i.posthog.com", "https://us.posthog.com"),
             Region::Eu => ("https://eu.i.posthog.com", "https://eu.posthog.com"),
         };
-        let base = |own: Option<&BaseUrl>, default| match own {
-            Some(url) => Ok(url.clone()),
-            None => BaseUrl::new(default),
-        };
         let own = config.base_url.as_ref();
-        let capture = base(own, capture)?;
-        let api = base(config.api_base_url.as_ref().or(own), api)?;
+        let capture = BaseUrl::configured_or(own, capture)?;
+        let api = BaseUrl::configured_or(config.api_base_url.as_ref().or(own), api)?;
         let deletion = match (&config.project_id, &config.personal_api_key) {
             (Some(id), Some(key)) => Some(Deletion {
                 url: api.join(&format!(
@@ -160,10 +157,6 @@ impl HttpVendor for PosthogVendor {
             AnyEvent::Alias(event) => alias::capture(input, event),
             AnyEvent::Page(event) => page::capture(input, event, profiles),
             AnyEvent::Screen(event) => screen::capture(input, event, profiles),
-            // Without the key, the request would go out without credentials.
-            AnyEvent::Delete(_) if self.deletion.is_none() => {
-                return Err(Error::unsupported(Kind::Delete, Self::VENDOR));
-            }
             AnyEvent::Delete(event) => return Ok(vec![delete::step(event)?]),
         };
         Ok(vec![capture.step()?])
@@ -176,7 +169,7 @@ impl HttpVendor for PosthogVendor {
                 max_bytes: MAX_BATCH_BYTES,
                 envelope_bytes: self.batch_start.expose().len() + BATCH_END.len(),
                 gzip: true,
-                one_per_person: false,
+                ..Limits::SINGLE
             },
             Route::Deletion => Limits {
                 max_items: MAX_DELETIONS,
@@ -233,7 +226,7 @@ impl HttpVendor for PosthogVendor {
 
     fn configuration(&self) -> Map<String, Value> {
         let config = &self.config;
-        [
+        shown([
             ("region", json!(config.region)),
             ("group_type", json!(config.group_type)),
             ("person_profiles", json!(config.person_profiles)),
@@ -244,10 +237,6 @@ impl HttpVendor for PosthogVendor {
                 "deletion_url",
                 json!(self.deletion.as_ref().map(|d| &d.url)),
             ),
-        ]
-        .into_iter()
-        .filter(|(_, value)| !value.is_null())
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect()
+        ])
     }
 }

@@ -42,6 +42,8 @@ async fn conforms() {
         .secrets([PROJECT_KEY, PERSONAL_KEY])
         .answers(accepted)
         .refusal(|request| Some(refused(request)))
+        .takes_all_or_nothing()
+        .means(Kind::Alias, "distinct_id", "previous_user_id")
         .message_id_in(captured)
         .timestamp_in(captured)
         .invalid(Identify::new().trait_("plan", "Atlas"))
@@ -50,6 +52,7 @@ async fn conforms() {
         .invalid(Alias::new("null", "u1"))
         .invalid(Page::new("Pricing").user_id("u".repeat(201)))
         .invalid(Track::new("e".repeat(201)).user_id("u1"))
+        .invalid(Track::new("$merge_dangerously").user_id("u1"))
         .invalid(
             Track::new("Order Completed")
                 .user_id("u1")

@@ -26,6 +26,9 @@ pub enum Region {
 
 /// What a `delete` asks of Segment.
 ///
+/// Segment has two more, `SUPPRESS_ONLY` and `UNSUPPRESS`, that delete nothing:
+/// a `delete` that asks for one would count as delivered.
+///
 /// <https://docs.segmentapis.com/tag/Deletion-and-Suppression>
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -36,10 +39,6 @@ pub enum RegulationType {
     SuppressWithDelete,
     /// Delete what is known.
     DeleteOnly,
-    /// Take nothing new.
-    SuppressOnly,
-    /// Take new data again.
-    Unsuppress,
     /// Delete within Segment, not at its destinations.
     DeleteInternal,
     /// The same, and take nothing new.

@@ -1,8 +1,7 @@
 //! What the six messages of the tracking API have in common.
 
-use std::fmt;
-
-use analytics_spec::{AnyEvent, AnyInput, Map, Timestamp, Value};
+use analytics_http::request::Iso8601;
+use analytics_spec::{AnyEvent, AnyInput, Map, Value};
 use serde::{Serialize, Serializer};
 
 use crate::{alias, context::SegmentContext, delete, group, identify, page, screen, track};
@@ -64,20 +63,5 @@ impl<'a, C> Message<'a, C> {
                 traits: traits.filter(|traits| !traits.is_empty()),
             },
         }
-    }
-}
-
-/// ISO 8601 in UTC with milliseconds, as Segment's own libraries write it.
-pub(crate) struct Iso8601(pub(crate) Timestamp);
-
-impl fmt::Display for Iso8601 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.3}", self.0)
-    }
-}
-
-impl Serialize for Iso8601 {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }

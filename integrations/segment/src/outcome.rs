@@ -9,22 +9,15 @@ pub(crate) fn tracking(response: &HttpResponse) -> Reading {
     let verdict = match response.status_code {
         200..=299 => match response.field("success") {
             Some(Value::Bool(true)) => Ok(()),
-            Some(_) => Err(Refusal::permanent(
-                ErrorKind::RequestRejected,
-                message(response),
-            )),
+            // As in a 400, one message may be the reason.
+            Some(_) => Err(rejected(message(response)).split()),
             None => Err(Refusal::foreign("Segment", response)),
         },
-        // One message may be the reason for what is said of all.
-        400 => Err(Refusal::permanent(ErrorKind::RequestRejected, message(response)).split()),
         410 | 460 => Err(Refusal::transient(
             ErrorKind::Unavailable,
             message(response),
         )),
-        501 | 505 | 511 => Err(Refusal::permanent(
-            ErrorKind::RequestRejected,
-            message(response),
-        )),
+        501 | 505 | 511 => Err(rejected(message(response))),
         _ => classify(response),
     };
     Reading::All(verdict)
@@ -37,23 +30,22 @@ pub(crate) fn tracking(response: &HttpResponse) -> Reading {
 ///
 /// <https://docs.segmentapis.com/tag/Deletion-and-Suppression>
 pub(crate) fn regulation(response: &HttpResponse) -> Reading {
-    let verdict = classify(response)
-        .map_err(|refusal| match response.status_code {
-            400 | 422 => refusal.split(),
-            _ => refusal,
-        })
-        .and_then(|()| {
-            let data = response.field("data");
-            match data.and_then(|data| data.get("regulateId")?.as_str()) {
-                Some(id) if !id.is_empty() => Ok(()),
-                _ if data.is_none() && response.field("errors").is_none() => {
-                    Err(Refusal::foreign("Segment", response))
-                }
-                _ => Err(Refusal::permanent(
-                    ErrorKind::RequestRejected,
-                    format!("{}: the answer names no regulation", message(response)),
-                )),
+    let verdict = classify(response).and_then(|()| {
+        let data = response.field("data");
+        match data.and_then(|data| data.get("regulateId")?.as_str()) {
+            Some(id) if !id.is_empty() => Ok(()),
+            _ if data.is_none() && response.field("errors").is_none() => {
+                Err(Refusal::foreign("Segment", response))
             }
-        });
+            _ => {
+                let said = message(response);
+                Err(rejected(format!("{said}: the answer names no regulation")).split())
+            }
+        }
+    });
     Reading::All(verdict)
+}
+
+fn rejected(message: String) -> Refusal {
+    Refusal::permanent(ErrorKind::RequestRejected, message)
 }

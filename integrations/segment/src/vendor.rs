@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use analytics_http::{
     BaseUrl, HttpVendor, Limits, Reading, Sending, Step,
-    request::{basic, bearer, encode, json, wrap},
+    request::{Iso8601, basic, bearer, encode, json, wrap},
+    vendor::shown,
 };
 use analytics_spec::{
     ActivityPolicy, AnyEvent, AnyInput, Code, Error, HttpResponse, Kind, KindSet, Map, Policies,
@@ -16,12 +17,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request};
 use serde_json::json;
 
-use crate::{
-    Config,
-    config::Region,
-    message::{Body, Iso8601},
-    outcome,
-};
+use crate::{Config, config::Region, message::Body, outcome};
 
 /// The most bytes of one message. Segment answers 200 to a larger one, and
 /// drops it.
@@ -78,12 +74,9 @@ impl SegmentVendor {
                 "https://eu1.api.segmentapis.com",
             ),
         };
-        let base = |own: &Option<BaseUrl>, default| match own {
-            Some(url) => Ok(url.clone()),
-            None => BaseUrl::new(default),
-        };
-        let tracking = base(&config.base_url, tracking)?;
-        let public_api = base(&config.public_api_base_url, public_api)?;
+        let tracking = BaseUrl::configured_or(config.base_url.as_ref(), tracking)?;
+        let own = config.public_api_base_url.as_ref();
+        let public_api = BaseUrl::configured_or(own, public_api)?;
         let regulations = match &config.source_id {
             Some(source) if source.trim().is_empty() => {
                 return Err(Error::configuration(
@@ -178,10 +171,6 @@ impl HttpVendor for SegmentVendor {
 
     fn steps(&self, input: &AnyInput) -> Result<Vec<Step<Route>>, Error> {
         let route = match input.kind() {
-            // Without the token, the request would go out without credentials.
-            Kind::Delete if self.public_api_auth.is_none() => {
-                return Err(Error::unsupported(Kind::Delete, Self::VENDOR));
-            }
             Kind::Delete => Route::Regulations,
             _ => Route::Batch,
         };
@@ -196,7 +185,7 @@ impl HttpVendor for SegmentVendor {
                 // The keys, the time, and the write key.
                 envelope_bytes: 64 + self.write_key_json.expose().len(),
                 gzip: true,
-                one_per_person: false,
+                ..Limits::SINGLE
             },
             Route::Regulations => Limits {
                 max_items: MAX_SUBJECTS,
@@ -280,16 +269,12 @@ impl HttpVendor for SegmentVendor {
 
     fn configuration(&self) -> Map<String, Value> {
         let config = &self.config;
-        [
+        shown([
             ("region", json!(config.region)),
             ("regulation_type", json!(config.regulation_type)),
             ("source_id", json!(config.source_id)),
             ("tracking_url", json!(self.tracking_url)),
             ("regulations_url", json!(self.regulations_url)),
-        ]
-        .into_iter()
-        .filter(|(_, value)| !value.is_null())
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect()
+        ])
     }
 }

@@ -90,6 +90,9 @@ fn what_is_wrong_is_said_with_its_key() {
         (json!({"writeKey": "k"}), "write_key"),
         (json!({"region": "mars"}), "region"),
         (json!({"regulation_type": "delete"}), "regulation_type"),
+        // They delete nothing, and what can be used is said.
+        (json!({"regulation_type": "SUPPRESS_ONLY"}), "`DELETE_ONLY`"),
+        (json!({"regulation_type": "UNSUPPRESS"}), "`DELETE_ONLY`"),
         (json!({"base_url": "api.segment.io"}), "base_url"),
         (json!({"write_key": 12345}), "write_key"),
     ] {

@@ -22,6 +22,7 @@ async fn conforms() {
             "/regulations" => Some(Answer::json(200, &json!({"data": {}}))),
             _ => Some(Answer::json(200, &json!({"success": false}))),
         })
+        .takes_all_or_nothing()
         .volatile(["sentAt"])
         .message_id_in(messages)
         .timestamp_in(messages)

@@ -378,8 +378,6 @@ fn regulations() {
     let types = [
         (RegulationType::SuppressWithDelete, "SUPPRESS_WITH_DELETE"),
         (RegulationType::DeleteOnly, "DELETE_ONLY"),
-        (RegulationType::SuppressOnly, "SUPPRESS_ONLY"),
-        (RegulationType::Unsuppress, "UNSUPPRESS"),
         (RegulationType::DeleteInternal, "DELETE_INTERNAL"),
         (
             RegulationType::SuppressWithDeleteInternal,

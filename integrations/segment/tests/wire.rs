@@ -301,13 +301,26 @@ async fn a_batch_too_large_is_halved_and_one_message_too_large_is_final() {
 
 #[tokio::test]
 async fn an_answer_to_a_batch_is_everyones() {
-    for (code, retryable) in [(422, false), (503, true)] {
+    for (code, retryable) in [(404, false), (503, true)] {
         let setup = setup([status(code)]).await;
         let outcomes = deliver(&setup.segment, tracks(3)).await;
         assert_eq!(setup.sizes().await, [3]);
         for outcome in outcomes {
             assert_eq!(outcome.unwrap_err().is_retryable(), retryable);
         }
+    }
+}
+
+#[tokio::test]
+async fn one_message_that_is_refused_does_not_cost_the_others() {
+    let dropped = || status(200).set_body_json(json!({"success": false, "message": "no"}));
+    for refused in [|| status(400), || status(422), dropped] {
+        let setup = setup([refused(), refused(), success()]).await;
+        let outcomes = deliver(&setup.segment, tracks(2)).await;
+        assert_eq!(setup.sizes().await, [2, 1, 1]);
+        let error = outcomes[0].as_ref().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::RequestRejected);
+        assert!(outcomes[1].is_ok());
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use analytics_http::redact::MIN_HEADER_CREDENTIAL;
 use analytics_spec::{Error, Secret};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -44,13 +45,15 @@ pub(crate) fn read(headers: &BTreeMap<String, Secret>) -> Result<HeaderMap, Erro
     Ok(read)
 }
 
-/// The values, and of those with a scheme (`Bearer abc`) what follows it.
+/// The values, and of those with a scheme (`Bearer abc`) what follows it, but for
+/// what is too short to be a credential.
 pub(crate) fn credentials(headers: &BTreeMap<String, Secret>) -> impl Iterator<Item = Secret> {
-    headers.values().flat_map(|value| {
+    let all = headers.values().flat_map(|value| {
         let credential = value.expose().split_once(' ');
         let credential = credential.map(|(_, credential)| Secret::new(credential));
         [Some(value.clone()), credential].into_iter().flatten()
-    })
+    });
+    all.filter(|value| value.expose().len() >= MIN_HEADER_CREDENTIAL)
 }
 
 #[cfg(test)]
@@ -65,7 +68,11 @@ mod tests {
 
     #[test]
     fn headers_are_sensitive() {
-        let headers = of(&[("Authorization", "Bearer hunter2"), ("x-shop", "north")]);
+        let headers = of(&[
+            ("Authorization", "Bearer hunter2"),
+            ("x-shard", "s"),
+            ("x-shop", "north"),
+        ]);
         let read = read(&headers).unwrap();
         assert_eq!(read["authorization"], "Bearer hunter2");
         assert_eq!(read["x-shop"], "north");

@@ -38,8 +38,7 @@ fn one(statuses: &Statuses, result: &Value) -> Verdict {
             refusal.kind = ErrorKind::RequestRejected;
         }
         // Which event it is about is known.
-        refusal.split = false;
-        refusal
+        refusal.whole()
     })
 }
 

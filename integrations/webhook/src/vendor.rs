@@ -5,6 +5,7 @@ use std::time::Duration;
 use analytics_http::{
     HttpVendor, Limits, Reading, Sending, Step,
     request::{json, wrap},
+    vendor::shown,
 };
 use analytics_spec::{
     ActivityPolicy, AnyInput, Error, ErrorKind, HttpResponse, KindSet, Map, Policies, RetryPolicy,
@@ -71,6 +72,7 @@ impl WebhookVendor {
             credentials.extend(endpoint.credentials());
             endpoint.origin()
         } else {
+            credentials.extend(endpoint.query_credentials());
             endpoint.without_query()
         };
         Ok(Self {
@@ -92,6 +94,9 @@ impl HttpVendor for WebhookVendor {
     type Route = Route;
 
     const VENDOR: &'static str = Config::VENDOR;
+
+    /// A status is all that an endpoint has to say.
+    const MAY_ANSWER_WITH_PAGES: bool = true;
 
     fn supports(&self) -> KindSet {
         KindSet::ALL
@@ -195,7 +200,7 @@ impl HttpVendor for WebhookVendor {
 
     fn configuration(&self) -> Map<String, Value> {
         let batch = self.batch.as_ref();
-        [
+        shown([
             ("url", json!(self.url)),
             ("method", json!(self.method)),
             ("is_signed", json!(!self.keys.is_empty())),
@@ -206,11 +211,7 @@ impl HttpVendor for WebhookVendor {
             ("results", json!(batch.map(|batch| batch.results))),
             ("statuses", json!(self.statuses)),
             ("max_in_flight", json!(self.max_in_flight)),
-        ]
-        .into_iter()
-        .filter(|(_, value)| !value.is_null())
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect()
+        ])
     }
 }
 

@@ -2,7 +2,7 @@
 
 use analytics_spec::{Integration as _, Value, config::read};
 use analytics_webhook::{
-    Batch, Config, Error, Instance, Meaning, Method, VendorConfig as _, Webhook,
+    Batch, Config, Error, Input, Instance, Meaning, Method, Track, VendorConfig as _, Webhook,
 };
 use serde_json::json;
 
@@ -172,4 +172,20 @@ fn debug_shows_no_credential() {
     for secret in ["C2FVsBQ", "hunter2"] {
         assert!(!shown.contains(secret), "{shown}");
     }
+}
+
+#[test]
+fn a_preview_shows_no_token_of_the_query() {
+    let url = "https://receiver.example/in?token=T0a1b2c3d4&v=2";
+    let webhook = Config::new(url.parse().unwrap()).build().unwrap();
+    let input = Input::new(Track::new("Bought").user_id("u1")).into_any();
+    let previews = webhook.preview(&input).unwrap();
+    assert_eq!(
+        previews[0].url,
+        "https://receiver.example/in?token=[redacted]&v=2"
+    );
+    assert_eq!(
+        webhook.configuration()["url"],
+        "https://receiver.example/in"
+    );
 }

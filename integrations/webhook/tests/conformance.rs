@@ -31,7 +31,10 @@ async fn one_event_in_a_request_conforms() {
     .volatile(VOLATILE)
     .delete_has_traits()
     // What has taken a request says so with the status.
+    .says_nothing(|_| true)
     .refusal(|_| None)
+    .takes_all_or_nothing()
+    .accepts_whatever()
     .run()
     .await;
 }
@@ -63,6 +66,7 @@ fn results(request: &Request, result: impl Fn(usize) -> Value) -> Answer {
 async fn batches_with_results_conform() {
     let taken = || json!({"status": 200});
     let refused = || json!({"status": 422, "message": "no such plan"});
+    let later = || json!({"status": 503, "message": "try later"});
     Suite::new(batches)
         .secrets([API_KEY, URL_TOKEN])
         .signing_secrets([SECRET])
@@ -74,6 +78,12 @@ async fn batches_with_results_conform() {
             let result = |item| if item == refuse { refused() } else { taken() };
             Some(results(request, result))
         })
+        .delays_item(move |request, delay| {
+            let result = |item| if item == delay { later() } else { taken() };
+            Some(results(request, result))
+        })
+        .accepts_whatever()
+        .credentials_in_url()
         .snapshots("tests/conformance/batch")
         .run()
         .await;

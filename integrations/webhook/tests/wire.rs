@@ -252,3 +252,44 @@ async fn previews_and_errors_show_no_credential() {
     assert_eq!(preview[0].headers["webhook-signature"], "[redacted]");
     assert_eq!(preview[0].headers["webhook-id"], "a");
 }
+
+/// What is in a header of one's own is taken out of what is shown, and out of
+/// nothing that is read.
+#[tokio::test]
+async fn a_header_does_not_change_what_an_answer_means() {
+    let body = json!({"results": [{"status": 200}, {"status": 422, "message": "no results-7"}]});
+    for value in ["s", "results", "results-7"] {
+        let answer = status(200).set_body_json(&body);
+        let (server, webhook, _) = setup([answer], |config| {
+            let batch = Batch::new().results();
+            config.batch(batch).header("x-shard", value)
+        })
+        .await;
+        let inputs = ["a", "b"].map(|id| {
+            let mut input = bought(id).into_any();
+            input.stamp("2026-03-01T12:00:00Z".parse().unwrap());
+            input
+        });
+        let attempts = inputs.each_ref().map(|input| Attempt {
+            input,
+            number: 1,
+            progress: Progress::NONE,
+            timeout: Duration::from_secs(5),
+        });
+        let outcomes = webhook.deliver_batch(&attempts).await;
+        assert!(outcomes[0].is_ok(), "{value}: {outcomes:?}");
+        let error = outcomes[1].as_ref().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::RequestRejected, "{value}");
+        let shown = format!("{error} {error:?} {:?}", error.response());
+        assert_eq!(shown.contains(value), value == "s", "{value}: {shown}");
+        assert_eq!(server.received_requests().await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_status_is_enough_whatever_page_comes_with_it() {
+    let page = status(200).set_body_raw("<!doctype html><p>Thank you!", "text/html");
+    let (server, webhook, _) = setup([page], |config| config).await;
+    webhook.send(bought("order-1")).await.unwrap();
+    assert_eq!(server.received_requests().await.unwrap().len(), 1);
+}

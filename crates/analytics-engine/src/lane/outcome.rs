@@ -146,8 +146,11 @@ impl Running {
                         has_failed = true;
                         let delay = error.retry_after().unwrap_or_default();
                         seen.asked = seen.asked.max(delay);
-                        // Who says when to come back is not down.
-                        if delay.is_zero() {
+                        if error.wait().is_some() {
+                            // Who says it of one event is there for the others.
+                            seen.is_reached = true;
+                        } else if delay.is_zero() {
+                            // Who says when to come back is not down.
                             seen.down = Some(error.kind());
                         }
                     } else {

@@ -71,6 +71,30 @@ async fn one_events_wait_is_its_own() {
     assert_eq!(vendor.times()[2], secs(600));
 }
 
+/// However many events have to wait, each by itself: the vendor answers, and their
+/// attempts count.
+#[tokio::test(start_paused = true)]
+async fn who_says_of_each_event_that_it_waits_is_not_down() {
+    let vendor = Vendor::new("a").answers(|_| Err(unavailable().with_wait(secs(600))));
+    let vendor = Arc::new(vendor);
+    let ends = Ends::default();
+    let engine = engine()
+        .integration(vendor.clone())
+        .on_settled(ends.observer())
+        .build()
+        .await
+        .unwrap();
+    for n in 0..20 {
+        let user = format!("u{n}");
+        engine.enqueue(event(&user, format!("{n}"))).await.unwrap();
+    }
+    tokio::time::sleep(secs(60)).await;
+    assert!(engine.health().await.unwrap().is_well());
+    engine.flush(secs(100 * 600)).await.unwrap();
+    assert_eq!(vendor.names().len(), 20 * 10);
+    assert_eq!(ends.count(), 20);
+}
+
 /// The vendor's mistake must not stop an integration for years.
 #[tokio::test(start_paused = true)]
 async fn an_absurd_retry_after_is_not_waited_for() {

@@ -423,6 +423,38 @@ fn a_refusal_that_is_not_split_is_everyones() {
     assert_eq!(sent.len(), 3);
 }
 
+/// What is wrong with the whole, such as a setting, costs no more than if each
+/// had been sent alone; and nothing costs more than twice that.
+#[test]
+fn what_is_sent_again_in_halves_is_bounded() {
+    let requests = |is_bad: fn(usize) -> bool| {
+        let planned = (0..512).map(|i| user(&format!("a{i}"), &[(0, 1)]));
+        let world = World::new(planned.collect(), [LIMITS; 3]);
+        let (sent, outcomes) = run(&world, |group| {
+            Reading::All(if group.members.iter().copied().any(is_bad) {
+                permanent().map_err(Refusal::split)
+            } else {
+                Ok(())
+            })
+        });
+        for (index, outcome) in outcomes.iter().enumerate() {
+            assert_eq!(outcome.is_err(), is_bad(index), "{index}");
+        }
+        sent.len()
+    };
+    assert_eq!(requests(|_| true), 512 + 9);
+    for is_bad in [
+        |i: usize| i % 2 == 0,
+        |i| i % 3 == 0,
+        |i| i % 4 == 3,
+        |i| i % 8 == 7,
+        |i: usize| i.count_ones() % 2 == 1,
+    ] {
+        let count = requests(is_bad);
+        assert!(count <= 2 * 512, "{count}");
+    }
+}
+
 /// Building all requests of thousands of events stays far from quadratic:
 /// it would take minutes, and takes well under a second.
 #[test]

@@ -38,7 +38,10 @@
 //! async fn conforms() {
 //!     Suite::new(|| Config::new(KEY))
 //!         .secrets([KEY])
+//!         .answers(|_| Answer::json(200, &json!({"taken": true})))
 //!         .refusal(|_| Some(Answer::json(200, &json!({"error": "no such field"}))))
+//!         .takes_all_or_nothing()
+//!         .accepts_whatever()
 //!         .run()
 //!         .await;
 //! }
@@ -55,6 +58,7 @@
 
 mod checks;
 mod fixtures;
+mod full;
 mod places;
 mod report;
 mod secrets;
@@ -65,7 +69,12 @@ mod unwritten;
 mod wire;
 
 use std::{
-    collections::BTreeMap, fmt, fmt::Debug, path::PathBuf, sync::Arc, sync::OnceLock,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    fmt::Debug,
+    path::PathBuf,
+    sync::Arc,
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -97,6 +106,7 @@ struct Configuration {
     label: String,
     build: Build,
     debug: Option<Box<dyn Fn() -> String>>,
+    full: Option<full::Fill>,
     supports: OnceLock<KindSet>,
 }
 
@@ -108,7 +118,12 @@ impl Configuration {
     {
         let config = Arc::new(config);
         let shown = config.clone();
+        let filled = config.clone();
         Self {
+            full: Some(Box::new(move |input| {
+                let client = filled().build_as(Instance::new(NAME)).ok()?;
+                Some(full::requests(client.mapping(), input))
+            })),
             debug: Some(Box::new(move || format!("{0:?} {0:#?}", shown()))),
             ..Self::of(label, move |instance, world: &World| {
                 let client = config().build_as(instance)?;
@@ -129,6 +144,7 @@ impl Configuration {
                 Ok(Arc::new(build(instance, world)?) as Arc<dyn Integration>)
             }),
             debug: None,
+            full: None,
             supports: OnceLock::new(),
         }
     }
@@ -149,9 +165,20 @@ impl Configuration {
     }
 }
 
-type Refusing = Box<dyn Fn(&Request) -> Option<Answer> + Send + Sync>;
+type Refusing = Arc<dyn Fn(&Request) -> Option<Answer> + Send + Sync>;
 type RefusingItem = Arc<dyn Fn(&Request, usize) -> Option<Answer> + Send + Sync>;
 type Failing = Arc<dyn Fn(u16, &str) -> Answer + Send + Sync>;
+
+/// What a vendor says of the single items of a request.
+enum Items {
+    /// Nothing: a request is taken or refused as a whole.
+    Together,
+    Each {
+        refuses: RefusingItem,
+        /// How it leaves one to be sent again, and takes the others.
+        delays: Option<RefusingItem>,
+    },
+}
 
 /// The conformance suite of one integration; see the [module](self).
 #[must_use = "a suite that is not run proves nothing"]
@@ -163,19 +190,26 @@ pub struct Suite {
     blank: Option<Box<dyn Fn() -> Result<(), ErrorKind>>>,
     /// Requests go through the world's transport.
     wired: bool,
-    answers: Answering,
+    answers: Option<Answering>,
+    /// Of which requests only the status is the vendor's answer.
+    says_nothing: Option<Arc<dyn Fn(&Request) -> bool + Send + Sync>>,
     errors: Failing,
-    refusal: Option<Arc<Refusing>>,
-    refuses_item: Option<RefusingItem>,
+    retries: BTreeSet<u16>,
+    refusal: Option<Refusing>,
+    already_gone: Option<Refusing>,
+    items: Option<Items>,
     volatile: Vec<String>,
     meanings: Vec<(Kind, String, String)>,
     secrets: Option<Vec<String>>,
     signing: Vec<String>,
+    credentials_in_url: bool,
+    cuts_names: bool,
     delete_has_traits: bool,
     message_id_in: Option<KindSet>,
     timestamp_in: Option<KindSet>,
     fixtures: BTreeMap<Kind, AnyInput>,
     invalid: Vec<AnyInput>,
+    accepts_whatever: bool,
     package: PathBuf,
     snapshots: PathBuf,
     update: bool,
@@ -243,7 +277,8 @@ impl Suite {
             support: None,
             blank: None,
             wired,
-            answers: Arc::new(|_| Answer::json(200, &json!({}))),
+            answers: None,
+            says_nothing: None,
             errors: Arc::new(|status, words| {
                 let body = json!({
                     "status": status, "title": words, "detail": words, "error": words,
@@ -251,17 +286,22 @@ impl Suite {
                 });
                 Answer::json(status, &body)
             }),
+            retries: BTreeSet::new(),
             refusal: None,
-            refuses_item: None,
+            already_gone: None,
+            items: None,
             volatile: Vec::new(),
             meanings: Vec::new(),
             secrets: None,
             signing: Vec::new(),
+            credentials_in_url: false,
+            cuts_names: false,
             delete_has_traits: false,
             message_id_in: None,
             timestamp_in: None,
             fixtures: BTreeMap::new(),
             invalid: Vec::new(),
+            accepts_whatever: false,
             snapshots: package.join("tests").join("conformance"),
             package,
             update: std::env::var_os("UPDATE_CONFORMANCE").is_some_and(|value| value == "1"),
@@ -298,10 +338,33 @@ impl Suite {
         self
     }
 
-    /// How the vendor answers a request when it accepts: 200 and `{}`, unless
-    /// this says otherwise.
+    /// Says that the vendor wants a credential in the URL, where proxies and logs
+    /// see it: it is in none, unless this says so.
+    pub fn credentials_in_url(mut self) -> Self {
+        self.credentials_in_url = true;
+        self
+    }
+
+    /// Says that names of events, pages and screens are cut to the vendor's length,
+    /// and that the vendor's page tells users so: what differs after that is one
+    /// thing. Ids never are.
+    pub fn cuts_names(mut self) -> Self {
+        self.cuts_names = true;
+        self
+    }
+
+    /// How the vendor answers a request when it accepts, in the words by which
+    /// the reading knows that it is the vendor who answers.
     pub fn answers(mut self, answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
-        self.answers = Arc::new(answer);
+        self.answers = Some(Arc::new(answer));
+        self
+    }
+
+    /// The requests that the vendor answers with a status alone, or with words
+    /// that it does not document: of these, a 2xx with anything but a web page is
+    /// its answer. `|_| true`, if it is so with all.
+    pub fn says_nothing(mut self, to: impl Fn(&Request) -> bool + Send + Sync + 'static) -> Self {
+        self.says_nothing = Some(Arc::new(to));
         self
     }
 
@@ -311,18 +374,60 @@ impl Suite {
         mut self,
         answer: impl Fn(&Request) -> Option<Answer> + Send + Sync + 'static,
     ) -> Self {
-        self.refusal = Some(Arc::new(Box::new(answer)));
+        self.refusal = Some(Arc::new(answer));
+        self
+    }
+
+    /// How the vendor answers a delete of somebody whom it does not know, where
+    /// that is a status of failure; `None` for a request that it does not answer
+    /// so. Any other 404 is a failure: nobody has been asked to delete.
+    pub fn already_gone(
+        mut self,
+        answer: impl Fn(&Request) -> Option<Answer> + Send + Sync + 'static,
+    ) -> Self {
+        self.already_gone = Some(Arc::new(answer));
         self
     }
 
     /// How the vendor answers a request of which it refuses one item for good,
     /// the others being accepted; `None` for a request that it takes or
-    /// refuses as a whole.
+    /// refuses as a whole. A vendor that always does so
+    /// [takes all or nothing](Self::takes_all_or_nothing).
     pub fn refuses_item(
         mut self,
         answer: impl Fn(&Request, usize) -> Option<Answer> + Send + Sync + 'static,
     ) -> Self {
-        self.refuses_item = Some(Arc::new(answer));
+        self.items = Some(Items::Each {
+            refuses: Arc::new(answer),
+            delays: None,
+        });
+        self
+    }
+
+    /// How the vendor answers a request of which it leaves one item to be sent
+    /// again, the others being accepted; `|_, _| None`, if it never does. This
+    /// comes after [`refuses_item`](Self::refuses_item).
+    pub fn delays_item(
+        mut self,
+        answer: impl Fn(&Request, usize) -> Option<Answer> + Send + Sync + 'static,
+    ) -> Self {
+        if let Some(Items::Each { delays, .. }) = &mut self.items {
+            *delays = Some(Arc::new(answer));
+        }
+        self
+    }
+
+    /// Says that the vendor takes or refuses a request as a whole, and never one
+    /// item of it; or that a request has one item.
+    pub fn takes_all_or_nothing(mut self) -> Self {
+        self.items = Some(Items::Together);
+        self
+    }
+
+    /// Statuses below 500 that are for now, besides 408 and 429: what is refused
+    /// with another one is refused for good.
+    pub fn retries(mut self, statuses: impl IntoIterator<Item = u16>) -> Self {
+        self.retries.extend(statuses);
         self
     }
 
@@ -376,6 +481,13 @@ impl Suite {
     pub fn fixture<E: Event>(mut self, input: impl Into<Input<E>>) -> Self {
         let input = fixtures::completed(input.into().into_any());
         self.fixtures.insert(input.kind(), input);
+        self
+    }
+
+    /// Says that the vendor has no rules of its own: whatever is an event, it
+    /// takes.
+    pub fn accepts_whatever(mut self) -> Self {
+        self.accepts_whatever = true;
         self
     }
 
@@ -433,7 +545,13 @@ impl Suite {
     }
 
     fn answering(&self) -> Answering {
-        self.answers.clone()
+        let given = self.answers.clone();
+        given.unwrap_or_else(|| Arc::new(|_| Answer::json(200, &json!({}))))
+    }
+
+    /// Whether only the status of a request's answer is the vendor's.
+    fn says_nothing_to(&self, request: &Request) -> bool {
+        self.says_nothing.as_ref().is_some_and(|to| to(request))
     }
 
     /// The field that a vendor's key was said to hold.

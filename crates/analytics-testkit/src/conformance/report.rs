@@ -118,6 +118,10 @@ checks! {
     /// Another person is another request.
     Person "person" Mapping
         "take the ids from the event: here, they change nothing"
+    /// Ids and names arrive whole: what is cut tells people and events apart no
+    /// more.
+    Cut "cut" Mapping
+        "send ids and names whole; what is longer than the vendor takes, refuse in `validate`"
     /// A delete says whom it is about, and nothing else of them.
     Delete "delete" Mapping
         "send the id or the address by which the vendor knows the person, and leave out the rest"
@@ -146,6 +150,13 @@ checks! {
     /// 401 is final, and the vendor's words are kept.
     Unauthorized "unauthorized" Reading
         "401 is permanent and `Unauthorized`; keep the vendor's message and the answer in the error"
+    /// Any other 4xx is final, unless the suite says that it is for now.
+    Rejected "rejected" Reading
+        "a 4xx is permanent: retried, one bad event holds up its person's others; name with `retries` in the test what the vendor documents as for now"
+    /// A delete of somebody who is not there succeeds by the vendor's own words
+    /// alone.
+    AlreadyGone "already-gone" Reading
+        "only the vendor's own words say that nobody is left to delete: compare the body; give them with `already_gone` in the test"
     /// 413 for one event is final.
     TooLarge "too-large" Reading
         "413 is `TooLarge`, and permanent for one event"
@@ -155,9 +166,9 @@ checks! {
     /// 429 waits as long as the vendor asks.
     RateLimited "rate-limited" Reading
         "429 is retryable; leave `retry_after` to the answer's header"
-    /// 5xx is retried, with pauses that grow.
+    /// 408 and 5xx are retried, with pauses that grow.
     ServerError "server-error" Reading
-        "5xx is retryable; leave the pause to the policy"
+        "408 and any 5xx are retryable by their status, also with a gateway's page; leave the pause to the policy"
     /// A connection that breaks, and an answer that does not come, are
     /// retried.
     Network "network" Vendor
@@ -178,13 +189,17 @@ checks! {
     /// large fails alone.
     Splits "splits" Reading
         "413 for several events halves the request; nothing that was accepted is sent again"
+    /// One event that is wrong fails alone, also where the vendor refuses the
+    /// request for it.
+    BadEvent "bad-event" Reading
+        "what may be about one of several events is `Refusal::split`: the request is sent again in halves until that one is alone"
     /// What the vendor says of one event of a request, is said of that one.
     PartialRefusal "partial-refusal" Reading
         "match the vendor's verdicts to the events by index or id: look at `read`"
     /// One person's events keep their order, also after a failure, and nothing
     /// is sent twice or lost.
     Order "order" Vendor
-        "after a retryable failure the person's later events are `Deferred`, unsent"
+        "after a retryable failure the person's later events are `Deferred`, unsent; where an answer may leave one event, `limits` say `one_per_person`"
     /// No more requests are under way than `batching` allows.
     InFlight "in-flight" Vendor
         "hold back what exceeds `max_in_flight`"

@@ -158,8 +158,18 @@ fn places(before: &[Value], after: &[Value]) -> String {
 /// Fields of which one never stands under the other's name, with the names
 /// that vendors give them.
 const NAMES: [(&str, &[&str]); 15] = [
-    ("userid", &["userid"]),
-    ("anonymousid", &["anonymousid"]),
+    // Where one id stands for the person, it is the user's.
+    (
+        "userid",
+        &[
+            "userid",
+            "distinctid",
+            "identity",
+            "externalid",
+            "customerid",
+        ],
+    ),
+    ("anonymousid", &["anonymousid", "deviceid"]),
     ("groupid", &["groupid"]),
     ("previoususerid", &["previoususerid", "previousid"]),
     ("messageid", &["messageid"]),

@@ -2,6 +2,7 @@
 //! the mistakes that a mapping, a reading and a configuration can have.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{
         Arc,
@@ -12,6 +13,7 @@ use std::{
 
 use analytics_http::{
     BaseUrl, Client, HttpVendor, Limits, Reading, Refusal, Sending, Step, classify,
+    classify::message,
     request::{bearer, encode, json as json_request, wrap},
 };
 use analytics_spec::{
@@ -114,7 +116,7 @@ impl Acme {
             _ => "https://api.acme.example",
         };
         Ok(Self {
-            base: BaseUrl::new(base)?,
+            base: BaseUrl::allowing_http(base)?,
             config,
         })
     }
@@ -141,6 +143,13 @@ impl Acme {
         let lowered = user.map(str::to_lowercase);
         if self.is(D::LowersIds) {
             user = lowered.as_deref();
+        }
+        if self.is(D::AnonymousAreOne) {
+            (user, anonymous) = (Some(user.unwrap_or("")), None);
+        }
+        let short = user.map(|user| user.chars().take(64).collect::<String>());
+        if self.is(D::CutsIds) {
+            user = short.as_deref();
         }
         if self.is(D::CutsBytes) && name.len() > 3 {
             let _ = &name[..3];
@@ -177,6 +186,9 @@ impl Acme {
             ("user_id".to_owned(), json!(user)),
             ("anonymous_id".to_owned(), json!(anonymous)),
         ]);
+        if self.is(D::DeviceFirst) {
+            map.insert("distinct_id".to_owned(), json!(anonymous.or(user)));
+        }
         for (key, value) in properties {
             if self.is(D::PropertiesWin) || !map.contains_key(&key) {
                 map.insert(key, value);
@@ -184,6 +196,12 @@ impl Acme {
         }
         Step::json(Route::Events, &map)
     }
+}
+
+/// Whose event a body is, and what it is called.
+fn whose(body: &Bytes) -> [Value; 2] {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    ["user_id", "name"].map(|key| body.get(key).cloned().unwrap_or_default())
 }
 
 impl HttpVendor for Acme {
@@ -267,7 +285,11 @@ impl HttpVendor for Acme {
             AnyEvent::Group(event) => {
                 let body = match self.config.defect {
                     D::ForgetsWhom => json!({"user_id": "nobody"}),
-                    _ => json!({"user_id": event.user_id, "traits": event.traits}),
+                    D::GroupOfNobody => json!({"traits": event.traits}),
+                    _ => json!({
+                        "user_id": event.user_id, "anonymous_id": event.anonymous_id,
+                        "traits": event.traits,
+                    }),
                 };
                 let group = match self.config.defect {
                     D::ForgetsWhom => "everybody",
@@ -300,9 +322,9 @@ impl HttpVendor for Acme {
             Route::Events => Limits {
                 max_items: 4,
                 max_bytes: 400_000,
-                envelope_bytes: 64,
+                envelope_bytes: if self.is(D::NoEnvelope) { 0 } else { 64 },
                 gzip: true,
-                one_per_person: false,
+                one_per_person: !self.is(D::MergesRepeats) && !self.is(D::TakesTheLater),
             },
             _ => Limits::SINGLE,
         }
@@ -332,12 +354,20 @@ impl HttpVendor for Acme {
                     D::BadJson => "]}".to_owned() + "}",
                     _ => format!("],\"sent_at\":\"{at}\"}}"),
                 };
-                let mut body = wrap("{\"events\":[", bodies, &end);
+                let mut kept = bodies.to_vec();
+                if self.is(D::MergesRepeats) {
+                    kept.dedup_by_key(|body| whose(body));
+                }
+                let mut body = wrap("{\"events\":[", &kept, &end);
                 if self.is(D::TimeOfSending) {
                     let text = String::from_utf8_lossy(&body).replace("(now)", &at.to_string());
                     body = Bytes::from(text);
                 }
-                json_request(Method::POST, &self.base.join("/events"), Some(&key), body)
+                let url = match self.config.defect {
+                    D::KeyInUrl => format!("/events?key={}", self.config.key.expose()),
+                    _ => "/events".to_owned(),
+                };
+                json_request(Method::POST, &self.base.join(&url), Some(&key), body)
             }
             Route::Profile => json_request(
                 Method::POST,
@@ -362,11 +392,34 @@ impl HttpVendor for Acme {
         }
     }
 
-    fn read(&self, _: &Route, response: &HttpResponse, items: usize) -> Reading {
+    fn read(&self, route: &Route, response: &HttpResponse, items: usize) -> Reading {
         let status = response.status_code;
         let refused = |kind| Reading::All(Err(Refusal::permanent(kind, "refused")));
         match self.config.defect {
-            D::Believes2xx if status < 300 => return Reading::All(Ok(())),
+            D::Believes2xx | D::BlankAnswer if status < 300 => return Reading::All(Ok(())),
+            D::TakesEmpty if status < 300 && response.body.is_none() => {
+                return Reading::All(Ok(()));
+            }
+            D::TakesAnyJson if status < 300 && response.field("ok").is_none() => {
+                let is_json = response.body.as_ref().is_some_and(Value::is_object);
+                if is_json {
+                    return Reading::All(Ok(()));
+                }
+            }
+            D::GoneIs404 if status == 404 => return Reading::All(Ok(())),
+            D::Retries400 if [400, 404, 422].contains(&status) => {
+                return Reading::All(Err(Refusal::transient(
+                    ErrorKind::RequestRejected,
+                    message(response),
+                )));
+            }
+            D::Drops502 if status > 500 && status != 503 => return refused(ErrorKind::Unavailable),
+            D::DropsGatewayPages if status >= 500 => {
+                let is_page = response.body.as_ref().is_some_and(Value::is_string);
+                if is_page {
+                    return refused(ErrorKind::RequestRejected);
+                }
+            }
             D::TakesRedirects if (300..400).contains(&status) => return Reading::All(Ok(())),
             D::Drops500 if status >= 500 => return refused(ErrorKind::Unavailable),
             D::Keeps413 if status == 413 => return refused(ErrorKind::RequestRejected),
@@ -386,7 +439,14 @@ impl HttpVendor for Acme {
             D::SharesState if status == 429 => self.config.shared.store(3, Ordering::Relaxed),
             _ => {}
         }
-        if let Err(refusal) = classify(response) {
+        if let Err(mut refusal) = classify(response) {
+            let unknown = Some(&json!("no such user"));
+            if *route == Route::Delete && status == 404 && response.field("error") == unknown {
+                return Reading::All(Ok(()));
+            }
+            if [400, 422].contains(&status) {
+                refusal.split = !self.is(D::LosesInnocents);
+            }
             return Reading::All(Err(refusal));
         }
         match response.field("ok") {
@@ -397,22 +457,27 @@ impl HttpVendor for Acme {
                     "not Acme's answer",
                 )));
             }
-            _ => return refused(ErrorKind::RequestRejected),
+            _ if self.is(D::LosesInnocentsIn2xx) => return refused(ErrorKind::RequestRejected),
+            _ => {
+                let refusal = Refusal::permanent(ErrorKind::RequestRejected, "refused");
+                return Reading::All(Err(refusal.split()));
+            }
         }
         let Some(failed) = response.field("failed").and_then(Value::as_array) else {
             return Reading::All(Ok(()));
         };
         let off = usize::from(self.is(D::MissesIndex));
-        let failed: Vec<_> = failed
+        let failed: BTreeMap<_, _> = failed
             .iter()
-            .filter_map(|item| item.get("index")?.as_u64())
-            .map(|index| index as usize + off)
+            .filter_map(|item| Some((item.get("index")?.as_u64()?, item.get("retry").is_some())))
+            .map(|(index, is_for_now)| (index as usize + off, is_for_now))
             .collect();
         let last = items.saturating_sub(1);
-        let verdict = |index| match failed.contains(&index) {
-            true if index == last && self.is(D::MissesTheLast) => Ok(()),
-            true => Err(Refusal::permanent(ErrorKind::RequestRejected, "too old")),
-            false => Ok(()),
+        let verdict = |index| match failed.get(&index) {
+            Some(_) if index == last && self.is(D::MissesTheLast) => Ok(()),
+            Some(true) => Err(Refusal::transient(ErrorKind::Unavailable, "busy")),
+            Some(false) => Err(Refusal::permanent(ErrorKind::RequestRejected, "too old")),
+            None => Ok(()),
         };
         Reading::Each((0..items).map(verdict).collect())
     }

@@ -64,6 +64,14 @@ mistakes! {
     LowersIds: [Hostile] "arrives as it is" "src/track.rs",
     /// Everybody's groups are one user's.
     ForgetsWhom: [Person] "another request for another person" "src/group.rs",
+    /// Who has no user id, has an empty one: all visitors are one person.
+    AnonymousAreOne: [Person] "where there is no user_id" "src/track.rs",
+    /// A group has a name and no member.
+    GroupOfNobody: [Person] "another user_id and anonymous_id" "src/group.rs",
+    /// The device stands for the person, although the user is known.
+    DeviceFirst: [Names] "its anonymousid" "src/track.rs",
+    /// Ids end after so many characters: two people become one.
+    CutsIds: [Cut] "the last of 255 characters" "src/track.rs",
     /// A delete tells the vendor all that it is to forget.
     TellsAllOnDelete: [Delete] "whom it is about, and nothing else" "src/delete.rs",
     /// A text is cut at a byte, within a character.
@@ -100,6 +108,13 @@ mistakes! {
     /// An event that is as large as the vendor allows is refused when it is
     /// sent.
     OffByOne: [Limits] "what validation just accepts is delivered" "src/vendor.rs",
+    /// A full request is larger than the vendor takes: what is around its events
+    /// was not counted.
+    NoEnvelope: [Limits] "`envelope_bytes`" "src/vendor.rs",
+    /// Of two events of one name, one is sent.
+    MergesRepeats: [Batch] "as when it is alone" "src/vendor.rs",
+    /// A credential stands where proxies and logs keep it.
+    KeyInUrl: [Secrets] "`credentials_in_url()`" "src/vendor.rs",
     /// What is too large is said to be missing.
     WrongCode: [Limits] "too_large or too_long" "src/vendor.rs",
     /// A failure that would pass is final.
@@ -110,19 +125,38 @@ mistakes! {
     /// A 2xx is success, whatever its body says.
     Believes2xx: [RefusalIn2xx, ForeignAnswer] "for the body says so" "src/outcome.rs",
     /// A proxy's page is the vendor's refusal: the event is given up.
-    RefusesForeign: [ForeignAnswer] "a page of something else" "src/outcome.rs",
+    RefusesForeign: [ForeignAnswer] "that is something else on the way" "src/outcome.rs",
+    /// Whatever says nothing is success.
+    TakesEmpty: [ForeignAnswer] "for a 204 with no body" "src/outcome.rs",
+    /// Whatever is JSON is success.
+    TakesAnyJson: [ForeignAnswer] "for a 200 with {}" "src/outcome.rs",
+    /// A path that is wrong is taken for a person who is gone.
+    GoneIs404: [AlreadyGone] "a 404 with a web page" "src/outcome.rs",
+    /// One bad event is tried again and again, and its person waits.
+    Retries400: [Rejected] "400 is a permanent failure" "src/outcome.rs",
+    /// One bad event takes those of its request with it.
+    LosesInnocents: [BadEvent] "the 400 to 7 events" "src/outcome.rs",
+    /// One bad event takes those of its request with it, behind a 2xx.
+    LosesInnocentsIn2xx: [BadEvent] "the 2xx that says failure" "src/outcome.rs",
     /// A wrong key is tried again and again.
     Retries401: [Unauthorized] "401 is permanent" "src/outcome.rs",
     /// A request that is too large is not made smaller.
     Keeps413: [TooLarge, Splits] "413 is permanent, and" "src/outcome.rs",
     /// An outage is final.
     Drops500: [ServerError] "two pauses by the policy" "src/outcome.rs",
+    /// A gateway's outage is final.
+    Drops502: [ServerError] "retryable: 502 with the vendor's error" "src/outcome.rs",
+    /// What a gateway says of an outage cannot be read, and is final.
+    DropsGatewayPages: [ServerError] "retryable: 502 with a web page" "src/outcome.rs",
     /// A pause is made up that the vendor did not ask for.
     DawdlesOn429: [RateLimited] "17 s later" "src/outcome.rs",
     /// A redirect is success.
     TakesRedirects: [Redirect] "is a permanent failure" "src/outcome.rs",
     /// An outage is called a refusal.
     Rejects500: [GivesUp] "Unavailable and retryable" "src/outcome.rs",
+    /// The vendor takes a person's later event, and the earlier when it is sent
+    /// again.
+    TakesTheLater: [Order] "set `one_per_person`" "src/vendor.rs",
     /// The verdict on one event is taken for its neighbour's.
     MissesIndex: [PartialRefusal] "for the event that the vendor refused" "src/outcome.rs",
     /// The verdict on the last event of a request is lost.
@@ -177,6 +211,22 @@ mistakes! {
 
     /// No credential is named: nothing looks for one.
     NoSecretsNamed: [Setup] "named with `secrets`" "tests/conformance.rs",
+    /// Nobody says how the vendor accepts: nothing else can be told from it.
+    NoAnswers: [Setup] "given with `answers`" "tests/conformance.rs",
+    /// The vendor's words are none.
+    BlankAnswer: [Setup] "the vendor's own words from `answers`" "tests/conformance.rs",
+    /// Nobody says what the vendor refuses in a 2xx.
+    NoRefusal: [Setup] "given with `refusal`" "tests/conformance.rs",
+    /// Nobody says what the vendor refuses of a request.
+    NoItems: [Setup] "say `takes_all_or_nothing()`" "tests/conformance.rs",
+    /// Nobody says what the vendor leaves for later.
+    NoDelays: [Setup] "given with `delays_item`" "tests/conformance.rs",
+    /// Nobody says what the vendor's rules refuse.
+    NoInvalid: [Setup] "say `accepts_whatever()`" "tests/conformance.rs",
+    /// A URL is said to have a credential that it has not.
+    NeedlessUrl: [Setup] "as `credentials_in_url` says" "tests/conformance.rs",
+    /// A status is said to be for now that is not.
+    NeedlessRetries: [Rejected] "says so with `retries`" "src/outcome.rs",
     /// A key is said to differ between attempts that does not.
     NeedlessVolatile: [Setup] "is volatile" "tests/conformance.rs",
     /// Something is still to be filled in.

@@ -21,7 +21,7 @@ use std::{
 };
 
 use analytics_spec::{
-    Identify, Kind, KindSet, Secret,
+    Identify, Kind, KindSet, Secret, Value,
     config::{Instance, VendorConfig as _},
 };
 use analytics_testkit::{
@@ -193,9 +193,10 @@ fn suite(defect: Defect, package: &Package) -> Suite {
             Suite::new(|| Careless(config(D::None)))
                 .also("without a token", || Careless(Config::new(KEY))),
             package,
+            defect,
         )
         .secrets([KEY, TOKEN]),
-        D::NoSecretsNamed => common(Suite::new(|| config(D::None)), package),
+        D::NoSecretsNamed => common(Suite::new(|| config(D::None)), package, defect),
         D::LeavesOpen => {
             let open = package.0.join("open");
             fs::create_dir_all(&open).unwrap();
@@ -203,6 +204,8 @@ fn suite(defect: Defect, package: &Package) -> Suite {
             suite(D::None, package).package(open)
         }
         D::NeedlessVolatile => suite(D::None, package).volatile(["name"]),
+        D::NeedlessUrl => suite(D::None, package).credentials_in_url(),
+        D::NeedlessRetries => suite(D::None, package).retries([404]),
         defect if defect.is_of_the_integration() => wrapped(defect, package),
         defect => {
             let shared = Arc::new(AtomicU32::new(0));
@@ -219,6 +222,7 @@ fn suite(defect: Defect, package: &Package) -> Suite {
                     })
                 }),
                 package,
+                defect,
             )
             .secrets([KEY, TOKEN])
         }
@@ -231,30 +235,51 @@ fn wrapped(defect: Defect, package: &Package) -> Suite {
         let client = client.with_transport(world.transport());
         Ok(Wrapped::new(client.with_clock(world.clock()), defect))
     };
-    common(Suite::wired("acme", build), package).secrets([KEY, TOKEN])
+    common(Suite::wired("acme", build), package, defect).secrets([KEY, TOKEN])
 }
 
-fn common(suite: Suite, package: &Package) -> Suite {
-    suite
+/// What is known of Acme's answers, but for what a defect leaves out.
+fn common(suite: Suite, package: &Package, defect: Defect) -> Suite {
+    let mut suite = suite
         .package(&package.0)
         .snapshots(package.snapshots())
         .update_snapshots(false)
-        .answers(|_| Answer::json(200, &json!({"ok": true})))
-        .refusal(|_| {
-            Some(Answer::json(
-                200,
-                &json!({"ok": false, "error": "no such field"}),
-            ))
-        })
-        .refuses_item(|request: &Request, index| {
-            let failed = json!([{"index": index, "error": "too old"}]);
-            (request.path == "/events")
-                .then(|| Answer::json(207, &json!({"ok": true, "failed": failed})))
-        })
         .volatile(["sent_at"])
         .message_id_in([Kind::Identify, Kind::Track])
         .timestamp_in([Kind::Identify, Kind::Track])
-        .invalid(Identify::new().user_id("u1"))
+        .already_gone(|_| Some(Answer::json(404, &json!({"error": "no such user"}))));
+    if defect != D::NoInvalid {
+        suite = suite.invalid(Identify::new().user_id("u1"));
+    }
+    if defect != D::NoRefusal {
+        let refused = json!({"ok": false, "error": "no such field"});
+        suite = suite.refusal(move |_| Some(Answer::json(200, &refused)));
+    }
+    suite = match defect {
+        D::NoAnswers => suite,
+        D::BlankAnswer => suite.answers(|_| Answer::json(200, &json!({}))),
+        _ => suite.answers(|_| Answer::json(200, &json!({"ok": true}))),
+    };
+    match defect {
+        D::NoItems => suite,
+        D::LosesInnocentsIn2xx => suite.takes_all_or_nothing(),
+        D::NoDelays => suite.refuses_item(|request, index| {
+            in_part(request, &json!({"index": index, "error": "too old"}))
+        }),
+        _ => suite
+            .refuses_item(|request, index| {
+                in_part(request, &json!({"index": index, "error": "too old"}))
+            })
+            .delays_item(|request, index| {
+                in_part(request, &json!({"index": index, "retry": true}))
+            }),
+    }
+}
+
+/// Acme takes all of a request but this one.
+fn in_part(request: &Request, failed: &Value) -> Option<Answer> {
+    let body = json!({"ok": true, "failed": [failed]});
+    (request.path == "/events").then(|| Answer::json(207, &body))
 }
 
 fn config(defect: Defect) -> Config {

@@ -1,4 +1,5 @@
-//! What Heap's answers mean: the status says everything.
+//! What Heap's answers mean: the status says everything. A request that is refused
+//! for one of its events, `classify` has sent again in halves: the others arrive.
 //!
 //! <https://developers.heap.io/reference/track-1>
 

@@ -3,21 +3,29 @@
 use std::time::Duration;
 
 use analytics_http::Failure;
-use analytics_spec::{Clock as _, Error, ErrorKind, IntegrationExt as _};
+use analytics_spec::{Clock as _, Error, ErrorKind, IntegrationExt as _, Kind};
 use jiff::SignedDuration;
+use serde_json::json;
 
 use super::Base;
 use crate::{
     conformance::{
+        places::shorten,
         report::Check,
         trial::{Outcome, Run, Trial, brief, failing_from, failing_once},
-        wire::Reply,
+        wire::{FakeClock, Reply, Sent},
     },
     server::Answer,
 };
 
 /// What no vendor says, and no message has by chance.
-const WORDS: &str = "quartz heron forbids it";
+pub(super) const WORDS: &str = "quartz heron forbids it";
+
+/// What something else on the way answers.
+fn page(status: u16) -> Answer {
+    const PAGE: &str = "<html><body>Sign in to this network</body></html>";
+    Answer::text(status, PAGE).header("content-type", "text/html")
+}
 
 /// 401, 413 and redirects: final, with one request.
 pub(crate) async fn permanent(run: &Run<'_>, base: &Base) {
@@ -74,6 +82,99 @@ pub(crate) async fn permanent(run: &Run<'_>, base: &Base) {
                 || format!("{:?}", error.response().map(|r| r.status_code)),
             );
         }
+    }
+}
+
+/// Any other 4xx: final, unless the suite says that it is for now.
+pub(crate) async fn rejected(run: &Run<'_>, base: &Base) {
+    for (nth, sent) in base.sent.iter().enumerate() {
+        for status in [400, 404, 422] {
+            if says_gone(run, base, sent).is_some_and(|gone| gone.status == status) {
+                continue;
+            }
+            let answer = (run.suite.errors)(status, WORDS);
+            let Some(trial) = run.trial_of(base.kind, failing_from(nth, Reply::Answer(answer)))
+            else {
+                continue;
+            };
+            let outcome = trial.attempt(&base.input).await;
+            let error = outcome.as_ref().err();
+            if run.suite.retries.contains(&status) {
+                run.expect(
+                    error.is_some_and(Error::is_retryable),
+                    Check::Rejected,
+                    base.kind,
+                    format!("retryable: {status}, of which the suite says so with `retries`"),
+                    || brief(&outcome),
+                );
+                continue;
+            }
+            run.expect(
+                error.is_some_and(|error| !error.is_retryable()),
+                Check::Rejected,
+                base.kind,
+                format!("{status} is a permanent failure"),
+                || brief(&outcome),
+            );
+            if let Some(error) = error {
+                run.expect(
+                    error.to_string().contains(WORDS),
+                    Check::Rejected,
+                    base.kind,
+                    format!("the vendor's own words in the error of a {status}: {WORDS:?}"),
+                    || error.to_string(),
+                );
+            }
+        }
+    }
+}
+
+/// How the vendor says of a delete that nobody is there.
+fn says_gone(run: &Run<'_>, base: &Base, sent: &Sent) -> Option<Answer> {
+    let says = run.suite.already_gone.as_ref();
+    says.filter(|_| base.kind == Kind::Delete)?(&sent.request)
+}
+
+/// A delete of somebody who is not there succeeds by the vendor's own words, and
+/// by no other 404.
+pub(crate) async fn gone(run: &Run<'_>, base: &Base) {
+    if base.kind != Kind::Delete {
+        return;
+    }
+    for (nth, sent) in base.sent.iter().enumerate() {
+        let own = says_gone(run, base, sent);
+        let foreign = [("a web page", page(404)), ("no body", Answer::empty(404))];
+        for (what, answer) in foreign {
+            let is_own = |own: &Answer| own.status == answer.status && own.body == answer.body;
+            if own.as_ref().is_some_and(is_own) {
+                continue;
+            }
+            let Some(trial) = run.trial_of(base.kind, failing_from(nth, Reply::Answer(answer)))
+            else {
+                continue;
+            };
+            let outcome = trial.attempt(&base.input).await;
+            run.expect(
+                outcome.is_err(),
+                Check::AlreadyGone,
+                base.kind,
+                format!("a failure for a 404 with {what}, which is not the vendor's word"),
+                || brief(&outcome),
+            );
+        }
+        let Some(own) = own else { continue };
+        let status = own.status;
+        let Some(trial) = run.trial_of(base.kind, failing_once(nth, Reply::Answer(own))) else {
+            continue;
+        };
+        let outcome = trial.attempt(&base.input).await;
+        run.expect(
+            outcome.is_ok(),
+            Check::AlreadyGone,
+            base.kind,
+            format!("success for the {status} of `already_gone`: nobody is left to delete"),
+            || brief(&outcome),
+        );
     }
 }
 
@@ -142,27 +243,67 @@ pub(crate) async fn refusal(run: &Run<'_>, base: &Base) {
     }
 }
 
-/// A page of a proxy or a gateway: 200, and nothing of the vendor's in it.
+/// What is 2xx and not the vendor's: a page of a proxy, the answer of a cache or
+/// a health check.
 pub(crate) async fn foreign(run: &Run<'_>, base: &Base) {
-    const PAGE: &str = "<html><body>Sign in to this network</body></html>";
     for (nth, sent) in base.sent.iter().enumerate() {
-        // Where the vendor's own answer says nothing, this one cannot be told.
-        let own = (run.suite.answers)(&sent.request).body_json();
-        if own.as_object().is_none_or(serde_json::Map::is_empty) {
-            continue;
+        let own = (run.suite.answering())(&sent.request);
+        let mut answers = vec![("a web page", page(200))];
+        // Where the status alone is the vendor's answer, these are too.
+        if !run.suite.says_nothing_to(&sent.request) {
+            answers.push(("no body", Answer::empty(200)));
+            answers.push(("no body", Answer::empty(204)));
+            answers.push(("{}", Answer::json(200, &json!({}))));
+            if own.body_json().get("status").is_none() {
+                let body = json!({"status": "ok"});
+                answers.push((r#"{"status":"ok"}"#, Answer::json(200, &body)));
+            }
         }
-        let page = Answer::text(200, PAGE).header("content-type", "text/html");
-        let Some(trial) = run.trial_of(base.kind, failing_from(nth, Reply::Answer(page))) else {
-            continue;
-        };
-        let outcome = trial.attempt(&base.input).await;
-        run.expect(
-            outcome.as_ref().is_err_and(Error::is_retryable),
-            Check::ForeignAnswer,
-            base.kind,
-            "a retryable failure for a 200 that is a page of something else on the way",
-            || brief(&outcome),
-        );
+        for (what, answer) in answers {
+            let status = answer.status;
+            let Some(trial) = run.trial_of(base.kind, failing_from(nth, Reply::Answer(answer)))
+            else {
+                continue;
+            };
+            let outcome = trial.attempt(&base.input).await;
+            run.expect(
+                outcome.as_ref().is_err_and(Error::is_retryable),
+                Check::ForeignAnswer,
+                base.kind,
+                format!(
+                    "a retryable failure for a {status} with {what}: that is something else on \
+                     the way, for the vendor answers {}",
+                    shorten(&String::from_utf8_lossy(&own.body))
+                ),
+                || brief(&outcome),
+            );
+        }
+    }
+}
+
+/// What a gateway answers while the vendor is away, in the vendor's form and in
+/// its own: for now.
+pub(crate) async fn passing(run: &Run<'_>, base: &Base) {
+    for nth in 0..base.sent.len() {
+        for status in [408, 500, 502, 503, 504, 520, 529] {
+            for (what, answer) in [
+                ("the vendor's error", (run.suite.errors)(status, WORDS)),
+                ("a web page", page(status)),
+            ] {
+                let Some(trial) = run.trial_of(base.kind, failing_from(nth, Reply::Answer(answer)))
+                else {
+                    continue;
+                };
+                let outcome = trial.attempt(&base.input).await;
+                run.expect(
+                    outcome.as_ref().is_err_and(Error::is_retryable),
+                    Check::ServerError,
+                    base.kind,
+                    format!("retryable: {status} with {what}, whatever its body is"),
+                    || brief(&outcome),
+                );
+            }
+        }
     }
 }
 
@@ -171,7 +312,7 @@ pub(crate) async fn waits(run: &Run<'_>, base: &Base) {
     for nth in 0..base.sent.len() {
         limited(run, base, nth).await;
         for status in [500, 503] {
-            let twice = move |_: &crate::conformance::wire::Sent, before: usize| {
+            let twice = move |_: &Sent, before: usize| {
                 if before == nth || before == nth + 1 {
                     Reply::status(status)
                 } else {
@@ -208,7 +349,7 @@ pub(crate) async fn waits(run: &Run<'_>, base: &Base) {
 }
 
 async fn limited(run: &Run<'_>, base: &Base, nth: usize) {
-    let clock = crate::conformance::wire::FakeClock::after(Duration::ZERO);
+    let clock = FakeClock::after(Duration::ZERO);
     let date = clock
         .now()
         .saturating_add(SignedDuration::from_secs(42))

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use super::Base;
 use crate::{
     conformance::{
+        Items,
         places::{differences, listed},
         report::Check,
         trial::{NAME, Run, accepting, brief, failing_from},
@@ -47,13 +48,68 @@ pub(crate) fn setup(run: &Run<'_>) {
             }
         }
     }
-    run.expect(
-        !run.suite.wired || run.suite.refusal.is_some(),
-        Check::Setup,
-        None,
-        "what a 2xx that says failure looks like, given with `refusal`",
-        || "nothing; say `refusal(|_| None)` if the vendor has no such answer".to_owned(),
+    let given = |is_given: bool, expected: &str, seen: &str| {
+        run.expect(is_given, Check::Setup, None, expected, || {
+            format!("nothing; {seen}")
+        });
+    };
+    given(
+        run.suite.accepts_whatever || !run.suite.invalid.is_empty(),
+        "what the vendor's own rules refuse, given with `invalid`",
+        "say `accepts_whatever()` if the vendor takes whatever is an event",
     );
+    if !run.suite.wired {
+        return;
+    }
+    given(
+        run.suite.answers.is_some() || run.suite.says_nothing.is_some(),
+        "what the vendor answers when it accepts, given with `answers`",
+        "say `says_nothing(|_| true)` if its status alone says that it has taken a request",
+    );
+    given(
+        run.suite.refusal.is_some(),
+        "what a 2xx that says failure looks like, given with `refusal`",
+        "say `refusal(|_| None)` if the vendor has no such answer",
+    );
+    given(
+        run.suite.items.is_some(),
+        "what the vendor answers when it refuses one event of a request and takes the others, \
+         given with `refuses_item`",
+        "say `takes_all_or_nothing()` if it takes or refuses a request as a whole",
+    );
+    given(
+        !matches!(&run.suite.items, Some(Items::Each { delays: None, .. })),
+        "what the vendor answers when it leaves one event of a request to be sent again and \
+         takes the others, given with `delays_item` after `refuses_item`",
+        "say `delays_item(|_, _| None)` if the vendor has no such answer",
+    );
+}
+
+/// The vendor's answer has something by which the reading knows it.
+pub(crate) fn words(run: &Run<'_>, bases: &[Base]) {
+    if run.suite.answers.is_none() {
+        return;
+    }
+    for base in bases {
+        for sent in &base.sent {
+            let answer = run.suite.answering()(&sent.request);
+            let is_blank = match answer.body_json() {
+                Value::Object(fields) => fields.is_empty(),
+                _ => answer.body.is_empty(),
+            };
+            run.expect(
+                !is_blank || run.suite.says_nothing_to(&sent.request),
+                Check::Setup,
+                base.kind,
+                format!("the vendor's own words from `answers`, for {}", sent.line()),
+                || {
+                    "an answer that says nothing; declare that with `says_nothing` if the vendor \
+                     has no other"
+                        .to_owned()
+                },
+            );
+        }
+    }
 }
 
 pub(crate) async fn builds(run: &Run<'_>) {

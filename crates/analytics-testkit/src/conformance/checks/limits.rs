@@ -8,6 +8,7 @@ use serde_json::{Map, json};
 
 use super::Base;
 use crate::conformance::{
+    full::Full,
     report::Check,
     trial::{Run, Trial, accepting, brief},
 };
@@ -77,6 +78,7 @@ pub(crate) async fn all(run: &Run<'_>, bases: &[Base]) {
         } else {
             &[(Growth::Text, USUAL_BYTES / PAIR.len())]
         };
+        envelopes(run, base);
         for (growth, most) in tried.iter().copied() {
             let Some(trial) = run.trial_of(base.kind, accepting()) else {
                 continue;
@@ -85,6 +87,34 @@ pub(crate) async fn all(run: &Run<'_>, bases: &[Base]) {
                 both_sides(run, base, growth, most).await;
             }
         }
+    }
+}
+
+/// A request that is full is not more than the vendor takes.
+fn envelopes(run: &Run<'_>, base: &Base) {
+    let configurations = run.suite.configurations.iter();
+    let supporting = configurations.filter(|all| all.supports().contains(base.kind));
+    let full = supporting.filter_map(|configuration| configuration.full.as_ref());
+    for full in full.filter_map(|full| full(&base.input)).flatten() {
+        run.expect(
+            full.besides <= full.envelope_bytes,
+            Check::Limits,
+            base.kind,
+            format!(
+                "a full request on {} of at most {} bytes: besides the events and the commas, \
+                 at most the {} that its limits name as `envelope_bytes`",
+                full.route, full.max_bytes, full.envelope_bytes
+            ),
+            || {
+                let Full {
+                    bytes,
+                    besides,
+                    items,
+                    ..
+                } = full;
+                format!("{besides} besides {items} events; {bytes} in all. Correct `limits`")
+            },
+        );
     }
 }
 

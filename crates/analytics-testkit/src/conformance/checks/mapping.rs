@@ -94,6 +94,20 @@ pub(crate) fn requests(run: &Run<'_>, bases: &[Base]) {
                 "a user agent",
                 "none",
             );
+            let found = run.needles.borrow().found_in(&sent.url);
+            run.expect(
+                found.is_none() || run.suite.credentials_in_url,
+                Check::Secrets,
+                base.kind,
+                "no credential in a URL, which proxies and logs keep: put it in a header, or say \
+                 `credentials_in_url()` in the test if the vendor documents no other way",
+                || {
+                    let place = sent.url.split('?').next().unwrap_or_default();
+                    let is_query = run.needles.borrow().found_in(place).is_none();
+                    let place = if is_query { "the query" } else { "the path" };
+                    format!("{} in {place}", found.unwrap_or_default())
+                },
+            );
             if let Some(problem) = &sent.unreadable {
                 wrong(false, "a body that is what the headers say", problem);
             }
@@ -120,7 +134,21 @@ pub(crate) fn requests(run: &Run<'_>, bases: &[Base]) {
             }
         }
     }
+    credentials_in_urls(run, bases);
     used_credentials(run, bases);
+}
+
+/// What was said of URLs holds.
+fn credentials_in_urls(run: &Run<'_>, bases: &[Base]) {
+    let mut sent = bases.iter().flat_map(|base| &base.sent);
+    let needles = run.needles.borrow();
+    run.expect(
+        !run.suite.credentials_in_url || sent.any(|sent| needles.found_in(&sent.url).is_some()),
+        Check::Setup,
+        None,
+        "a credential in some URL, as `credentials_in_url` says",
+        || "in none: take it away".to_owned(),
+    );
 }
 
 /// A credential that authenticates nothing is missing where it belongs.

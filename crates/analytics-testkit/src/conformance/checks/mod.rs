@@ -3,9 +3,11 @@
 mod answers;
 mod batches;
 mod contract;
+mod crowd;
 mod hostile;
 mod limits;
 mod mapping;
+mod order;
 mod people;
 mod secrets;
 
@@ -39,6 +41,7 @@ pub(crate) async fn all(run: &Run<'_>) {
     if !run.suite.wired {
         return;
     }
+    contract::words(run, &bases);
     mapping::requests(run, &bases);
     mapping::reviewed(run, &bases).await;
     mapping::reserved(run, &bases).await;
@@ -49,16 +52,22 @@ pub(crate) async fn all(run: &Run<'_>) {
     mapping::retried(run, &bases).await;
     for base in &bases {
         answers::permanent(run, base).await;
+        answers::rejected(run, base).await;
+        answers::gone(run, base).await;
         answers::refusal(run, base).await;
         answers::foreign(run, base).await;
         answers::waits(run, base).await;
+        answers::passing(run, base).await;
         answers::network(run, base).await;
         answers::ends(run, base).await;
         secrets::echoed(run, base).await;
     }
     contract::isolation(run, &bases).await;
     contract::in_flight(run, &bases).await;
+    batches::repeats(run, &bases).await;
     batches::splits(run, &bases).await;
+    batches::bad_event(run, &bases).await;
     batches::partial(run, &bases).await;
-    batches::order(run, &bases).await;
+    order::kept(run, &bases).await;
+    order::in_part(run, &bases).await;
 }
