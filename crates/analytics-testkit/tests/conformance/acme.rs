@@ -39,7 +39,7 @@ pub(crate) struct Config {
     pub(crate) key: Secret,
     #[serde(default)]
     pub(crate) token: Option<Secret>,
-    /// Profiles and deletes share the requests of events.
+    /// There are more kinds, and most share the requests of events.
     #[serde(skip)]
     pub(crate) in_one: bool,
     #[serde(skip)]
@@ -151,6 +151,10 @@ impl Acme {
         if self.is(D::CutsIds) {
             user = short.as_deref();
         }
+        let name = match self.config.defect {
+            D::TrimsNames => name.trim(),
+            _ => name,
+        };
         if self.is(D::CutsBytes) && name.len() > 3 {
             let _ = &name[..3];
         }
@@ -171,6 +175,18 @@ impl Acme {
             properties.insert("currency".to_owned(), label.unwrap_or_default());
             properties.insert("label".to_owned(), currency.unwrap_or_default());
         }
+        for value in properties.values_mut() {
+            match value {
+                Value::String(text) if self.is(D::CutsValues) => {
+                    *text = text.chars().take(1_000).collect();
+                }
+                Value::Null if self.is(D::WritesNull) => *value = json!("null"),
+                Value::Number(number) if self.is(D::RoundsNumbers) => {
+                    *value = json!(number.as_f64());
+                }
+                _ => {}
+            }
+        }
         let id = match self.config.defect {
             D::OmitsMessageId => Value::Null,
             _ => Value::from(id),
@@ -188,6 +204,14 @@ impl Acme {
         ]);
         if self.is(D::DeviceFirst) {
             map.insert("distinct_id".to_owned(), json!(anonymous.or(user)));
+        }
+        let is_viewed = matches!(input.kind(), Kind::Page | Kind::Screen);
+        if is_viewed {
+            let what = match self.config.defect {
+                D::ScreenAsPage => Kind::Page,
+                _ => input.kind(),
+            };
+            map.insert("type".to_owned(), json!(what.as_str()));
         }
         for (key, value) in properties {
             if self.is(D::PropertiesWin) || !map.contains_key(&key) {
@@ -211,10 +235,14 @@ impl HttpVendor for Acme {
 
     fn supports(&self) -> KindSet {
         let kinds = KindSet::from([Kind::Identify, Kind::Track, Kind::Group]);
-        match self.config.token {
-            Some(_) => kinds.with(Kind::Delete),
-            None => kinds,
-        }
+        let more = [
+            (Kind::Delete, self.config.token.is_some()),
+            (Kind::Alias, self.config.in_one),
+            (Kind::Page, self.config.in_one),
+            (Kind::Screen, self.config.in_one),
+        ];
+        let more = more.into_iter().filter(|(_, has)| *has);
+        more.fold(kinds, |kinds, (kind, _)| kinds.with(kind))
     }
 
     fn validate(&self, input: &AnyInput) -> Result<(), ValidationError> {
@@ -309,6 +337,20 @@ impl HttpVendor for Acme {
                     _ => json!({"user_id": event.user_id}),
                 };
                 Ok(vec![Step::json(self.routed(Route::Delete), &body)?])
+            }
+            AnyEvent::Alias(event) if self.config.in_one => {
+                let (mut stays, mut goes) = (&event.user_id, &event.previous_user_id);
+                if self.is(D::AliasSwapped) {
+                    std::mem::swap(&mut stays, &mut goes);
+                }
+                let body = json!({"primary": {"id": stays}, "secondary": {"id": goes}});
+                Ok(vec![Step::json(Route::Events, &body)?])
+            }
+            AnyEvent::Page(event) if self.config.in_one => {
+                Ok(vec![self.event(input, &event.name)?])
+            }
+            AnyEvent::Screen(event) if self.config.in_one => {
+                Ok(vec![self.event(input, &event.name)?])
             }
             AnyEvent::Alias(_) if self.is(D::MapsUndeclared) => {
                 Ok(vec![self.event(input, "Alias")?])
@@ -473,6 +515,12 @@ impl HttpVendor for Acme {
             .map(|(index, is_for_now)| (index as usize + off, is_for_now))
             .collect();
         let last = items.saturating_sub(1);
+        let is_here = |index: &usize| *index < items + off;
+        if !failed.keys().all(is_here) && !self.is(D::IgnoresStrangers) {
+            // Which one, only a smaller request can tell.
+            let refusal = Refusal::permanent(ErrorKind::RequestRejected, "some are too old");
+            return Reading::All(Err(refusal.split()));
+        }
         let verdict = |index| match failed.get(&index) {
             Some(_) if index == last && self.is(D::MissesTheLast) => Ok(()),
             Some(true) => Err(Refusal::transient(ErrorKind::Unavailable, "busy")),
