@@ -69,7 +69,7 @@ mistakes! {
     /// Nothing is a word of four letters.
     WritesNull: [Verbatim] "null is null" "src/track.rs",
     /// Numbers have 53 bits.
-    RoundsNumbers: [Verbatim] "9007199254740993 arrives" "src/track.rs",
+    RoundsNumbers: [Verbatim] "9007199254740993 arrives wherever" "src/track.rs",
     /// Who is to be forgotten stays, and who stays is forgotten.
     AliasSwapped: [Names] "its previoususerid" "src/alias.rs",
     /// A screen is a page.
