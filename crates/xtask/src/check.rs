@@ -165,7 +165,8 @@ fn out_of_tree() -> Outcome {
 }
 
 /// Every published crate is packaged as it will be published. It is not built
-/// from the package: until the first release, no registry has the others.
+/// from the package: `cargo publish` does that before it publishes anything, and
+/// all that they depend on would be built once more for it.
 fn package() -> Outcome {
     let mut package = vec!["package", "--quiet", "--workspace", "--no-verify"];
     package.extend(["--allow-dirty", "--exclude", "xtask"]);

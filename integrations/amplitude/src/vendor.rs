@@ -207,7 +207,9 @@ impl HttpVendor for AmplitudeVendor {
             Route::UserMap => Limits {
                 max_items: MAX_MAPPINGS,
                 max_bytes: MAX_MAPPING_BYTES,
-                envelope_bytes: self.user_map_start.expose().len() + self.user_map_end.len(),
+                envelope_bytes: self.user_map_start.expose().len()
+                    + "[]".len()
+                    + self.user_map_end.len(),
                 ..Limits::SINGLE
             },
             Route::Deletions => Limits {

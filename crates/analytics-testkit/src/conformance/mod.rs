@@ -69,12 +69,7 @@ mod unwritten;
 mod wire;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    fmt::Debug,
-    path::PathBuf,
-    sync::Arc,
-    sync::OnceLock,
+    collections::BTreeMap, fmt, fmt::Debug, path::PathBuf, sync::Arc, sync::OnceLock,
     time::Duration,
 };
 
@@ -107,6 +102,8 @@ struct Configuration {
     build: Build,
     debug: Option<Box<dyn Fn() -> String>>,
     full: Option<full::Fill>,
+    /// A web page may be the vendor's answer.
+    answers_with_pages: bool,
     supports: OnceLock<KindSet>,
 }
 
@@ -120,6 +117,7 @@ impl Configuration {
         let shown = config.clone();
         let filled = config.clone();
         Self {
+            answers_with_pages: V::MAY_ANSWER_WITH_PAGES,
             full: Some(Box::new(move |input| {
                 let client = filled().build_as(Instance::new(NAME)).ok()?;
                 Some(full::requests(client.mapping(), input))
@@ -145,6 +143,7 @@ impl Configuration {
             }),
             debug: None,
             full: None,
+            answers_with_pages: false,
             supports: OnceLock::new(),
         }
     }
@@ -166,6 +165,8 @@ impl Configuration {
 }
 
 type Refusing = Arc<dyn Fn(&Request) -> Option<Answer> + Send + Sync>;
+type Matching = Arc<dyn Fn(&Request) -> bool + Send + Sync>;
+type Retrying = Arc<dyn Fn(&Request, u16) -> bool + Send + Sync>;
 type RefusingItem = Arc<dyn Fn(&Request, usize) -> Option<Answer> + Send + Sync>;
 type Failing = Arc<dyn Fn(u16, &str) -> Answer + Send + Sync>;
 
@@ -212,9 +213,9 @@ pub struct Suite {
     wired: bool,
     answers: Option<Answering>,
     /// Of which requests only the status is the vendor's answer.
-    says_nothing: Option<Arc<dyn Fn(&Request) -> bool + Send + Sync>>,
+    says_nothing: Option<Matching>,
     errors: Failing,
-    retries: BTreeSet<u16>,
+    retries: Option<Retrying>,
     refusal: Option<Refusing>,
     already_gone: Option<Refusing>,
     items: Option<Items>,
@@ -306,7 +307,7 @@ impl Suite {
                 });
                 Answer::json(status, &body)
             }),
-            retries: BTreeSet::new(),
+            retries: None,
             refusal: None,
             already_gone: None,
             items: None,
@@ -444,10 +445,13 @@ impl Suite {
         self
     }
 
-    /// Statuses below 500 that are for now, besides 408 and 429: what is refused
-    /// with another one is refused for good.
-    pub fn retries(mut self, statuses: impl IntoIterator<Item = u16>) -> Self {
-        self.retries.extend(statuses);
+    /// Which requests are refused for now with a status below 500, besides 408 and
+    /// 429: what is refused with another one is refused for good.
+    pub fn retries(
+        mut self,
+        is_for_now: impl Fn(&Request, u16) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.retries = Some(Arc::new(is_for_now));
         self
     }
 
@@ -569,6 +573,12 @@ impl Suite {
     fn answering(&self) -> Answering {
         let given = self.answers.clone();
         given.unwrap_or_else(|| Arc::new(|_| Answer::json(200, &json!({}))))
+    }
+
+    /// Whether a request is refused for now with a status.
+    fn is_retried(&self, request: &Request, status: u16) -> bool {
+        let retries = self.retries.as_ref();
+        retries.is_some_and(|is_for_now| is_for_now(request, status))
     }
 
     /// Whether only the status of a request's answer is the vendor's.

@@ -352,9 +352,6 @@ impl HttpVendor for Acme {
             AnyEvent::Screen(event) if self.config.in_one => {
                 Ok(vec![self.event(input, &event.name)?])
             }
-            AnyEvent::Alias(_) if self.is(D::MapsUndeclared) => {
-                Ok(vec![self.event(input, "Alias")?])
-            }
             _ => Err(Error::unsupported(input.kind(), Self::VENDOR)),
         }
     }

@@ -92,8 +92,6 @@ mistakes! {
     RawIdInUrl: [Hostile] "encode ids in URLs" "src/group.rs",
     /// What validation accepts, the mapping refuses.
     RefusesInSteps: [Hostile, Prepared] "what validation accepts is delivered" "src/track.rs",
-    /// What is not declared is sent all the same.
-    MapsUndeclared: [Unsupported] "no request for a kind that is not declared" "src/alias.rs",
     /// What is traced says who somebody is.
     TracesUsers: [Traces] "in a trace" "src/vendor.rs",
 
@@ -181,6 +179,8 @@ mistakes! {
 
     /// It calls itself after the vendor, whatever its name is.
     OtherName: [Builds] "makes \"acme\" of" "src/config.rs",
+    /// What is not declared is sent all the same.
+    MapsUndeclared: [Unsupported] "no request for a kind that is not declared" "src/group.rs",
     /// It takes no event at once.
     NoLimits: [Batching] "at least one event" "src/vendor.rs",
     /// A batch has an outcome too few.

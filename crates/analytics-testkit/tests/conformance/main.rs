@@ -194,7 +194,7 @@ fn suite(defect: Defect, package: &Package) -> Suite {
         }
         D::NeedlessVolatile => suite(D::None, package).volatile(["name"]),
         D::NeedlessUrl => suite(D::None, package).credentials_in_url(),
-        D::NeedlessRetries => suite(D::None, package).retries([404]),
+        D::NeedlessRetries => suite(D::None, package).retries(|_, status| status == 404),
         D::AliasSwapped | D::ScreenAsPage => in_one(defect, package),
         D::AliasUnsaid | D::MeansNothing | D::MeansNoField => in_one(defect, package),
         defect if defect.is_of_the_integration() => wrapped(defect, package),

@@ -3,8 +3,8 @@
 
 use analytics_http::Client;
 use analytics_spec::{
-    AnyInput, Attempt, Delivery, Error, ErrorKind, Integration, KindSet, Map, Policies, Prepare,
-    Prepared, PreparedAttempt, Progress, ValidationError, Value,
+    AnyInput, Attempt, Delivery, Error, ErrorKind, Integration, Kind, KindSet, Map, Policies,
+    Prepare, Prepared, PreparedAttempt, Progress, ValidationError, Value,
     integration::{Batching, Preview},
 };
 use async_trait::async_trait;
@@ -55,7 +55,11 @@ impl Integration for Wrapped {
     }
 
     fn supports(&self) -> KindSet {
-        self.inner.supports()
+        let kinds = self.inner.supports();
+        match self.defect {
+            D::MapsUndeclared => kinds.without(Kind::Group),
+            _ => kinds,
+        }
     }
 
     fn validate(&self, input: &AnyInput) -> Result<(), ValidationError> {

@@ -164,7 +164,7 @@ mod tests {
             ("docs/new.md", "sh", false),
             ("crates/analytics-bench/README.md", "rust", true),
         ] {
-            let outcome = check(&root, &[page(path, language, "let a = 1;\n")]);
+            let outcome = check(&root, &[page(path, language, "cargo run -- demo\n")]);
             assert_eq!(outcome.is_err(), is_left_out, "{path}: {outcome:?}");
         }
     }

@@ -99,7 +99,7 @@ pub(crate) async fn rejected(run: &Run<'_>, base: &Base) {
             };
             let outcome = trial.attempt(&base.input).await;
             let error = outcome.as_ref().err();
-            if run.suite.retries.contains(&status) {
+            if run.suite.is_retried(&sent.request, status) {
                 run.expect(
                     error.is_some_and(Error::is_retryable),
                     Check::Rejected,
@@ -248,9 +248,14 @@ pub(crate) async fn refusal(run: &Run<'_>, base: &Base) {
 pub(crate) async fn foreign(run: &Run<'_>, base: &Base) {
     for (nth, sent) in base.sent.iter().enumerate() {
         let own = (run.suite.answering())(&sent.request);
-        let mut answers = vec![("a web page", page(200))];
+        let says_nothing = run.suite.says_nothing_to(&sent.request);
+        let mut answers = Vec::new();
+        let configuration = run.suite.configuration_of(base.kind);
+        if !says_nothing || configuration.is_some_and(|with| !with.answers_with_pages) {
+            answers.push(("a web page", page(200)));
+        }
         // Where the status alone is the vendor's answer, these are too.
-        if !run.suite.says_nothing_to(&sent.request) {
+        if !says_nothing {
             answers.push(("no body", Answer::empty(200)));
             answers.push(("no body", Answer::empty(204)));
             answers.push(("{}", Answer::json(200, &json!({}))));

@@ -208,7 +208,8 @@ pub(crate) async fn bad_event(run: &Run<'_>, bases: &[Base]) {
         };
         for status in [400, 422] {
             let errors = Arc::clone(&run.suite.errors);
-            if !run.suite.retries.contains(&status) {
+            let mut sent = base.sent.iter();
+            if !sent.any(|sent| run.suite.is_retried(&sent.request, status)) {
                 let answer = move |_: &Request| Some(errors(status, WORDS));
                 alone(&crowd, base, bad, Arc::new(answer), &status.to_string()).await;
             }
