@@ -195,5 +195,41 @@ pub enum Reading {
     /// One verdict for each, in their order. Where one may be accepted after
     /// another has been refused for now, the route's limits are
     /// [`one_per_person`](Limits::one_per_person).
+    ///
+    /// `items` is how many steps the request carried:
+    ///
+    /// ```
+    /// use analytics_http::{Reading, Refusal, classify};
+    /// use analytics_spec::{ErrorKind, HttpResponse, Value};
+    ///
+    /// fn read(response: &HttpResponse, items: usize) -> Reading {
+    ///     if let Err(refusal) = classify(response) {
+    ///         return Reading::All(Err(refusal));
+    ///     }
+    ///     // `status_code` is a number, and `body` an `Option<Value>`: JSON, or a text.
+    ///     let body = response.body.as_ref().filter(|body| body.is_object());
+    ///     let Some(body) = body else {
+    ///         return Reading::All(Err(Refusal::foreign("Acme", response)));
+    ///     };
+    ///     // Everything of a 200; of a 207, all but these.
+    ///     let errors = body.get("errors").and_then(Value::as_array);
+    ///     let mut verdicts = vec![Ok(()); items];
+    ///     for error in errors.into_iter().flatten() {
+    ///         let words = error.get("message").and_then(Value::as_str);
+    ///         let refusal = Refusal::permanent(ErrorKind::RequestRejected, words.unwrap_or_default());
+    ///         let index = error.get("batch_index").and_then(Value::as_u64);
+    ///         match index.and_then(|index| verdicts.get_mut(index as usize)) {
+    ///             Some(verdict) => *verdict = Err(refusal),
+    ///             // Which event it is about is not known: it is looked for in halves.
+    ///             None => return Reading::All(Err(refusal.split())),
+    ///         }
+    ///     }
+    ///     Reading::Each(verdicts)
+    /// }
+    ///
+    /// # let answer = HttpResponse::new(207).body(serde_json::json!({"errors": [{"batch_index": 1}]}));
+    /// # let Reading::Each(verdicts) = read(&answer, 3) else { panic!("one for each") };
+    /// # assert_eq!(verdicts.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
+    /// ```
     Each(Vec<Verdict>),
 }

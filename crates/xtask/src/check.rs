@@ -12,7 +12,7 @@ type Check = fn() -> Outcome;
 const CHECKS: [(&str, Check); 15] = [
     ("toolchain", toolchain),
     ("format", || cargo::run(&["fmt", "--all", "--check"])),
-    ("clippy", clippy),
+    ("clippy", || clippy(&[])),
     ("benchmarks", benchmarks),
     ("documentation", documentation::check),
     ("api", api::check),
@@ -35,6 +35,12 @@ pub(crate) fn is_known(name: &str) -> bool {
 /// Everything that CI checks besides the tests, or what is named of it. All of
 /// it is run, so that one run shows everything that is wrong.
 pub(crate) fn run(names: &[String]) -> Outcome {
+    if let [first, packages @ ..] = names
+        && first == "clippy"
+        && packages.iter().any(|package| !is_known(package))
+    {
+        return clippy(packages);
+    }
     if let Some(other) = names.iter().find(|name| !is_known(name)) {
         let known = CHECKS.map(|(name, _)| name).join(", ");
         return Err(format!("there is no check `{other}`; there are {known}"));
@@ -83,9 +89,16 @@ pub(crate) fn other_toolchain() -> Result<Option<String>, String> {
 }
 
 /// Package by package, and those that are published with each feature alone,
-/// with none and with all: together, one would hide what another one lacks.
-fn clippy() -> Outcome {
-    for package in cargo::metadata()?.packages {
+/// with none and with all: together, one would hide what another one lacks. All
+/// packages, unless some are named.
+fn clippy(names: &[String]) -> Outcome {
+    let mut packages = cargo::metadata()?.packages;
+    let is_package = |name: &&String| packages.iter().any(|package| *package.name == **name);
+    if let Some(other) = names.iter().find(|name| !is_package(name)) {
+        return Err(format!("there is no package `{other}`"));
+    }
+    packages.retain(|package| names.is_empty() || names.iter().any(|name| *package.name == *name));
+    for package in packages {
         let mut selections = vec![vec![]];
         let features: Vec<_> = package
             .features

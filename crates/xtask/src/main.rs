@@ -34,7 +34,8 @@ cargo xtask COMMAND
                 everything else that CI checks, or what is named of it:
                 formatting, clippy for every package and feature alone,
                 documentation, public APIs, the book, generated tables, the
-                scaffold, packages, licences
+                scaffold, packages, licences; `check clippy PACKAGE ...` looks
+                at those packages alone
   new-integration NAME [SPELLING]
                 make the crate of a vendor, whose tests say what is missing:
                 `acme`, or `posthog PostHog`; see docs/new-integration.md

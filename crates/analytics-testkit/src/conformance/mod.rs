@@ -181,6 +181,26 @@ enum Items {
     },
 }
 
+/// What a vendor's key holds in the requests of a kind.
+struct Meaning {
+    kind: Kind,
+    key: String,
+    field: String,
+}
+
+impl Meaning {
+    /// Whether a path in a request ends with the key.
+    fn is_of(&self, pointer: &str) -> bool {
+        let split = |path: &str| -> Vec<String> {
+            let names = path.split(['/', '.']).map(str::to_owned);
+            names
+                .filter(|name| name.parse::<usize>().is_err())
+                .collect()
+        };
+        split(pointer).ends_with(&split(&self.key))
+    }
+}
+
 /// The conformance suite of one integration; see the [module](self).
 #[must_use = "a suite that is not run proves nothing"]
 pub struct Suite {
@@ -200,7 +220,7 @@ pub struct Suite {
     already_gone: Option<Refusing>,
     items: Option<Items>,
     volatile: Vec<String>,
-    meanings: Vec<(Kind, String, String)>,
+    meanings: Vec<Meaning>,
     secrets: Option<Vec<String>>,
     signing: Vec<String>,
     credentials_in_url: bool,
@@ -450,12 +470,14 @@ impl Suite {
         self
     }
 
-    /// What a vendor's key holds in the requests of a kind, where the name of
-    /// another of our fields is the vendor's name for it: in an alias,
-    /// `user_id` may be the id before, `previous_user_id`.
+    /// Which field of ours a vendor's key holds in the requests of a kind, where
+    /// its name does not tell, or is that of another field: in an alias, `user_id`
+    /// may be the id before, `previous_user_id`. Where the last key is not enough,
+    /// the end of the path says which: `primary/id`, or `primary.id`. Indices are
+    /// left out.
     pub fn means(mut self, kind: Kind, key: &str, field: &str) -> Self {
         let (key, field) = (key.to_owned(), places::normal(field));
-        self.meanings.push((kind, key, field));
+        self.meanings.push(Meaning { kind, key, field });
         self
     }
 
@@ -564,11 +586,17 @@ impl Suite {
         self.says_nothing.as_ref().is_some_and(|to| to(request))
     }
 
-    /// The field that a vendor's key was said to hold.
-    fn meant_by(&self, kind: Kind, key: &str) -> Option<String> {
-        let mut meanings = self.meanings.iter();
-        let meaning = meanings.find(|(of, name, _)| *of == kind && name == key);
-        meaning.map(|(_, _, field)| field.clone())
+    /// What was said of the keys of a kind.
+    fn meant(&self, kind: Kind) -> impl Iterator<Item = &Meaning> {
+        let meanings = self.meanings.iter();
+        meanings.filter(move |meaning| meaning.kind == kind)
+    }
+
+    /// The field that stands in a place, if something was said of it.
+    fn meant_by(&self, kind: Kind, pointer: &str) -> Option<&str> {
+        let mut meanings = self.meant(kind);
+        let meaning = meanings.find(|meaning| meaning.is_of(pointer));
+        meaning.map(|meaning| meaning.field.as_str())
     }
 
     /// The kinds that any configuration declares.

@@ -122,6 +122,13 @@ checks! {
     /// more.
     Cut "cut" Mapping
         "send ids and names whole; what is longer than the vendor takes, refuse in `validate`"
+    /// What people wrote arrives as they wrote it: no text is trimmed, cut or
+    /// written otherwise, and no number rounded.
+    Verbatim "verbatim" Mapping
+        "send what people wrote as it is; what the vendor does not take, refuse in `validate`"
+    /// A screen is not sent as a page.
+    Screens "screens" Mapping
+        "send a screen as what the vendor shows as one, or say `Support::No`"
     /// A delete says whom it is about, and nothing else of them.
     Delete "delete" Mapping
         "send the id or the address by which the vendor knows the person, and leave out the rest"
@@ -195,7 +202,7 @@ checks! {
         "what may be about one of several events is `Refusal::split`: the request is sent again in halves until that one is alone"
     /// What the vendor says of one event of a request, is said of that one.
     PartialRefusal "partial-refusal" Reading
-        "match the vendor's verdicts to the events by index or id: look at `read`"
+        "match the vendor's verdicts to the events by index or id: look at `read`, and keep the order of `bodies` in `request`"
     /// One person's events keep their order, also after a failure, and nothing
     /// is sent twice or lost.
     Order "order" Vendor
@@ -203,8 +210,7 @@ checks! {
     /// No more requests are under way than `batching` allows.
     InFlight "in-flight" Vendor
         "hold back what exceeds `max_in_flight`"
-    /// Any text, any number, any depth: no panic, one outcome, no other URL,
-    /// nothing bent.
+    /// Any text, any number, any depth: no panic, one outcome, no other URL.
     Hostile "hostile" Mapping
         "encode ids in URLs with `request::encode`; cut texts at characters, not bytes"
     /// What fits the vendor's limits just so is delivered; what is larger by

@@ -4,10 +4,12 @@ use std::{collections::BTreeMap, fs, io};
 
 use analytics_spec::{AnyInput, Kind, Timestamp, Value};
 use jiff::SignedDuration;
-use serde_json::{Map, json};
+use serde_json::json;
 
 use super::{
-    places::{differences, leaves, listed, text},
+    Meaning,
+    checks::Base,
+    places::{differences, leaves, listed, normal, text},
     report::Check,
     trial::{Run, accepting},
     with,
@@ -185,30 +187,50 @@ const NAMES: [(&str, &[&str]); 15] = [
     ("term", &["term", "utmterm"]),
 ];
 
+/// The name of the field that stands under a vendor's key, if every vendor's key
+/// of that name has it.
+fn known(key: &str) -> Option<&'static str> {
+    let name = normal(key);
+    let mut names = NAMES.iter();
+    let found = names.find(|(_, names)| names.contains(&name.as_str()));
+    found.map(|(field, _)| *field)
+}
+
+/// The values of the fields that have names, by those.
+fn fields(run: &Run<'_>, kind: Kind, input: &AnyInput) -> BTreeMap<String, String> {
+    let json = serde_json::to_value(input).unwrap_or_default();
+    let meant: Vec<_> = run
+        .suite
+        .meant(kind)
+        .map(|meaning| &meaning.field)
+        .collect();
+    let has_name =
+        |name: &String| NAMES.iter().any(|(field, _)| field == name) || meant.contains(&name);
+    let leaves = leaves(&json).into_iter();
+    leaves
+        .map(|leaf| (normal(&leaf.key), text(&leaf.value)))
+        .filter(|(name, _)| has_name(name))
+        .collect()
+}
+
 /// No field's value stands under another field's name.
 pub(crate) fn names(run: &Run<'_>, kind: Kind, input: &AnyInput, requests: &[Value]) {
-    let Ok(json) = serde_json::to_value(input) else {
-        return;
-    };
-    let mut fields: Map<String, Value> = Map::new();
-    for leaf in leaves(&json) {
-        let name = super::places::normal(&leaf.key);
-        if NAMES.iter().any(|(field, _)| *field == name) {
-            fields.insert(name, Value::from(text(&leaf.value)));
-        }
-    }
+    let fields = fields(run, kind, input);
+    let mut unknown = Vec::new();
+    let mut is_known = false;
     for leaf in requests.iter().flat_map(leaves) {
-        let name = super::places::normal(&leaf.key);
-        let Some((field, _)) = NAMES
-            .iter()
-            .find(|(_, names)| names.contains(&name.as_str()))
-        else {
+        let value = text(&leaf.value);
+        // What the test says of a place, is so there.
+        let meant = run.suite.meant_by(kind, &leaf.pointer);
+        let Some(field) = meant.or_else(|| known(&leaf.key)) else {
+            let is_id = |id: &&str| fields.get(*id) == Some(&value);
+            if let Some(id) = ALIASED.into_iter().find(is_id) {
+                unknown.push(format!("{} is its {id}", leaf.pointer));
+            }
             continue;
         };
-        let value = Value::from(text(&leaf.value));
-        let meant = run.suite.meant_by(kind, &leaf.key);
-        if fields.get(*field) == Some(&value) || meant.and_then(|f| fields.get(&f)) == Some(&value)
-        {
+        is_known |= ALIASED.contains(&field);
+        if fields.get(field) == Some(&value) {
             continue;
         }
         if let Some((other, _)) = fields.iter().find(|(_, known)| **known == value) {
@@ -219,8 +241,56 @@ pub(crate) fn names(run: &Run<'_>, kind: Kind, input: &AnyInput, requests: &[Val
                     "the {field} of the input, or nothing of it, at {}",
                     leaf.pointer
                 ),
-                format!("its {other}: {value}"),
+                format!("its {other}: {value:?}"),
             );
+        }
+    }
+    run.expect(
+        kind != Kind::Alias || is_known || unknown.is_empty(),
+        Check::Setup,
+        kind,
+        "which key is for the id before and which for the one from now on, said with `means`: \
+         neither has a name that tells",
+        || unknown.join("; "),
+    );
+}
+
+/// The ids that an alias makes one.
+const ALIASED: [&str; 2] = ["userid", "previoususerid"];
+
+/// What was said of a vendor's keys is about some that there are.
+pub(crate) fn meanings(run: &Run<'_>, bases: &[Base]) {
+    for kind in Kind::ALL {
+        let base = bases.iter().find(|base| base.kind == kind);
+        if base.is_none() && run.suite.kinds().contains(kind) {
+            continue;
+        }
+        for meaning in run.suite.meant(kind) {
+            let has_key = |base: &Base| {
+                let mut leaves = base.documents.iter().flat_map(leaves);
+                leaves.any(|leaf| meaning.is_of(&leaf.pointer))
+            };
+            let has_field =
+                |base: &Base| fields(run, kind, &base.input).contains_key(&meaning.field);
+            let Meaning { key, field, .. } = meaning;
+            for (what, holds) in [
+                (
+                    format!("{key:?}, a key of the requests"),
+                    base.is_some_and(has_key),
+                ),
+                (
+                    format!("{field:?}, a field of the event"),
+                    base.is_some_and(has_field),
+                ),
+            ] {
+                run.expect(
+                    holds,
+                    Check::Setup,
+                    kind,
+                    format!("`means` names {what}"),
+                    || "there is none".to_owned(),
+                );
+            }
         }
     }
 }

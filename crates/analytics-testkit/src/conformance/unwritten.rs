@@ -11,12 +11,18 @@ const MARK: &str = concat!("FILL ", "IN:");
 /// Where integrations have what they are made of.
 const PLACES: [&str; 3] = ["README.md", "src", "tests"];
 
+/// Where this project's scripted vendors are, from an integration.
+const SCRIPTED: &str = "../../crates/analytics-testkit/src/vendors";
+
 /// Each file that has something left open, with what that is.
 pub(crate) fn check(run: &Run<'_>) {
     let package = &run.suite.package;
     for place in PLACES {
         look(run, package, &package.join(place));
     }
+    // Only where it is one of this project's.
+    let scripted = format!("{SCRIPTED}/{}.rs", run.suite.vendor.replace('-', "_"));
+    look(run, package, &package.join(scripted));
 }
 
 fn look(run: &Run<'_>, package: &Path, path: &Path) {

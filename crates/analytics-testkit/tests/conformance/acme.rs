@@ -39,6 +39,9 @@ pub(crate) struct Config {
     pub(crate) key: Secret,
     #[serde(default)]
     pub(crate) token: Option<Secret>,
+    /// There are more kinds, and most share the requests of events.
+    #[serde(skip)]
+    pub(crate) in_one: bool,
     #[serde(skip)]
     pub(crate) defect: Defect,
     #[serde(skip)]
@@ -54,6 +57,7 @@ impl Config {
         Self {
             key: Secret::new(key),
             token: None,
+            in_one: false,
             defect: D::None,
             shared: Arc::default(),
         }
@@ -121,6 +125,15 @@ impl Acme {
         self.config.defect == defect
     }
 
+    /// Where what has a route of its own goes.
+    fn routed(&self, route: Route) -> Route {
+        if self.config.in_one {
+            Route::Events
+        } else {
+            route
+        }
+    }
+
     fn event(&self, input: &AnyInput, name: &str) -> Result<Step<Route>, Error> {
         let event = &input.event;
         let (mut user, mut anonymous) = (event.user_id(), event.anonymous_id());
@@ -138,6 +151,10 @@ impl Acme {
         if self.is(D::CutsIds) {
             user = short.as_deref();
         }
+        let name = match self.config.defect {
+            D::TrimsNames => name.trim(),
+            _ => name,
+        };
         if self.is(D::CutsBytes) && name.len() > 3 {
             let _ = &name[..3];
         }
@@ -158,6 +175,18 @@ impl Acme {
             properties.insert("currency".to_owned(), label.unwrap_or_default());
             properties.insert("label".to_owned(), currency.unwrap_or_default());
         }
+        for value in properties.values_mut() {
+            match value {
+                Value::String(text) if self.is(D::CutsValues) => {
+                    *text = text.chars().take(1_000).collect();
+                }
+                Value::Null if self.is(D::WritesNull) => *value = json!("null"),
+                Value::Number(number) if self.is(D::RoundsNumbers) => {
+                    *value = json!(number.as_f64());
+                }
+                _ => {}
+            }
+        }
         let id = match self.config.defect {
             D::OmitsMessageId => Value::Null,
             _ => Value::from(id),
@@ -175,6 +204,14 @@ impl Acme {
         ]);
         if self.is(D::DeviceFirst) {
             map.insert("distinct_id".to_owned(), json!(anonymous.or(user)));
+        }
+        let is_viewed = matches!(input.kind(), Kind::Page | Kind::Screen);
+        if is_viewed {
+            let what = match self.config.defect {
+                D::ScreenAsPage => Kind::Page,
+                _ => input.kind(),
+            };
+            map.insert("type".to_owned(), json!(what.as_str()));
         }
         for (key, value) in properties {
             if self.is(D::PropertiesWin) || !map.contains_key(&key) {
@@ -198,10 +235,14 @@ impl HttpVendor for Acme {
 
     fn supports(&self) -> KindSet {
         let kinds = KindSet::from([Kind::Identify, Kind::Track, Kind::Group]);
-        match self.config.token {
-            Some(_) => kinds.with(Kind::Delete),
-            None => kinds,
-        }
+        let more = [
+            (Kind::Delete, self.config.token.is_some()),
+            (Kind::Alias, self.config.in_one),
+            (Kind::Page, self.config.in_one),
+            (Kind::Screen, self.config.in_one),
+        ];
+        let more = more.into_iter().filter(|(_, has)| *has);
+        more.fold(kinds, |kinds, (kind, _)| kinds.with(kind))
     }
 
     fn validate(&self, input: &AnyInput) -> Result<(), ValidationError> {
@@ -255,7 +296,7 @@ impl HttpVendor for Acme {
                     "traits": event.traits,
                 });
                 let mut steps = vec![
-                    Step::json(Route::Profile, &profile)?,
+                    Step::json(self.routed(Route::Profile), &profile)?,
                     self.event(input, "Identified")?,
                 ];
                 if again {
@@ -295,7 +336,21 @@ impl HttpVendor for Acme {
                     D::TellsAllOnDelete => json!(event),
                     _ => json!({"user_id": event.user_id}),
                 };
-                Ok(vec![Step::json(Route::Delete, &body)?])
+                Ok(vec![Step::json(self.routed(Route::Delete), &body)?])
+            }
+            AnyEvent::Alias(event) if self.config.in_one => {
+                let (mut stays, mut goes) = (&event.user_id, &event.previous_user_id);
+                if self.is(D::AliasSwapped) {
+                    std::mem::swap(&mut stays, &mut goes);
+                }
+                let body = json!({"primary": {"id": stays}, "secondary": {"id": goes}});
+                Ok(vec![Step::json(Route::Events, &body)?])
+            }
+            AnyEvent::Page(event) if self.config.in_one => {
+                Ok(vec![self.event(input, &event.name)?])
+            }
+            AnyEvent::Screen(event) if self.config.in_one => {
+                Ok(vec![self.event(input, &event.name)?])
             }
             _ => Err(Error::unsupported(input.kind(), Self::VENDOR)),
         }
@@ -320,7 +375,10 @@ impl HttpVendor for Acme {
         bodies: &[Bytes],
         sending: Sending,
     ) -> Result<http::Request<Bytes>, Error> {
-        let mut key = bearer(self.config.key.expose())?;
+        // Only with the token, the vendor deletes.
+        let deletes = self.config.in_one && *route == Route::Events;
+        let token = self.config.token.as_ref().filter(|_| deletes);
+        let mut key = bearer(token.unwrap_or(&self.config.key).expose())?;
         if self.is(D::PlainHeader) {
             key.set_sensitive(false);
         }
@@ -422,7 +480,8 @@ impl HttpVendor for Acme {
         }
         if let Err(mut refusal) = classify(response) {
             let unknown = Some(&json!("no such user"));
-            if *route == Route::Delete && status == 404 && response.field("error") == unknown {
+            let deletes = *route == self.routed(Route::Delete);
+            if deletes && status == 404 && response.field("error") == unknown {
                 return Reading::All(Ok(()));
             }
             if [400, 422].contains(&status) {
@@ -454,6 +513,12 @@ impl HttpVendor for Acme {
             .map(|(index, is_for_now)| (index as usize + off, is_for_now))
             .collect();
         let last = items.saturating_sub(1);
+        let is_here = |index: &usize| *index < items + off;
+        if !failed.keys().all(is_here) && !self.is(D::IgnoresStrangers) {
+            // Which one, only a smaller request can tell.
+            let refusal = Refusal::permanent(ErrorKind::RequestRejected, "some are too old");
+            return Reading::All(Err(refusal.split()));
+        }
         let verdict = |index| match failed.get(&index) {
             Some(_) if index == last && self.is(D::MissesTheLast) => Ok(()),
             Some(true) => Err(Refusal::transient(ErrorKind::Unavailable, "busy")),

@@ -61,7 +61,19 @@ mistakes! {
     /// A property called `user_id` replaces whose event it is.
     PropertiesWin: [ReservedNames] "replace nothing there" "src/track.rs",
     /// Ids are written in lower case: two people become one.
-    LowersIds: [Hostile] "arrives as it is" "src/track.rs",
+    LowersIds: [Verbatim] "arrives as it is" "src/track.rs",
+    /// Names lose the spaces around them.
+    TrimsNames: [Verbatim] "arrives as it is" "src/track.rs",
+    /// Values end after so many characters, and nobody is told.
+    CutsValues: [Verbatim] "the longest text that `validate` accepts" "src/track.rs",
+    /// Nothing is a word of four letters.
+    WritesNull: [Verbatim] "null is null" "src/track.rs",
+    /// Numbers have 53 bits.
+    RoundsNumbers: [Verbatim] "9007199254740993 arrives wherever" "src/track.rs",
+    /// Who is to be forgotten stays, and who stays is forgotten.
+    AliasSwapped: [Names] "its previoususerid" "src/alias.rs",
+    /// A screen is a page.
+    ScreenAsPage: [Screens] "than for a page" "src/screen.rs",
     /// Everybody's groups are one user's.
     ForgetsWhom: [Person] "another request for another person" "src/group.rs",
     /// Who has no user id, has an empty one: all visitors are one person.
@@ -159,6 +171,9 @@ mistakes! {
     MissesIndex: [PartialRefusal] "for the event that the vendor refused" "src/outcome.rs",
     /// The verdict on the last event of a request is lost.
     MissesTheLast: [PartialRefusal] "for the event that the vendor refused" "src/outcome.rs",
+    /// The verdict on an event that is not in the request is nobody's.
+    IgnoresStrangers: [PartialRefusal]
+        "an event that the request does not have" "src/outcome.rs",
 
     // An integration that does not leave everything to the client.
 
@@ -229,6 +244,12 @@ mistakes! {
     NeedlessRetries: [Rejected] "says so with `retries`" "src/outcome.rs",
     /// A key is said to differ between attempts that does not.
     NeedlessVolatile: [Setup] "is volatile" "tests/conformance.rs",
+    /// Nobody says which of an alias's ids is which.
+    AliasUnsaid: [Setup] "said with `means`" "tests/conformance.rs",
+    /// Something is said of a key that there is not.
+    MeansNothing: [Setup] "a key of the requests" "tests/conformance.rs",
+    /// Something is said to be a field that there is not.
+    MeansNoField: [Setup] "a field of the event" "tests/conformance.rs",
     /// Something is still to be filled in.
     LeavesOpen: [Unwritten] "the page" "README.md",
 }

@@ -110,6 +110,16 @@ async fn what_has_no_defect_conforms() {
     wrapped(D::None, &package).run().await;
 }
 
+/// Several steps of one event share a request, and so do deletes, which have
+/// nothing in them that only they have.
+#[tokio::test]
+async fn what_has_most_kinds_in_one_request_conforms() {
+    let package = Package::new("in-one");
+    let written = in_one(D::None, &package).update_snapshots(true);
+    written.run().await;
+    in_one(D::None, &package).run().await;
+}
+
 #[tokio::test]
 async fn a_missing_snapshot_is_a_failure_and_a_stale_one_too() {
     let package = Package::new("missing");
@@ -185,6 +195,8 @@ fn suite(defect: Defect, package: &Package) -> Suite {
         D::NeedlessVolatile => suite(D::None, package).volatile(["name"]),
         D::NeedlessUrl => suite(D::None, package).credentials_in_url(),
         D::NeedlessRetries => suite(D::None, package).retries(|_, status| status == 404),
+        D::AliasSwapped | D::ScreenAsPage => in_one(defect, package),
+        D::AliasUnsaid | D::MeansNothing | D::MeansNoField => in_one(defect, package),
         defect if defect.is_of_the_integration() => wrapped(defect, package),
         defect => {
             let shared = Arc::new(AtomicU32::new(0));
@@ -215,6 +227,31 @@ fn wrapped(defect: Defect, package: &Package) -> Suite {
         Ok(Wrapped::new(client.with_clock(world.clock()), defect))
     };
     common(Suite::wired("acme", build), package, defect).secrets([KEY, TOKEN])
+}
+
+/// Acme with more kinds, most of them in the same requests.
+fn in_one(defect: Defect, package: &Package) -> Suite {
+    let build = move |instance: Instance, world: &World| {
+        let config = Config {
+            in_one: true,
+            ..config(defect)
+        };
+        let client = config.build_as(instance)?;
+        let client = client.with_transport(world.transport());
+        Ok(client.with_clock(world.clock()))
+    };
+    let events = [Kind::Identify, Kind::Track, Kind::Page, Kind::Screen];
+    let suite = common(Suite::wired("acme", build), package, defect)
+        .secrets([KEY, TOKEN])
+        .message_id_in(events)
+        .timestamp_in(events);
+    let said = |suite: Suite| suite.means(Kind::Alias, "primary/id", "user_id");
+    match defect {
+        D::AliasUnsaid => suite,
+        D::MeansNothing => said(suite).means(Kind::Alias, "ternary/id", "user_id"),
+        D::MeansNoField => said(suite).means(Kind::Alias, "secondary/id", "old_id"),
+        _ => said(suite).means(Kind::Alias, "secondary.id", "previous_user_id"),
+    }
 }
 
 /// What is known of Acme's answers, but for what a defect leaves out.

@@ -46,6 +46,36 @@ fn make(root: &Path, name: &Name) -> Outcome {
     // Nothing is written before everything is known to fit.
     let mut files = copies(root, name)?;
     files.extend(wiring::edits(root, name)?);
+    let before: Vec<_> = files
+        .iter()
+        .map(|(path, _)| (path.clone(), fs::read(path).ok()))
+        .collect();
+    write(root, name, files).map_err(|problem| match restore(before) {
+        Ok(()) => format!("{problem}\nNothing was changed"),
+        Err(left) => format!("{problem}\nNot all could be undone: {left}"),
+    })
+}
+
+/// The files as they were; those that are new are gone, with their folders.
+fn restore(before: Vec<(PathBuf, Option<Vec<u8>>)>) -> Outcome {
+    for (path, text) in before {
+        let done = match text {
+            Some(text) => fs::write(&path, text),
+            None if path.exists() => fs::remove_file(&path),
+            None => Ok(()),
+        };
+        done.map_err(|error| at(&path, &error))?;
+        // A folder that still has something in it stays.
+        for folder in path.ancestors().skip(1) {
+            if fs::remove_dir(folder).is_err() {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write(root: &Path, name: &Name, files: Vec<(PathBuf, String)>) -> Outcome {
     for (path, text) in files {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(|error| at(folder, &error))?;
@@ -110,7 +140,7 @@ fn left_to_do(name: &Name) -> String {
 README. What is left to do is marked with `{MARK}` there and in
 {scripted}. This lists it:
 
-  cargo test -p {package}
+  cargo test -p {package} --no-fail-fast
 
 docs/new-integration.md goes through it with a real vendor. When the tests pass:
 
@@ -118,6 +148,30 @@ docs/new-integration.md goes through it with a real vendor. When the tests pass:
   cargo xtask api      # what it makes public, in {folder}/api.txt
   cargo run -- demo    # with the new vendor
   cargo xtask check
+
+and a line of CHANGELOG.md tells users.
 "
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_leaves_nothing_behind() {
+        let root = std::env::temp_dir().join(format!("xtask-restore-{}", std::process::id()));
+        let (old, new) = (root.join("old"), root.join("made/src/new"));
+        fs::create_dir_all(&root).unwrap();
+        fs::write(&old, "before").unwrap();
+        let before = vec![(old.clone(), fs::read(&old).ok()), (new.clone(), None)];
+
+        fs::write(&old, "after").unwrap();
+        fs::create_dir_all(new.parent().unwrap()).unwrap();
+        fs::write(&new, "after").unwrap();
+        restore(before).unwrap();
+        assert_eq!(fs::read_to_string(&old).unwrap(), "before");
+        assert!(!root.join("made").exists());
+        fs::remove_dir_all(&root).unwrap();
+    }
 }

@@ -96,8 +96,8 @@ impl Name {
 
     /// `CustomerIo`, of types.
     pub(super) fn camel(&self) -> String {
-        let letters = self.spelled.chars();
-        letters.filter(char::is_ascii_alphanumeric).collect()
+        let words = self.spelled.split(|c: char| !c.is_ascii_alphanumeric());
+        words.map(capital).collect()
     }
 
     /// What clippy takes for a type in prose: `PostHog`.
@@ -131,22 +131,43 @@ impl Name {
 
     /// A text about Acme as one about this vendor.
     pub(super) fn instead_of_acme(&self, text: &str) -> String {
-        text.replace("analytics_acme", &format!("analytics_{}", self.snake()))
-            .replace("acme", &self.dashed)
+        let forms = [
+            ("analytics_acme", format!("analytics_{}", self.snake())),
+            ("acme", self.dashed.clone()),
             // As the template has it in prose.
-            .replace("Acme Inc", &self.spelled)
-            .replace("Acme", &self.camel())
-            .replace("ACME", &self.screaming())
+            ("Acme Inc", self.spelled.clone()),
+            ("Acme", self.camel()),
+            ("ACME", self.screaming()),
+        ];
+        // In one pass: a vendor's own name may have one of these in it.
+        let mut written = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(next) = rest.chars().next() {
+            let mut forms = forms.iter();
+            let found = forms.find_map(|(form, ours)| Some((rest.strip_prefix(form)?, ours)));
+            if let Some((after, ours)) = found {
+                written.push_str(ours);
+                rest = after;
+            } else {
+                written.push(next);
+                rest = rest.get(next.len_utf8()..).unwrap_or_default();
+            }
+        }
+        written
     }
 }
 
 /// `customer-io` as `Customer Io`.
 fn capitals(name: &str) -> String {
-    let words = name.split('-').map(|word| {
-        let (first, rest) = word.split_at(1);
-        first.to_ascii_uppercase() + rest
-    });
+    let words = name.split('-').map(capital);
     words.collect::<Vec<_>>().join(" ")
+}
+
+/// A word with a capital first.
+fn capital(word: &str) -> String {
+    let mut letters = word.chars();
+    let first = letters.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
 }
 
 #[cfg(test)]
@@ -161,7 +182,13 @@ mod tests {
                 "customer-io",
                 Some("Customer.io"),
                 "analytics-customer-io analytics_customer_io customer-io Customer.io, \
-                 CustomerioVendor CUSTOMER_IO_KEY",
+                 CustomerIoVendor CUSTOMER_IO_KEY",
+            ),
+            (
+                "acme-analytics",
+                Some("Acme Analytics"),
+                "analytics-acme-analytics analytics_acme_analytics acme-analytics \
+                 Acme Analytics, AcmeAnalyticsVendor ACME_ANALYTICS_KEY",
             ),
             (
                 "two_words",

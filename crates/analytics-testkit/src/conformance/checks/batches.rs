@@ -1,8 +1,12 @@
 //! Several events at once: one outcome each, and nothing twice.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, HashMap},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use analytics_spec::{Error, ErrorKind};
@@ -14,7 +18,7 @@ use super::{
 };
 use crate::{
     conformance::{
-        Items, Refusing,
+        Items, Refusing, RefusingItem,
         report::Check,
         trial::{Run, Trial, accepting, brief},
         wire::Reply,
@@ -160,20 +164,30 @@ async fn split(crowd: &Crowd<'_>, trial: &Trial<'_>, poisoned: &[usize]) {
     }
     let sent = trial.wire.sent();
     crowd.accepted_once(Check::Splits, &sent, poisoned);
-    let mut refused: BTreeMap<usize, usize> = BTreeMap::new();
+    // The bytes of the smallest request in which an event was refused. Not all
+    // that a request carries can be told, so that its events cannot be counted.
+    let mut refused: HashMap<usize, usize> = HashMap::new();
     for sent in &sent {
         let carried = crowd.owners.carried(sent);
+        let bytes = sent.request.body.len();
+        // Once what is too large has been found, the others need not go on in
+        // small requests.
+        let is_about = |event| poisoned.is_empty() || poisoned.contains(event);
+        let about_it = carried.iter().any(is_about);
         for event in &carried {
             let before = refused.get(event).copied().unwrap_or(usize::MAX);
             crowd.run.expect(
-                carried.len() < before,
+                !about_it || bytes < before,
                 Check::Splits,
                 crowd.kind(*event),
                 "a smaller request after a 413",
-                || format!("{} events again", carried.len()),
+                || format!("{bytes} bytes, after {before} had been refused"),
             );
-            if !sent.accepted {
-                refused.insert(*event, carried.len());
+            if sent.accepted {
+                // Its next step is another matter.
+                refused.remove(event);
+            } else {
+                refused.insert(*event, bytes);
             }
         }
     }
@@ -250,6 +264,7 @@ pub(crate) async fn partial(run: &Run<'_>, bases: &[Base]) {
         let Some(crowd) = Crowd::new(run, configuration, &[base], MANY).await else {
             continue;
         };
+        beyond(&crowd, base, refuses).await;
         for place in [Some(0), Some(2), None] {
             let victim: Arc<Mutex<Option<usize>>> = Arc::default();
             let (owners, refuses) = (Arc::clone(&crowd.owners), Arc::clone(refuses));
@@ -316,5 +331,40 @@ pub(crate) async fn partial(run: &Run<'_>, bases: &[Base]) {
         None,
         "`refuses_item` answers a request that carries several events",
         || "`None` for all of them, or there is none".to_owned(),
+    );
+}
+
+/// More events than any request has.
+const BEYOND: usize = 1_000_000;
+
+/// The vendor refuses an event that cannot be told from its answer: it is not known
+/// which one has not arrived, so that not all have.
+async fn beyond(crowd: &Crowd<'_>, base: &Base, refuses: &RefusingItem) {
+    let (refuses, accepts) = (Arc::clone(refuses), crowd.run.suite.answering());
+    let was_asked = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&was_asked);
+    let trial = crowd.trial(Box::new(move |sent, _| {
+        // Who answers for the events that there are, has none for this one.
+        let answering = AssertUnwindSafe(|| refuses(&sent.request, BEYOND));
+        let answer = catch_unwind(answering).ok().flatten();
+        match answer.filter(|answer| answer.body != accepts(&sent.request).body) {
+            Some(answer) => {
+                asked.store(true, Ordering::Relaxed);
+                Reply::Answer(answer)
+            }
+            None => Reply::Accept,
+        }
+    }));
+    let Some(trial) = trial else { return };
+    let Some(outcomes) = crowd.deliver(&trial).await else {
+        return;
+    };
+    crowd.run.expect(
+        !was_asked.load(Ordering::Relaxed) || outcomes.iter().any(Result::is_err),
+        Check::PartialRefusal,
+        base.kind,
+        "not all delivered, where the vendor refuses an event that the request does not have: \
+         then the whole request is refused, with `.split()`",
+        || "all delivered".to_owned(),
     );
 }

@@ -22,7 +22,7 @@ const MOST_ENTRIES: usize = 20_000;
 const KEY: &str = "padding";
 
 /// Who counts characters where the vendor counts bytes, counts these wrong.
-const PAIR: &str = "\u{1f409}a";
+pub(super) const PAIR: &str = "\u{1f409}a";
 
 /// How an event grows.
 #[derive(Clone, Copy)]
@@ -124,13 +124,15 @@ fn limit(trial: &Trial<'_>, base: &Base, growth: Growth, most: usize) -> Option<
         let grown = growth.grown(&base.input, by);
         grown.is_some_and(|input| trial.accepts(&input))
     };
+    largest(most, fits).filter(|most| *most > 0)
+}
+
+/// The largest number that fits, or 0; `None` if all do, as far as `most`.
+pub(super) fn largest(most: usize, fits: impl Fn(usize) -> bool) -> Option<usize> {
     // From below: limits are far smaller than what is tried at most.
     let mut doubled = successors(Some(1), |by| (*by < most).then(|| most.min(by * 2)));
     let mut too_much = doubled.find(|by| !fits(*by))?;
     let mut most = too_much / 2;
-    if most == 0 {
-        return None;
-    }
     while most + 1 < too_much {
         let middle = usize::midpoint(most, too_much);
         if fits(middle) {

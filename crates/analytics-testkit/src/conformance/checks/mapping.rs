@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use analytics_spec::{AnyInput, Secret, Value, config::Instance};
+use analytics_spec::{AnyInput, Kind, Secret, Value, config::Instance};
 use jiff::SignedDuration;
 
 use super::Base;
@@ -135,7 +135,10 @@ pub(crate) fn requests(run: &Run<'_>, bases: &[Base]) {
         }
     }
     credentials_in_urls(run, bases);
-    used_credentials(run, bases);
+    // What is not delivered yet may be what they are for.
+    if bases.len() == run.suite.kinds().iter().count() {
+        used_credentials(run, bases);
+    }
 }
 
 /// What was said of URLs holds.
@@ -194,6 +197,33 @@ pub(crate) async fn reviewed(run: &Run<'_>, bases: &[Base]) {
         snapshot::check(run, base.kind, &base.input, &base.documents).await;
     }
     snapshot::no_others(run);
+    snapshot::meanings(run, bases);
+}
+
+/// A screen that is sent as a page is one, to whoever looks at the vendor's.
+pub(crate) async fn screens(run: &Run<'_>, bases: &[Base]) {
+    let of = |kind| bases.iter().find(|base| base.kind == kind);
+    let (Some(page), Some(_)) = (of(Kind::Page), of(Kind::Screen)) else {
+        return;
+    };
+    let as_screen = || {
+        let mut json = serde_json::to_value(&page.input).ok()?;
+        let fields = json.as_object_mut()?;
+        let event = fields.remove(Kind::Page.as_str())?;
+        fields.insert(Kind::Screen.as_str().to_owned(), event);
+        AnyInput::from_value(json).ok()
+    };
+    let (Some(screen), Some(trial)) = (as_screen(), run.trial_of(Kind::Screen, accepting())) else {
+        return;
+    };
+    let _ = trial.attempt(&screen).await;
+    run.expect(
+        trial.documents() != page.documents,
+        Check::Screens,
+        Kind::Screen,
+        "another request than for a page of the same name",
+        || "the same one".to_owned(),
+    );
 }
 
 /// What an entry says that has no business to say it.
@@ -403,6 +433,10 @@ async fn retry(run: &Run<'_>, base: &Base, input: &AnyInput, nth: usize) -> BTre
     };
     let outcome = trial.send(&mut input.clone()).await;
     let sent = trial.wire.sent();
+    if outcome.as_ref().is_err_and(|error| !error.is_retryable()) {
+        // The reading gives it up: that is for the checks of answers to say.
+        return varied;
+    }
     if !run.expect(
         outcome.is_ok(),
         Check::Resumes,

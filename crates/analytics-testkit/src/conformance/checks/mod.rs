@@ -10,6 +10,7 @@ mod mapping;
 mod order;
 mod people;
 mod secrets;
+mod verbatim;
 
 use analytics_spec::{AnyInput, Kind, Value};
 
@@ -46,7 +47,9 @@ pub(crate) async fn all(run: &Run<'_>) {
     mapping::reviewed(run, &bases).await;
     mapping::reserved(run, &bases).await;
     mapping::identity(run, &bases).await;
+    mapping::screens(run, &bases).await;
     people::all(run, &bases).await;
+    verbatim::all(run, &bases).await;
     contract::prepared(run, &bases).await;
     mapping::replayed(run, &bases).await;
     mapping::retried(run, &bases).await;
