@@ -256,7 +256,9 @@ fn wrong(error: &dyn fmt::Display) -> Error {
 pub(crate) fn status_kind(status: &Status) -> ErrorKind {
     match status.code() {
         Code::Unauthenticated | Code::PermissionDenied => ErrorKind::Unauthorized,
-        Code::NotFound | Code::InvalidArgument | Code::Unimplemented => ErrorKind::Configuration,
+        Code::NotFound | Code::Unimplemented => ErrorKind::Configuration,
+        // What this one request asks for, whatever is configured.
+        Code::InvalidArgument => ErrorKind::RequestRejected,
         _ => ErrorKind::Unavailable,
     }
 }

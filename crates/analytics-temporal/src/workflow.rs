@@ -8,11 +8,11 @@ use temporalio_common::{UntypedActivity, data_converters::RawValue};
 use temporalio_sdk::{WorkflowContext, WorkflowTermination};
 
 use crate::{
-    activities::panicked,
+    attempting::panicked,
     dynamic::{DynWorkflow, Ended},
     failures,
     ids::Origin,
-    options, payload,
+    limits, options, payload,
 };
 
 /// Carries one event to its end.
@@ -25,14 +25,14 @@ pub(crate) async fn run(
     let read = || {
         let mut input = AnyInput::accept(payload::read(input)?, Some(kind))?;
         Origin::of(&ctx.info()).stamp(&mut input);
-        Ok(input)
+        let argument = payload::write_input(&input)?;
+        Ok((input, argument))
     };
-    let input = read().map_err(|error: Error| {
+    let (input, argument) = read().map_err(|error: Error| {
         let error = error.with_integration(handler.name());
         log(&ctx, kind, &error);
         fail(error)
     })?;
-    let argument = payload::write(&input).map_err(fail)?;
 
     let validation = UntypedActivity::new(activity_name(handler.name(), kind, Step::Validation));
     ctx.execute_local_activity(validation, argument.clone(), options::validation())
@@ -80,6 +80,32 @@ pub(crate) fn tell(
     }
 }
 
+/// Says that events failed of which nothing could be read, and so no hook told.
+pub(crate) fn log_unread(
+    handler: &Handler,
+    ctx: &WorkflowContext<DynWorkflow>,
+    events: Option<usize>,
+    error: &Error,
+) {
+    if !ctx.is_replaying() {
+        tracing::warn!(
+            target: "analytics_temporal::failed",
+            integration = handler.name(),
+            events,
+            "{}: {}",
+            error.kind(),
+            short(error)
+        );
+    }
+}
+
+/// The first words of an error.
+fn short(error: &Error) -> String {
+    let mut message = error.message().to_owned();
+    limits::cut_message(&mut message);
+    message
+}
+
 /// For whoever operates the worker; nothing of what is in the event.
 fn log(ctx: &WorkflowContext<DynWorkflow>, kind: Kind, error: &Error) {
     if !ctx.is_replaying() {
@@ -89,7 +115,7 @@ fn log(ctx: &WorkflowContext<DynWorkflow>, kind: Kind, error: &Error) {
             %kind,
             "{}: {}",
             error.kind(),
-            error.message()
+            short(error)
         );
     }
 }
