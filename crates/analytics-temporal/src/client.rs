@@ -239,7 +239,7 @@ impl<T> Started<T> {
     ///
     /// # Errors
     ///
-    /// The server cannot be reached, or the workflow has ended
+    /// The server cannot be reached, or says that the workflow has ended
     /// ([`Closed`](ErrorKind::Closed)).
     pub async fn cancel(&self) -> Result<(), Error> {
         let cancelled = self.handle.cancel(WorkflowCancelOptions::default()).await;
