@@ -169,7 +169,7 @@ impl EmbeddedWorker {
             }
             for failed in deliveries.apply(calls, self.now()) {
                 if step.is_none() {
-                    handler.workflow_failed(&failed.event, &failed.error);
+                    handler.workflow_failed(&failed.input.event, &failed.error);
                 }
             }
             if step.is_some() {

@@ -198,7 +198,7 @@ pub(crate) async fn run(
             nexts.push((positions, next));
         }
         for failed in deliveries.apply(nexts, now(&ctx)) {
-            tell(&handler, &ctx, &failed.event, &failed.error);
+            tell(&handler, &ctx, &failed.input, &failed.error);
         }
     }
     payload::write(&deliveries.into_output()).map_err(fail)
@@ -333,7 +333,7 @@ async fn validated(
             Some((None, bytes)) => Ok((input, bytes)),
             Some((Some(failure), _)) => {
                 let error = Error::from(failure);
-                tell(handler, ctx, &input.event, &error);
+                tell(handler, ctx, &input, &error);
                 Err(Box::new(failed(input.message_id(), &error, outcome_bytes)))
             }
             None => {
@@ -381,7 +381,7 @@ fn ended(
     }
     let error = failures::of_activity(error).with_integration(handler.name());
     for (_, input) in deliveries.pending() {
-        tell(handler, ctx, &input.event, &error);
+        tell(handler, ctx, input, &error);
     }
     fail(error)
 }

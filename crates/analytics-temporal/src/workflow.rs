@@ -1,7 +1,7 @@
 //! The workflow of one event: validation, then the request.
 
 use analytics_spec::{
-    AnyEvent, AnyInput, Error, Event as _, Handler, Kind,
+    AnyInput, Error, Event as _, Handler, Kind,
     handler::{Step, activity_name},
 };
 use temporalio_common::{UntypedActivity, data_converters::RawValue};
@@ -12,7 +12,7 @@ use crate::{
     dynamic::{DynWorkflow, Ended},
     failures,
     ids::Origin,
-    limits, options, payload,
+    options, payload,
 };
 
 /// Carries one event to its end.
@@ -30,20 +30,20 @@ pub(crate) async fn run(
     };
     let (input, argument) = read().map_err(|error: Error| {
         let error = error.with_integration(handler.name());
-        log(&ctx, kind, &error);
+        log_unread(&handler, &ctx, Some(1), &error);
         fail(error)
     })?;
 
     let validation = UntypedActivity::new(activity_name(handler.name(), kind, Step::Validation));
     ctx.execute_local_activity(validation, argument.clone(), options::validation())
         .await
-        .map_err(|error| ended(&handler, &ctx, &input.event, &error))?;
+        .map_err(|error| ended(&handler, &ctx, &input, &error))?;
 
     let policy = handler.request_policy(&handler.complete(&input));
     let request = UntypedActivity::new(activity_name(handler.name(), kind, Step::Request));
     ctx.execute_activity(request, argument, options::request(&policy))
         .await
-        .map_err(|error| ended(&handler, &ctx, &input.event, &error))
+        .map_err(|error| ended(&handler, &ctx, &input, &error))
 }
 
 /// How a failed activity ends the workflow. That somebody cancelled it is no
@@ -51,30 +51,39 @@ pub(crate) async fn run(
 fn ended(
     handler: &Handler,
     ctx: &WorkflowContext<DynWorkflow>,
-    event: &AnyEvent,
+    input: &AnyInput,
     error: &temporalio_sdk::ActivityExecutionError,
 ) -> WorkflowTermination {
     if error.as_cancelled().is_some() {
         return WorkflowTermination::cancelled();
     }
-    let error = failures::of_activity(error);
-    tell(handler, ctx, event, &error);
+    let error = failures::of_activity(error).with_integration(handler.name());
+    tell(handler, ctx, input, &error);
     fail(error)
 }
 
 /// Says that an event failed for good, and calls the hook, once: a replay tells
-/// nobody again.
+/// nobody again. The log has nothing of what is in the event, which a vendor's
+/// words may repeat.
 pub(crate) fn tell(
     handler: &Handler,
     ctx: &WorkflowContext<DynWorkflow>,
-    event: &AnyEvent,
+    input: &AnyInput,
     error: &Error,
 ) {
     if ctx.is_replaying() {
         return;
     }
-    log(ctx, event.kind(), error);
-    let hook = std::panic::AssertUnwindSafe(|| handler.workflow_failed(event, error));
+    tracing::warn!(
+        target: "analytics_temporal::failed",
+        integration = handler.name(),
+        kind = %input.kind(),
+        message_id = input.message_id(),
+        workflow_id = ctx.workflow_id(),
+        error = %error.kind(),
+        "an event failed"
+    );
+    let hook = std::panic::AssertUnwindSafe(|| handler.workflow_failed(&input.event, error));
     if std::panic::catch_unwind(hook).is_err() {
         tracing::error!(integration = handler.name(), "{}", panicked());
     }
@@ -92,30 +101,9 @@ pub(crate) fn log_unread(
             target: "analytics_temporal::failed",
             integration = handler.name(),
             events,
-            "{}: {}",
-            error.kind(),
-            short(error)
-        );
-    }
-}
-
-/// The first words of an error.
-fn short(error: &Error) -> String {
-    let mut message = error.message().to_owned();
-    limits::cut_message(&mut message);
-    message
-}
-
-/// For whoever operates the worker; nothing of what is in the event.
-fn log(ctx: &WorkflowContext<DynWorkflow>, kind: Kind, error: &Error) {
-    if !ctx.is_replaying() {
-        tracing::warn!(
-            target: "analytics_temporal::failed",
-            integration = error.integration(),
-            %kind,
-            "{}: {}",
-            error.kind(),
-            short(error)
+            workflow_id = ctx.workflow_id(),
+            error = %error.kind(),
+            "events failed that could not be read"
         );
     }
 }

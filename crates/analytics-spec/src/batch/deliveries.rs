@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BatchOutput, Outcome, Round, Waiting, round};
 use crate::{
-    AnyEvent, AnyInput, Attempt, Error, ErrorKind, Failure, Handler, Retries,
+    AnyInput, Attempt, Error, ErrorKind, Failure, Handler, Retries,
     integration::{Batching, deferred},
 };
 
@@ -89,7 +89,7 @@ pub async fn attempt(
 #[non_exhaustive]
 pub struct Failed {
     /// The event.
-    pub event: AnyEvent,
+    pub input: AnyInput,
     /// Why.
     pub error: Error,
 }
@@ -219,8 +219,8 @@ impl Deliveries {
                     }
                     Next::Settled(outcome) => {
                         if let Some(error) = outcome.to_error() {
-                            let event = pending.input.event.clone();
-                            failed.push(Failed { event, error });
+                            let input = pending.input.clone();
+                            failed.push(Failed { input, error });
                         }
                         if let Some(place) = self.outcomes.get_mut(pending.index) {
                             *place = Some(*outcome);
