@@ -37,11 +37,18 @@ pub(crate) async fn request(
 ) -> Result<RawValue, ActivityError> {
     let input = read(&handler, kind, ctx.info(), input)?;
     let policy = handler.request_policy(&input);
-    let mut retries = carried(&ctx);
+    let (mut retries, lost) = carried(&ctx);
     // In somebody else's workflow, the options are somebody else's.
     let is_ours = ctx.info().workflow_type == Some(workflow_name(handler.name(), kind));
     if is_ours && is_used_up(&policy, &retries) {
-        return Err(permanent(lost().with_integration(handler.name())));
+        let error = if lost > 0 {
+            self::lost()
+        } else {
+            // They were more when the last one was made.
+            let message = "as many attempts were made as the policy allows now";
+            Error::new(ErrorKind::Unavailable, message).with_retryable(false)
+        };
+        return Err(permanent(error.with_integration(handler.name())));
     }
     // Who executes it alone says how long it takes.
     let limit = if is_ours {
@@ -104,14 +111,14 @@ fn output(input: AnyInput, delivery: Delivery) -> Result<RawValue, ActivityError
 }
 
 /// How far earlier attempts have come, those included that no worker lived to
-/// report.
-fn carried(ctx: &Attempting) -> Retries {
+/// report, and how many these are.
+fn carried(ctx: &Attempting) -> (Retries, u32) {
     let mut retries = ctx.carried().unwrap_or_default();
     let before = ctx.info().attempt.saturating_sub(1);
     let lost = before.saturating_sub(retries.made);
     retries.made = retries.made.saturating_add(lost);
     retries.counted = retries.counted.saturating_add(lost);
-    retries
+    (retries, lost)
 }
 
 fn is_used_up(policy: &RequestPolicy, retries: &Retries) -> bool {
