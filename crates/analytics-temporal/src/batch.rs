@@ -115,7 +115,7 @@ struct Call {
 
 /// What an activity is given.
 enum Given {
-    Call(Call),
+    Call(Box<Call>),
     /// By whoever executes it alone.
     Alone(RawValue),
 }
@@ -128,7 +128,7 @@ impl Given {
             _call: serde::de::IgnoredAny,
         }
         match payload::parse_output(&input) {
-            Ok(Key { .. }) => payload::parse_output(&input).map(Self::Call),
+            Ok(Key { .. }) => payload::parse_output(&input).map(Box::new).map(Self::Call),
             Err(_) => Ok(Self::Alone(input)),
         }
     }
@@ -447,7 +447,7 @@ pub(crate) async fn request(
         }
     };
     let outcome_bytes = call.outcome_bytes;
-    let mut nexts = requested(&handler, &ctx, call).await?;
+    let mut nexts = requested(&handler, &ctx, *call).await?;
     for next in &mut nexts {
         match next {
             Next::Settled(outcome) => limits::cut_outcome(outcome, outcome_bytes),
