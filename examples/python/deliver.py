@@ -6,6 +6,7 @@ import sys
 import uuid
 
 from temporalio.client import Client, WorkflowFailureError
+from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError
 
 ADDRESS = os.environ.get("TEMPORAL_ADDRESS", "localhost:7233")
@@ -14,10 +15,15 @@ TASK_QUEUE = os.environ.get("TEMPORAL_TASK_QUEUE", "analytics")
 
 async def execute(client: Client, workflow: str, input: dict) -> dict:
     """Starts a workflow and waits for its output."""
-    # An id that the event has already, such as its order's, makes a workflow
-    # that is started twice one workflow.
-    id = f"{workflow}/{uuid.uuid4()}"
-    return await client.execute_workflow(workflow, input, id=id, task_queue=TASK_QUEUE)
+    # With an id that the event has already, such as its order's, what is started
+    # twice is sent once: the second start is an error, unless the first failed.
+    return await client.execute_workflow(
+        workflow,
+        input,
+        id=f"{workflow}/{uuid.uuid4()}",
+        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+        task_queue=TASK_QUEUE,
+    )
 
 
 def why(error: WorkflowFailureError) -> ApplicationError:

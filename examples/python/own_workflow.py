@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.client import Client
-from temporalio.common import RetryPolicy
+from temporalio.common import RetryPolicy, WorkflowIDReusePolicy
 from temporalio.worker import Worker
 
 ADDRESS = os.environ.get("TEMPORAL_ADDRESS", "localhost:7233")
@@ -50,6 +50,9 @@ class Checkout:
             completed,
             id=f"segment(analytics).Track/{order.id}",
             task_queue=order.analytics,
+            # An order that is checked out twice is one event, unless the first
+            # has failed. A child that has succeeded is then an error here.
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
         )
         # Or as an activity, which costs one workflow less; the time-out and the
         # retries are then this workflow's. The activity validates by itself.

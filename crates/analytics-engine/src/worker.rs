@@ -159,7 +159,7 @@ impl EmbeddedWorker {
             let calls = round.calls.into_iter().map(async |positions| {
                 let events = deliveries.call(&positions);
                 let jitter = self.clock.jitter();
-                let nexts = attempt(handler, &events, Duration::MAX, jitter).await;
+                let nexts = attempt(handler, &events, None, jitter).await;
                 (positions, nexts)
             });
             let calls = join_all(calls).await;
@@ -169,7 +169,7 @@ impl EmbeddedWorker {
             }
             for failed in deliveries.apply(calls, self.now()) {
                 if step.is_none() {
-                    handler.workflow_failed(&failed.event, &failed.error);
+                    handler.workflow_failed(&failed.input.event, &failed.error);
                 }
             }
             if step.is_some() {

@@ -20,7 +20,8 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use analytics_spec::{
-    Delivery, Error, ErrorKind, HttpResponse, Kind, Progress, integration::deferred,
+    Delivery, Error, ErrorKind, HttpResponse, Kind, Progress,
+    integration::{deferred, unattempted},
 };
 use bytes::Bytes;
 
@@ -261,7 +262,7 @@ impl<'a, V: HttpVendor> Batch<'a, V> {
             .map(|item| match item.failure {
                 Some(error) => Err(error),
                 None if item.taken < item.steps.len() => {
-                    Err(deferred().with_progress(progress(item.taken)))
+                    Err(unattempted().with_progress(progress(item.taken)))
                 }
                 None => Ok(Delivery::new(item.response)),
             })

@@ -403,7 +403,8 @@ impl<V: HttpVendor> Integration for Client<V> {
                 };
                 Item::new(lead, steps)
             });
-        self.carry(items.collect()).await
+        let is_over = || attempts.iter().any(Attempt::is_over);
+        self.carry(items.collect(), is_over).await
     }
 
     fn as_prepare(&self) -> Option<&dyn Prepare> {
@@ -477,15 +478,21 @@ impl<V: HttpVendor> Prepare for Client<V> {
             let steps = parcel.map(|parcel| parcel.0.as_slice());
             Item::new(lead, steps.ok_or_else(not_its_own))
         });
-        self.carry(items.collect()).await
+        self.carry(items.collect(), || false).await
     }
 }
 
 impl<V: HttpVendor> Client<V> {
-    /// Takes a batch to its end.
-    async fn carry(&self, items: Vec<Item<'_, V::Route>>) -> Vec<Result<Delivery, Error>> {
+    /// Takes a batch to its end, or as far as there is time.
+    async fn carry(
+        &self,
+        items: Vec<Item<'_, V::Route>>,
+        is_over: impl Fn() -> bool,
+    ) -> Vec<Result<Delivery, Error>> {
         let mut batch = Batch::new(&self.vendor, items);
-        while let Some(group) = batch.next() {
+        while let Some(group) = batch.next()
+            && !is_over()
+        {
             let answer = self.exchange(&group, &batch).await;
             batch.answered(&group, &answer);
         }

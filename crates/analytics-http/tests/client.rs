@@ -434,6 +434,7 @@ async fn a_shared_request_is_as_patient_as_its_least_patient_event() {
         number,
         progress: Progress::NONE,
         timeout: Duration::from_secs(seconds),
+        deadline: None,
     };
     let outcomes = setup
         .client

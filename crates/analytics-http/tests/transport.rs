@@ -478,6 +478,7 @@ fn attempt(input: &AnyInput, number: u32, timeout: Duration) -> Attempt<'_> {
         number,
         progress: Progress::NONE,
         timeout,
+        deadline: None,
     }
 }
 

@@ -162,6 +162,12 @@ impl Error {
         self
     }
 
+    /// What the message says of an input, one by one.
+    pub(crate) fn with_violations(mut self, violations: ValidationError) -> Self {
+        self.0.violations = Some(violations);
+        self
+    }
+
     /// Sets how long the vendor asked to send it nothing.
     #[must_use]
     pub fn with_retry_after(mut self, delay: Duration) -> Self {

@@ -52,11 +52,12 @@ impl From<&Error> for Failure {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         let kind = ErrorKind::from_name(&failure.error_type).unwrap_or(ErrorKind::Internal);
-        let mut error = match ValidationError::check(failure.violations) {
-            Err(violations) if kind == ErrorKind::Validation => Self::from(violations),
-            _ => Self::new(kind, failure.message),
-        };
-        error = error.with_retryable(failure.retryable);
+        let mut error = Self::new(kind, failure.message).with_retryable(failure.retryable);
+        if kind == ErrorKind::Validation
+            && let Err(violations) = ValidationError::check(failure.violations)
+        {
+            error = error.with_violations(violations);
+        }
         if let Some(integration) = &failure.integration {
             error = error.with_integration(integration);
         }

@@ -1,6 +1,13 @@
 //! What a vendor implements, and what follows from it.
 
-use std::{collections::HashSet, fmt::Debug, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    fmt::Debug,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -39,6 +46,17 @@ pub struct Attempt<'a> {
     pub progress: Progress,
     /// How long each request may take.
     pub timeout: Duration,
+    /// When no further request begins, if there is such a time: see
+    /// [`Integration::deliver_batch`].
+    pub deadline: Option<Instant>,
+}
+
+impl Attempt<'_> {
+    /// Whether its [`deadline`](Self::deadline) is over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.deadline.is_some_and(|at| Instant::now() >= at)
+    }
 }
 
 /// The vendor accepted an event.
@@ -143,6 +161,8 @@ pub trait Integration: Debug + Send + Sync + 'static {
     /// - Events that share a [`Person`](crate::event::Person) arrive in their
     ///   order: after a failure that may pass, or for want of the right
     ///   credentials, the later ones are [`Deferred`](ErrorKind::Deferred).
+    /// - So are those for which there was no time before the attempts'
+    ///   [`deadline`](Attempt::deadline).
     async fn deliver_batch(&self, attempts: &[Attempt<'_>]) -> Vec<Result<Delivery, Error>> {
         let mut waiting = HashSet::new();
         let mut outcomes = Vec::with_capacity(attempts.len());
@@ -150,6 +170,8 @@ pub trait Integration: Debug + Send + Sync + 'static {
             let event = &attempt.input.event;
             let outcome = if event.people().any(|person| waiting.contains(&person)) {
                 Err(deferred())
+            } else if attempt.is_over() {
+                Err(unattempted())
             } else {
                 self.deliver(attempt).await
             };
@@ -221,6 +243,16 @@ pub fn deferred() -> Error {
     Error::new(
         ErrorKind::Deferred,
         "waits for an earlier event of the same person",
+    )
+}
+
+/// The outcome of an attempt that was not made, because its
+/// [`deadline`](Attempt::deadline) was over before its turn.
+#[must_use]
+pub fn unattempted() -> Error {
+    Error::new(
+        ErrorKind::Deferred,
+        "waits for the next attempt: the time of this one was over before its turn",
     )
 }
 

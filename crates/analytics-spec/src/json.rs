@@ -12,13 +12,21 @@ use serde_json::{Map, Value, map::Entry};
 use crate::validation::{Code, ValidationError, Violation};
 
 /// A JSON value, and what stands twice in it.
-pub(crate) struct Strict {
-    pub(crate) value: Value,
-    pub(crate) duplicates: Vec<Violation>,
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Strict {
+    /// The value; of a key that stands twice, what it says first.
+    pub value: Value,
+    /// Each key that stands twice, with its path from the value's top.
+    pub duplicates: Vec<Violation>,
 }
 
 /// Reads one JSON value from `bytes`.
-pub(crate) fn from_slice(bytes: &[u8]) -> Result<Strict, ValidationError> {
+///
+/// # Errors
+///
+/// It is not JSON.
+pub fn from_slice(bytes: &[u8]) -> Result<Strict, ValidationError> {
     serde_json::from_slice(bytes)
         .map_err(|error| ValidationError::new("$", Code::Malformed, error.to_string()))
 }

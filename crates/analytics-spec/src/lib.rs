@@ -60,7 +60,7 @@ pub mod event;
 mod failure;
 pub mod handler;
 pub mod integration;
-mod json;
+pub mod json;
 mod kind;
 mod nearest;
 pub mod policies;

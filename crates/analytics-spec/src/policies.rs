@@ -384,6 +384,7 @@ impl Retries {
             number: self.made.saturating_add(1),
             progress: self.progress,
             timeout: policy.single_attempt_timeout,
+            deadline: None,
         }
     }
 

@@ -264,6 +264,7 @@ fn attempt(input: &AnyInput) -> Attempt<'_> {
         number: 1,
         progress: Progress::NONE,
         timeout: Duration::from_secs(1),
+        deadline: None,
     }
 }
 

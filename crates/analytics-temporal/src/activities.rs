@@ -1,26 +1,24 @@
 //! What the activities of one event do.
 
-use std::{
-    convert::Infallible,
-    panic::AssertUnwindSafe,
-    time::{Duration, SystemTime},
-};
+use std::time::Duration;
 
 use analytics_spec::{
-    AnyInput, AnyOutput, Delivery, Error, ErrorKind, Handler, Kind, Output, RequestPolicy, Retries,
-    Status, handler::workflow_name,
+    AnyInput, AnyOutput, Attempt, Delivery, Error, ErrorKind, Handler, Kind, Output, RequestPolicy,
+    Retries, Status, handler::workflow_name,
 };
-use futures::FutureExt as _;
 use temporalio_common::{ActivityError, data_converters::RawValue};
-use temporalio_sdk::activities::{ActivityContext, ActivityInfo};
+use temporalio_sdk::activities::ActivityInfo;
 
-use crate::{failures, ids, limits, options, payload};
+use crate::{
+    attempting::{Attempting, unbroken},
+    failures, ids, limits, options, payload,
+};
 
 /// Is the input right? What is wrong with it is a failure.
 pub(crate) async fn validate(
     handler: Handler,
     kind: Kind,
-    ctx: ActivityContext,
+    ctx: Attempting,
     input: RawValue,
 ) -> Result<RawValue, ActivityError> {
     let input = read(&handler, kind, ctx.info(), input)?;
@@ -34,29 +32,43 @@ pub(crate) async fn validate(
 pub(crate) async fn request(
     handler: Handler,
     kind: Kind,
-    ctx: ActivityContext,
+    ctx: Attempting,
     input: RawValue,
 ) -> Result<RawValue, ActivityError> {
     let input = read(&handler, kind, ctx.info(), input)?;
     let policy = handler.request_policy(&input);
-    let mut retries = carried(&ctx);
+    let (mut retries, lost) = carried(&ctx);
     // In somebody else's workflow, the options are somebody else's.
     let is_ours = ctx.info().workflow_type == Some(workflow_name(handler.name(), kind));
     if is_ours && is_used_up(&policy, &retries) {
-        return Err(permanent(lost().with_integration(handler.name())));
+        let error = if lost > 0 {
+            self::lost()
+        } else {
+            // They were more when the last one was made.
+            let message = "as many attempts were made as the policy allows now";
+            Error::new(ErrorKind::Unavailable, message).with_retryable(false)
+        };
+        return Err(permanent(error.with_integration(handler.name())));
     }
-    let mut attempt = retries.attempt(&input, &policy);
-    let limit = time_left(ctx.info());
-    attempt.timeout = attempt.timeout.min(limit);
-    let error = match within(&ctx, limit, retries, handler.request(&attempt)).await {
+    // Who executes it alone says how long it takes.
+    let limit = if is_ours {
+        options::attempt_timeout(policy.single_attempt_timeout)
+    } else {
+        Duration::MAX
+    };
+    let request = async |limit: Duration| {
+        let attempt = retries.attempt(&input, &policy);
+        let timeout = attempt.timeout.min(limit);
+        handler.request(&Attempt { timeout, ..attempt }).await
+    };
+    let error = match ctx.within(limit, retries, request).await? {
         Ok(delivery) => return output(input, delivery),
         Err(error) => error,
     };
     let asked = error.retry_after().max(error.wait());
     let next = retries.failed(&error, &policy, fastrand::f64());
     // The next attempt begins where this one stopped.
-    ctx.record_heartbeat(payload::write(&retries).map_err(permanent)?)
-        .await?;
+    ctx.carry(&retries).await;
     // There is no earlier event here that a deferred one could wait for.
     let next = next.filter(|_| error.kind() != ErrorKind::Deferred);
     Err(if is_ours {
@@ -81,6 +93,9 @@ fn read(
     let read = || {
         let mut input = AnyInput::accept(payload::read(input)?, Some(kind))?;
         ids::stamp_activity(info, &mut input);
+        // The output repeats it: one that Temporal does not take has the vendor
+        // called again.
+        payload::write_input(&input)?;
         Ok(handler.complete(&input).into_owned())
     };
     read().map_err(|error: Error| permanent(error.with_integration(handler.name())))
@@ -96,80 +111,24 @@ fn output(input: AnyInput, delivery: Delivery) -> Result<RawValue, ActivityError
 }
 
 /// How far earlier attempts have come, those included that no worker lived to
-/// report.
-fn carried(ctx: &ActivityContext) -> Retries {
-    let details = ctx.heartbeat_details().raw().first();
-    let mut retries: Retries = details.and_then(payload::parse).unwrap_or_default();
+/// report, and how many these are.
+fn carried(ctx: &Attempting) -> (Retries, u32) {
+    let mut retries = ctx.carried().unwrap_or_default();
     let before = ctx.info().attempt.saturating_sub(1);
     let lost = before.saturating_sub(retries.made);
     retries.made = retries.made.saturating_add(lost);
     retries.counted = retries.counted.saturating_add(lost);
-    retries
+    (retries, lost)
 }
 
 fn is_used_up(policy: &RequestPolicy, retries: &Retries) -> bool {
     policy.maximum_attempts != 0 && retries.counted >= policy.maximum_attempts
 }
 
-/// The time until the server takes the attempt for failed, less what it takes
-/// to say how it ended.
-pub(crate) fn time_left(info: &ActivityInfo) -> Duration {
-    const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
-    let Some(deadline) = info.deadline else {
-        return LONGEST;
-    };
-    let left = deadline.duration_since(SystemTime::now());
-    let left = left.unwrap_or_default().min(LONGEST);
-    left.saturating_sub(Duration::from_millis(500))
-        .max(left / 2)
-}
-
-/// An attempt that ends in time, even if the integration hangs or panics, and
-/// during which the server hears that the worker lives.
-pub(crate) async fn within<T>(
-    ctx: &ActivityContext,
-    limit: Duration,
-    retries: Retries,
-    attempt: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    tokio::select! {
-        outcome = unbroken(attempt) => outcome,
-        () = tokio::time::sleep(limit) => Err(Error::new(
-            ErrorKind::Timeout,
-            format!("the integration did not finish the attempt within {limit:?}"),
-        )),
-        never = pulses(ctx, retries) => match never {},
-    }
-}
-
-/// Says that the worker lives, for ever. What it carries is what the next
-/// attempt would go on from.
-async fn pulses(ctx: &ActivityContext, retries: Retries) -> Infallible {
-    loop {
-        tokio::time::sleep(options::PULSE).await;
-        if let Ok(state) = payload::write(&retries) {
-            let _ = ctx.record_heartbeat(state).await;
-        }
-    }
-}
-
-/// A panic of an integration or a hook is an error, and for good: the same
-/// event would panic again.
-pub(crate) async fn unbroken<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    AssertUnwindSafe(work)
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| Err(panicked()))
-}
-
 /// Of attempts that no worker lived to report.
 pub(crate) fn lost() -> Error {
     let message = "no worker lived to finish the last attempt";
     Error::new(ErrorKind::Timeout, message)
-}
-
-pub(crate) fn panicked() -> Error {
-    Error::new(ErrorKind::Internal, "the integration or a hook panicked")
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]

@@ -1,11 +1,14 @@
 //! The workflow of a batch, and its activities: one call for the events that
 //! go together, again for those only that have not succeeded.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant, SystemTime},
+};
 
 use analytics_spec::{
-    AnyInput, BatchInput, BatchOutput, Code, Error, Failure, Handler, Retries, ValidationError,
-    Value,
+    AnyInput, BatchInput, BatchOutput, Code, Error, ErrorKind, Failure, Handler, Retries,
+    ValidationError, Value, Violation,
     batch::{Deliveries, Next, Outcome, attempt},
     handler::{Step, Takes, activity_name},
     integration::Batching,
@@ -15,18 +18,21 @@ use temporalio_common::{
     ActivityError, UntypedActivity, data_converters::RawValue, error::ActivityExecutionError,
 };
 use temporalio_sdk::{
-    ContinueAsNewOptions, TimerResult, WorkflowContext, WorkflowTermination,
-    activities::ActivityContext, workflows::join_all,
+    ContinueAsNewOptions, TimerResult, WorkflowContext, WorkflowTermination, workflows::join_all,
 };
 
 use crate::{
-    activities::{self, permanent, time_left, unbroken, within},
+    activities::{self, permanent},
+    attempting::{Attempting, panicked},
     dynamic::{DynWorkflow, Ended},
     failures, ids,
     ids::Origin,
-    limits::{self, MAX_BATCH_EVENTS, MAX_CALL_BYTES, MAX_INPUT_BYTES},
+    limits::{
+        self, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_CALL_BYTES, MAX_EVENT_DEPTH, MAX_INPUT_BYTES,
+        MAX_SENT_BYTES,
+    },
     options, payload,
-    workflow::{fail, tell},
+    workflow::{fail, log_unread, tell},
 };
 
 /// A batch on its way: what a run hands to the next one.
@@ -38,19 +44,40 @@ struct Continued {
     plan: Plan,
 }
 
+impl Continued {
+    /// Why the last attempts failed stays in this run's history: with it, the
+    /// whole could be more than Temporal takes.
+    fn new(mut deliveries: Deliveries, batch: BatchInput<Value>, plan: Plan) -> Self {
+        deliveries.forget_errors();
+        Self {
+            continued: deliveries,
+            batch,
+            plan,
+        }
+    }
+}
+
 /// What decides how a batch is split into calls and runs, as it was when the
-/// batch was validated. It is read from the history alone: a batch on its way
-/// goes on as it began, also if the integration's next version has other limits.
+/// batch was validated. It is read from the history alone, as the events' sizes
+/// are: a batch on its way goes on as it began, also if the next version has
+/// other limits or writes events in another way.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Plan {
     limits: Batching,
+    /// The bytes of what the events share, which each call carries.
+    extra: usize,
+    /// How large one outcome may be.
+    outcome_bytes: usize,
     /// A run whose history has this many events goes on in a new one.
     max_history: u32,
+    /// A run whose calls have so many bytes goes on in a new one.
+    max_sent: usize,
 }
 
 impl Plan {
-    /// The plan for events that share `extra` bytes.
-    fn new(handler: &Handler, max_history: u32, extra: usize) -> Self {
+    /// The plan for a validated batch.
+    fn new(handler: &Handler, max_history: u32, call: &Call) -> Self {
+        let extra = limits::json_bytes(&call.batch);
         let mut limits = handler.integration().batching();
         limits.max_bytes = limits.max_bytes.min(MAX_CALL_BYTES.max(extra * 2));
         // What is shared is sent along with each call.
@@ -58,7 +85,10 @@ impl Plan {
         limits.max_in_flight = limits.max_in_flight.min(room);
         Self {
             limits,
+            extra,
+            outcome_bytes: call.outcome_bytes,
             max_history,
+            max_sent: MAX_SENT_BYTES,
         }
     }
 }
@@ -68,16 +98,40 @@ impl Plan {
 struct Validated {
     /// What is wrong with each event.
     failures: Vec<Option<Failure>>,
+    /// How many bytes each event has as JSON.
+    sizes: Vec<usize>,
     plan: Plan,
 }
 
-/// What the activities are given by the workflow.
+/// What the activities are given by the workflow. Nobody else's input has the
+/// key `call`.
 #[derive(Debug, Serialize, Deserialize)]
 struct Call {
     call: Vec<(AnyInput, Retries)>,
     batch: BatchInput<Value>,
     /// How large one outcome may be.
     outcome_bytes: usize,
+}
+
+/// What an activity is given.
+enum Given {
+    Call(Box<Call>),
+    /// By whoever executes it alone.
+    Alone(RawValue),
+}
+
+impl Given {
+    fn read(input: RawValue) -> Result<Self, Error> {
+        #[derive(Deserialize)]
+        struct Key {
+            #[serde(rename = "call")]
+            _call: serde::de::IgnoredAny,
+        }
+        match payload::parse_output(&input) {
+            Ok(Key { .. }) => payload::parse_output(&input).map(Box::new).map(Self::Call),
+            Err(_) => Ok(Self::Alone(input)),
+        }
+    }
 }
 
 /// Carries the events of a batch to their ends.
@@ -91,23 +145,21 @@ pub(crate) async fn run(
         continued: mut deliveries,
         batch,
         plan,
-    } = match read(&ctx, input).map_err(named)? {
-        Input::Continued(continued) => continued,
-        Input::New(new) => validated(&handler, &ctx, new).await?,
+    } = match read(&ctx, input) {
+        Ok(Input::Continued(continued)) => continued,
+        Ok(Input::New(new)) => validated(&handler, &ctx, new).await?,
+        Err(error) => {
+            log_unread(&handler, &ctx, None, &error);
+            return Err(named(error));
+        }
     };
-    let extra = limits::json_bytes(&batch);
-    let outcome_bytes = limits::outcome_bytes(deliveries.len());
     let mut sent = 0_usize;
     while !deliveries.is_done() {
         if ctx.continue_as_new_suggested()
             || ctx.history_length() >= plan.max_history
-            || sent >= 4 * MAX_INPUT_BYTES
+            || sent >= plan.max_sent
         {
-            let continued = Continued {
-                continued: deliveries,
-                batch,
-                plan,
-            };
+            let continued = Continued::new(deliveries, batch, plan);
             let next = payload::write(&continued).map_err(fail)?;
             let options = ContinueAsNewOptions::default();
             return match ctx.continue_as_new(next, options) {
@@ -115,7 +167,7 @@ pub(crate) async fn run(
                 Err(termination) => Err(termination),
             };
         }
-        let round = deliveries.round(now(&ctx), &plan.limits, extra);
+        let round = deliveries.round(now(&ctx), &plan.limits, plan.extra);
         if round.calls.is_empty() {
             let pause = round.due.unwrap_or_default().saturating_sub(now(&ctx));
             let pause = pause.max(Duration::from_millis(1));
@@ -129,15 +181,11 @@ pub(crate) async fn run(
             let call = Call {
                 call: deliveries.call(&positions),
                 batch: batch.clone(),
-                outcome_bytes,
+                outcome_bytes: plan.outcome_bytes,
             };
-            let own = call.call.iter().map(|(input, _)| {
-                let policy = handler.request_policy(&batch.complete(input.clone()));
-                policy.single_attempt_timeout
-            });
-            let timeout = own.max().unwrap_or_default();
+            let timeout = longest(&handler, &call);
             let argument = payload::write(&call).map_err(fail)?;
-            sent = sent.saturating_add(argument.payloads.iter().map(|p| p.data.len()).sum());
+            sent = sent.saturating_add(payload::bytes(&argument));
             let name = activity_name(handler.name(), Takes::Batch, Step::Request);
             let running =
                 ctx.execute_activity(UntypedActivity::new(name), argument, options::call(timeout));
@@ -145,20 +193,77 @@ pub(crate) async fn run(
         }
         let mut nexts = Vec::with_capacity(calls.len());
         for (positions, result) in join_all(calls).await {
-            let output = result.map_err(|error| ended(&handler, &error))?;
+            let output = result.map_err(|error| ended(&handler, &ctx, &deliveries, &error))?;
             let next: Vec<Next> = payload::parse_output(&output).map_err(named)?;
             nexts.push((positions, next));
         }
         for failed in deliveries.apply(nexts, now(&ctx)) {
-            tell(&handler, &ctx, &failed.event, &failed.error);
+            tell(&handler, &ctx, &failed.input, &failed.error);
         }
     }
     payload::write(&deliveries.into_output()).map_err(fail)
 }
 
+/// The longest time-out of a request among a call's events.
+fn longest(handler: &Handler, call: &Call) -> Duration {
+    let own = call.call.iter().map(|(input, _)| {
+        let policy = handler.request_policy(&call.batch.complete(input.clone()));
+        policy.single_attempt_timeout
+    });
+    own.max().unwrap_or_default()
+}
+
 enum Input {
-    New(BatchInput<Value>),
+    New(Batch),
     Continued(Continued),
+}
+
+/// A batch as it was given, its inputs unread.
+struct Batch {
+    batch: BatchInput<Value>,
+    /// What stands twice in an input, by its place.
+    duplicates: HashMap<usize, Vec<Violation>>,
+}
+
+impl Batch {
+    fn read(input: RawValue) -> Result<Self, Error> {
+        let (value, duplicates) = payload::read_batch(input)?;
+        let batch = BatchInput::<Value>::from_value(value)?;
+        check_count(batch.inputs.len())?;
+        Ok(Self { batch, duplicates })
+    }
+
+    /// Takes the inputs out: each read, or how its event ended.
+    fn take_inputs(
+        &mut self,
+        handler: &Handler,
+        mut stamp: impl FnMut(usize, &mut AnyInput),
+    ) -> Vec<Result<AnyInput, Box<Outcome>>> {
+        let values = std::mem::take(&mut self.batch.inputs);
+        let bytes = limits::outcome_bytes(values.len());
+        let mut accept = |(index, value): (usize, Value)| -> Result<AnyInput, Error> {
+            ValidationError::check(self.duplicates.remove(&index).unwrap_or_default())?;
+            let levels = limits::depth(&value);
+            if levels > MAX_EVENT_DEPTH {
+                let message = format!(
+                    "has {levels} levels of arrays and objects; at most {MAX_EVENT_DEPTH} can be \
+                     handed on"
+                );
+                return Err(ValidationError::new("$", Code::TooLarge, message).into());
+            }
+            let mut input = AnyInput::accept(value, None)?;
+            stamp(index, &mut input);
+            payload::write_input(&input)?;
+            Ok(input)
+        };
+        let accepted = values.into_iter().enumerate().map(|input| {
+            accept(input).map_err(|error: Error| {
+                let error = error.with_integration(handler.name());
+                Box::new(failed("", &error, bytes))
+            })
+        });
+        accepted.collect()
+    }
 }
 
 fn read(ctx: &WorkflowContext<DynWorkflow>, input: RawValue) -> Result<Input, Error> {
@@ -167,9 +272,7 @@ fn read(ctx: &WorkflowContext<DynWorkflow>, input: RawValue) -> Result<Input, Er
     {
         return Ok(Input::Continued(continued));
     }
-    let batch = BatchInput::<Value>::from_value(payload::read(input)?)?;
-    check_count(batch.inputs.len())?;
-    Ok(Input::New(batch))
+    Batch::read(input).map(Input::New)
 }
 
 /// Refuses a batch of more events than one workflow takes.
@@ -185,62 +288,102 @@ pub(crate) fn check_count(events: usize) -> Result<(), Error> {
 async fn validated(
     handler: &Handler,
     ctx: &WorkflowContext<DynWorkflow>,
-    mut batch: BatchInput<Value>,
+    mut new: Batch,
 ) -> Result<Continued, WorkflowTermination> {
     let origin = Origin::of(&ctx.info());
-    let values = std::mem::take(&mut batch.inputs);
-    let outcome_bytes = limits::outcome_bytes(values.len());
-    let inputs = values.into_iter().enumerate().map(|(index, value)| {
-        let mut input = accept(handler, value, outcome_bytes)?;
-        origin.stamp_at(index, &mut input);
-        Ok(input)
-    });
-    let mut deliveries = Deliveries::new(inputs);
-    let indices: Vec<_> = deliveries.pending().map(|(index, _)| index).collect();
-    let all: Vec<_> = (0..indices.len()).collect();
+    let mut inputs = new.take_inputs(handler, |index, input| origin.stamp_at(index, input));
+    let Batch { batch, .. } = new;
+    tell_unread(handler, ctx, &inputs);
+    let outcome_bytes = limits::outcome_bytes(inputs.len());
+    let accepted = inputs.iter().filter_map(|input| input.as_ref().ok());
     let argument = Call {
-        call: deliveries.call(&all),
+        call: accepted
+            .map(|input| (input.clone(), Retries::new()))
+            .collect(),
         batch: batch.clone(),
         outcome_bytes,
     };
+    let events = argument.call.len();
     let argument = payload::write(&argument).map_err(fail)?;
+    // Beside the events: how far each has come, and what is around it.
+    let beside = events * (limits::json_bytes(&Retries::new()) + "[,],".len());
+    let bytes = payload::bytes(&argument).saturating_sub(beside);
+    if bytes > MAX_BATCH_BYTES {
+        let error = payload::too_large(bytes).with_integration(handler.name());
+        log_unread(handler, ctx, Some(events), &error);
+        return Err(fail(error));
+    }
     let name = activity_name(handler.name(), Takes::Batch, Step::Validation);
     let output = ctx
         .execute_local_activity(UntypedActivity::new(name), argument, options::validation())
         .await
-        .map_err(|error| ended(handler, &error))?;
-    let Validated { failures, plan } = payload::parse_output(&output).map_err(fail)?;
-    for (index, failure) in indices.into_iter().zip(failures) {
-        let Some(failure) = failure else { continue };
-        let error = Error::from(failure);
-        let input = deliveries.pending().find(|(pending, _)| *pending == index);
-        let Some((_, input)) = input else { continue };
-        tell(handler, ctx, &input.event, &error);
-        let outcome = Outcome::failure(input.message_id(), &error);
-        deliveries.settle(index, outcome);
-    }
-    Ok(Continued {
-        continued: deliveries,
-        batch,
+        .map_err(|error| {
+            let deliveries = Deliveries::measured(inputs.drain(..).map(|input| Ok((input?, 0))));
+            ended(handler, ctx, &deliveries, &error)
+        })?;
+    let Validated {
+        failures,
+        sizes,
         plan,
-    })
+    } = payload::parse_output(&output).map_err(fail)?;
+    let mut validations = failures.into_iter().zip(sizes);
+    let measured = inputs.into_iter().map(|input| {
+        let input = input?;
+        match validations.next() {
+            Some((None, bytes)) => Ok((input, bytes)),
+            Some((Some(failure), _)) => {
+                let error = Error::from(failure);
+                tell(handler, ctx, &input, &error);
+                Err(Box::new(failed(input.message_id(), &error, outcome_bytes)))
+            }
+            None => {
+                let error = Error::new(ErrorKind::Internal, "its validation says nothing of it");
+                Err(Box::new(failed(input.message_id(), &error, outcome_bytes)))
+            }
+        }
+    });
+    let deliveries = Deliveries::measured(measured);
+    Ok(Continued::new(deliveries, batch, plan))
 }
 
-/// How an activity that says nothing of the single events ends the workflow.
-fn ended(handler: &Handler, error: &ActivityExecutionError) -> WorkflowTermination {
-    match error.as_cancelled() {
-        Some(_) => WorkflowTermination::cancelled(),
-        None => fail(failures::of_activity(error).with_integration(handler.name())),
+/// An outcome that leaves room for the others.
+fn failed(message_id: &str, error: &Error, bytes: usize) -> Outcome {
+    let mut outcome = Outcome::failure(message_id, error);
+    limits::cut_outcome(&mut outcome, bytes);
+    outcome
+}
+
+/// Events of which nothing could be read: there is nothing that hooks could see.
+fn tell_unread(
+    handler: &Handler,
+    ctx: &WorkflowContext<DynWorkflow>,
+    inputs: &[Result<AnyInput, Box<Outcome>>],
+) {
+    let mut errors = inputs.iter().filter_map(|input| {
+        let outcome = input.as_ref().err()?;
+        outcome.to_error()
+    });
+    if let Some(first) = errors.next() {
+        log_unread(handler, ctx, Some(1 + errors.count()), &first);
     }
 }
 
-fn accept(handler: &Handler, value: Value, outcome_bytes: usize) -> Result<AnyInput, Box<Outcome>> {
-    AnyInput::accept(value, None).map_err(|error| {
-        let error = Error::from(error).with_integration(handler.name());
-        let mut outcome = Outcome::failure("", &error);
-        limits::cut_outcome(&mut outcome, outcome_bytes);
-        Box::new(outcome)
-    })
+/// How an activity that says nothing of the single events ends the workflow, and
+/// with it those that have not ended.
+fn ended(
+    handler: &Handler,
+    ctx: &WorkflowContext<DynWorkflow>,
+    deliveries: &Deliveries,
+    error: &ActivityExecutionError,
+) -> WorkflowTermination {
+    if error.as_cancelled().is_some() {
+        return WorkflowTermination::cancelled();
+    }
+    let error = failures::of_activity(error).with_integration(handler.name());
+    for (_, input) in deliveries.pending() {
+        tell(handler, ctx, input, &error);
+    }
+    fail(error)
 }
 
 /// The workflow's time, which a replay sees again.
@@ -255,54 +398,63 @@ fn now(ctx: &WorkflowContext<DynWorkflow>) -> Duration {
 pub(crate) async fn validate(
     handler: Handler,
     max_history: u32,
-    ctx: ActivityContext,
+    ctx: Attempting,
     input: RawValue,
 ) -> Result<RawValue, ActivityError> {
-    let Some(call) = of_workflow(&input) else {
-        let output = alone(&handler, &ctx, input, Step::Validation).await?;
-        return payload::write(&output).map_err(permanent);
+    let call = match Given::read(input).map_err(permanent)? {
+        Given::Call(call) => call,
+        Given::Alone(input) => {
+            let output = alone(&handler, &ctx, input, Step::Validation).await?;
+            return payload::write(&output).map_err(permanent);
+        }
     };
-    let validated = unbroken(async {
-        let plan = Plan::new(&handler, max_history, limits::json_bytes(&call.batch));
-        let failures = call.call.into_iter().map(|(input, _)| {
-            let input = call.batch.complete(input);
-            let error = handler.validate(&handler.complete(&input)).err()?;
-            let mut outcome = Outcome::failure("", &error);
-            limits::cut_outcome(&mut outcome, call.outcome_bytes);
-            outcome.error
-        });
-        Ok(Validated {
-            failures: failures.collect(),
-            plan,
-        })
+    let plan = Plan::new(&handler, max_history, &call);
+    let sizes = call.call.iter().map(|(input, _)| limits::json_bytes(input));
+    let sizes = sizes.collect();
+    let failures = call.call.into_iter().map(|(input, _)| {
+        let input = handler.complete(&call.batch.complete(input)).into_owned();
+        let error = check(&handler, &input).err()?;
+        failed("", &error, call.outcome_bytes).error
     });
-    let validated = validated.await.map_err(permanent)?;
+    let validated = Validated {
+        failures: failures.collect(),
+        sizes,
+        plan,
+    };
     payload::write(&validated).map_err(permanent)
+}
+
+/// The validation step for one event: that it makes the integration panic is
+/// its own failure.
+fn check(handler: &Handler, input: &AnyInput) -> Result<(), Error> {
+    let checked = std::panic::AssertUnwindSafe(|| handler.validate(input));
+    let checked = std::panic::catch_unwind(checked);
+    checked.unwrap_or_else(|_| Err(panicked().with_integration(handler.name())))
 }
 
 /// One attempt at the events of a call. For the workflow, what follows for
 /// each; executed alone, an outcome for each.
 pub(crate) async fn request(
     handler: Handler,
-    ctx: ActivityContext,
+    ctx: Attempting,
     input: RawValue,
 ) -> Result<RawValue, ActivityError> {
-    let Some(call) = of_workflow(&input) else {
-        let output = alone(&handler, &ctx, input, Step::Request).await?;
-        return payload::write(&output).map_err(permanent);
+    let call = match Given::read(input).map_err(permanent)? {
+        Given::Call(call) => call,
+        Given::Alone(input) => {
+            let output = alone(&handler, &ctx, input, Step::Request).await?;
+            return payload::write(&output).map_err(permanent);
+        }
     };
     let outcome_bytes = call.outcome_bytes;
-    let mut nexts = unbroken(requested(&handler, &ctx, call))
-        .await
-        .map_err(permanent)?;
+    let mut nexts = requested(&handler, &ctx, *call).await?;
     for next in &mut nexts {
         match next {
             Next::Settled(outcome) => limits::cut_outcome(outcome, outcome_bytes),
             Next::Again { error, .. } => {
                 error.response = None;
-                let mut outcome = Outcome::failure("", &Error::from(Failure::clone(error)));
-                limits::cut_outcome(&mut outcome, outcome_bytes);
-                if let Some(cut) = outcome.error {
+                let error_again = Error::from(Failure::clone(error));
+                if let Some(cut) = failed("", &error_again, outcome_bytes).error {
                     **error = cut;
                 }
             }
@@ -315,10 +467,11 @@ pub(crate) async fn request(
 /// the workflow, which they would lead elsewhere when it is replayed.
 async fn requested(
     handler: &Handler,
-    ctx: &ActivityContext,
+    ctx: &Attempting,
     call: Call,
-) -> Result<Vec<Next>, Error> {
+) -> Result<Vec<Next>, ActivityError> {
     let lost = ctx.info().attempt.saturating_sub(1);
+    let timeout = longest(handler, &call);
     let mut events = Vec::with_capacity(call.call.len());
     let mut ended = Vec::with_capacity(call.call.len());
     for (input, retries) in call.call {
@@ -331,9 +484,13 @@ async fn requested(
             Err(next) => ended.push(Some(next)),
         }
     }
-    let limit = time_left(ctx.info());
-    let attempted = async { Ok(attempt(handler, &events, limit, fastrand::f64()).await) };
-    let nexts = within(ctx, limit, Retries::new(), attempted).await;
+    let attempted = async |limit: Duration| {
+        let time = options::call_deadline(timeout).min(limit / 2);
+        let deadline = Instant::now().checked_add(time);
+        Ok(attempt(handler, &events, deadline, fastrand::f64()).await)
+    };
+    let limit = options::call_timeout(timeout);
+    let nexts = ctx.within(limit, Retries::new(), attempted).await?;
     let nexts = nexts.unwrap_or_else(|error| {
         let error = error.with_integration(handler.name());
         let events = events.into_iter();
@@ -376,56 +533,53 @@ fn after_failure(handler: &Handler, error: &Error, input: &AnyInput, mut retries
     }
 }
 
-fn of_workflow(input: &RawValue) -> Option<Call> {
-    payload::parse_output(input).ok()
-}
-
 /// One step of a batch, once, for whoever executes the activity alone.
 async fn alone(
     handler: &Handler,
-    ctx: &ActivityContext,
+    ctx: &Attempting,
     input: RawValue,
     step: Step,
 ) -> Result<BatchOutput, ActivityError> {
-    let read = || {
-        let batch = BatchInput::<Value>::from_value(payload::read(input)?)?;
-        check_count(batch.inputs.len()).map(|()| batch)
-    };
-    let mut batch = read().map_err(|e: Error| permanent(e.with_integration(handler.name())))?;
-    let values = std::mem::take(&mut batch.inputs);
-    let bytes = limits::outcome_bytes(values.len());
-    let limit = time_left(ctx.info());
-    let steps = async {
-        let inputs = values.into_iter().enumerate().map(|(index, value)| {
-            let input = accept(handler, value, bytes)?;
-            let mut input = handler.complete(&batch.complete(input)).into_owned();
-            ids::stamp_activity_at(ctx.info(), index, &mut input);
-            match handler.validate(&input) {
-                Err(error) => Err(Box::new(Outcome::failure(input.message_id(), &error))),
-                Ok(()) if step == Step::Validation => {
-                    Err(Box::new(Outcome::success(input.message_id(), None)))
-                }
-                Ok(()) => Ok(input),
+    /// What has been attempted is due then: not within this attempt.
+    const LATER: Duration = Duration::from_secs(1);
+    let mut batch =
+        Batch::read(input).map_err(|e| permanent(e.with_integration(handler.name())))?;
+    let bytes = limits::outcome_bytes(batch.batch.inputs.len());
+    let inputs = batch.take_inputs(handler, |index, input| {
+        ids::stamp_activity_at(ctx.info(), index, input);
+    });
+    let inputs = inputs.into_iter().map(|input| {
+        let input = handler.complete(&batch.batch.complete(input?)).into_owned();
+        match check(handler, &input) {
+            Err(error) => Err(Box::new(failed(input.message_id(), &error, bytes))),
+            Ok(()) if step == Step::Validation => {
+                Err(Box::new(Outcome::success(input.message_id(), None)))
             }
-        });
-        let mut deliveries = Deliveries::new(inputs);
-        let limits = Batching {
-            max_in_flight: usize::MAX,
-            ..handler.integration().batching()
-        };
-        let mut nexts = Vec::new();
-        for positions in deliveries.round(Duration::MAX, &limits, 0).calls {
-            let events = deliveries.call(&positions);
-            let next = attempt(handler, &events, limit, fastrand::f64()).await;
-            nexts.push((positions, next));
+            Ok(()) => Ok(input),
         }
-        // Their attempts' failures have been told where they happened.
-        let _ = deliveries.apply(nexts, Duration::ZERO);
+    });
+    let mut deliveries = Deliveries::new(inputs);
+    let limits = handler.integration().batching();
+    let steps = async |limit: Duration| {
+        let deadline = Instant::now().checked_add(limit / 2);
+        loop {
+            let round = deliveries.round(Duration::ZERO, &limits, 0);
+            let mut nexts = Vec::new();
+            for positions in round.calls {
+                let events = deliveries.call(&positions);
+                let next = attempt(handler, &events, deadline, fastrand::f64()).await;
+                nexts.push((positions, next));
+            }
+            if nexts.is_empty() {
+                break;
+            }
+            // Their attempts' failures have been told where they happened.
+            let _ = deliveries.apply(nexts, LATER);
+        }
         Ok(deliveries.into_output())
     };
-    let mut output = within(ctx, limit, Retries::new(), steps)
-        .await
-        .map_err(permanent)?;
+    let output = ctx.within(Duration::MAX, Retries::new(), steps).await?;
+    let mut output = output.map_err(permanent)?;
     for outcome in &mut output.outcomes {
         limits::cut_outcome(outcome, bytes);
     }
@@ -434,7 +588,7 @@ async fn alone(
 
 #[cfg(test)]
 mod tests {
-    use analytics_spec::ErrorKind;
+    use analytics_spec::{Input as One, Track};
 
     use super::*;
 
@@ -443,5 +597,61 @@ mod tests {
         assert!(check_count(MAX_BATCH_EVENTS).is_ok());
         let error = check_count(MAX_BATCH_EVENTS + 1).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Validation);
+    }
+
+    /// Whatever has failed for good and whatever will be tried again: what a run
+    /// hands to the next is below what Temporal takes.
+    #[test]
+    fn the_largest_batch_fits_between_runs() {
+        let bytes = limits::outcome_bytes(MAX_BATCH_EVENTS);
+        let error = Error::new(ErrorKind::Unavailable, "m".repeat(5000)).with_integration("puppet");
+        for failed_first in [0, MAX_BATCH_EVENTS / 2, MAX_BATCH_EVENTS - 1] {
+            // The last one is as large as the others leave room for.
+            let mut room = MAX_BATCH_BYTES;
+            let inputs = (0..MAX_BATCH_EVENTS).map(|n| {
+                let event = |filler: usize| {
+                    let mut input =
+                        One::new(Track::new("x".repeat(filler)).user_id("u")).into_any();
+                    input.context.message_id = Some(uuid::Uuid::nil().to_string());
+                    input
+                };
+                let least = limits::json_bytes(&event(1));
+                let filler = if n + 1 == MAX_BATCH_EVENTS {
+                    room - least
+                } else {
+                    1
+                };
+                room -= least;
+                Ok(event(filler))
+            });
+            let mut deliveries = Deliveries::new(inputs);
+            let positions: Vec<_> = (0..MAX_BATCH_EVENTS).collect();
+            let nexts = deliveries.call(&positions).into_iter().enumerate();
+            let nexts = nexts.map(|(n, (input, mut retries))| {
+                (retries.made, retries.counted, retries.outage) = (u32::MAX, u32::MAX, u32::MAX);
+                retries.asked = Duration::new(u32::MAX.into(), 999_999_999);
+                let error = failed(input.message_id(), &error, bytes);
+                if n < failed_first {
+                    return Next::Settled(Box::new(error));
+                }
+                Next::Again {
+                    retries,
+                    after: Duration::new(u32::MAX.into(), 999_999_999),
+                    error: Box::new(error.error.unwrap()),
+                }
+            });
+            let nexts = vec![(positions.clone(), nexts.collect())];
+            let _ = deliveries.apply(nexts, Duration::from_secs(u32::MAX.into()));
+            let plan = Plan {
+                limits: Batching::single(usize::MAX),
+                extra: usize::MAX,
+                outcome_bytes: usize::MAX,
+                max_history: u32::MAX,
+                max_sent: usize::MAX,
+            };
+            let continued = Continued::new(deliveries, BatchInput::new([]), plan);
+            let size = limits::json_bytes(&continued);
+            assert!(size < 2 * 1024 * 1024 - 16 * 1024, "{failed_first}: {size}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use temporalio_client::{
     UntypedWorkflow, WorkflowCancelOptions, WorkflowGetResultOptions, WorkflowHandle,
     WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions,
-    errors::{WorkflowGetResultError, WorkflowStartError},
+    errors::{WorkflowGetResultError, WorkflowInteractionError, WorkflowStartError},
 };
 
 use crate::{
@@ -69,8 +69,10 @@ impl Client {
     /// Starts the workflow of an event at an integration.
     ///
     /// Its id is made of the workflow's name and the event's message id: an
-    /// event that is started twice is one workflow, unless the first has
-    /// failed. The message id and the timestamp are fixed here if the input has
+    /// event that is started twice is one workflow. One that has failed, was
+    /// cancelled or terminated, or ran out of time, is started again. The server
+    /// knows of an ended workflow as long as the namespace's retention says:
+    /// after that, the event is sent again. The message id and the timestamp are fixed here if the input has
     /// none.
     ///
     /// # Errors
@@ -107,7 +109,9 @@ impl Client {
     /// Starts the workflow of many events at an integration. Its id is made of
     /// all message ids: see [`start`](Self::start). A batch of which some
     /// events failed has not failed itself: see
-    /// [`restart_batch`](Self::restart_batch).
+    /// [`restart_batch`](Self::restart_batch). One that was cancelled or
+    /// terminated has no outcomes: started again, it also sends what had been
+    /// delivered.
     ///
     /// # Errors
     ///
@@ -166,7 +170,7 @@ impl Client {
     ) -> Result<Started<T>, Error> {
         let named = |error: Error| error.with_integration(integration);
         let argument = payload::write(input).map_err(named)?;
-        let bytes = argument.payloads.iter().map(|p| p.data.len()).sum();
+        let bytes = payload::bytes(&argument);
         if bytes > MAX_INPUT_BYTES {
             return Err(named(payload::too_large(bytes)));
         }
@@ -235,10 +239,21 @@ impl<T> Started<T> {
     ///
     /// # Errors
     ///
-    /// The server cannot be reached, or the workflow has ended.
+    /// The server cannot be reached, or says that the workflow has ended
+    /// ([`Closed`](ErrorKind::Closed)).
     pub async fn cancel(&self) -> Result<(), Error> {
         let cancelled = self.handle.cancel(WorkflowCancelOptions::default()).await;
-        cancelled.map_err(|error| self.error(Error::new(ErrorKind::Unavailable, error.to_string())))
+        cancelled.map_err(|error| {
+            self.error(match error {
+                WorkflowInteractionError::NotFound(_) => {
+                    Error::new(ErrorKind::Closed, "the workflow has ended")
+                }
+                WorkflowInteractionError::Rpc(status) => {
+                    Error::new(status_kind(&status), said(&status))
+                }
+                other => Error::new(ErrorKind::Unavailable, other.to_string()),
+            })
+        })
     }
 
     fn error(&self, error: Error) -> Error {
@@ -264,6 +279,10 @@ impl<T: DeserializeOwned> Started<T> {
                 WorkflowGetResultError::Cancelled { .. } => failures::cancelled(),
                 WorkflowGetResultError::Terminated { .. } => {
                     Error::new(ErrorKind::Closed, "it was terminated")
+                }
+                // Deleted, or kept no longer.
+                WorkflowGetResultError::NotFound(_) => {
+                    Error::new(ErrorKind::Closed, "the workflow is no longer there")
                 }
                 WorkflowGetResultError::Rpc(status) => {
                     Error::new(status_kind(&status), said(&status))

@@ -163,6 +163,9 @@ impl ConnectOptions {
         let task_queue = self.task_queue.clone().or_else(|| {
             variable("TEMPORAL_TASK_QUEUE").filter(|queue| !self.isolated && !queue.is_empty())
         });
+        if !self.isolated && self.tls.is_none() {
+            switch(variable("TEMPORAL_TLS").as_deref())?;
+        }
         let profile = self.profile(env)?;
         let namespace = profile.namespace.clone();
         let mut options = ConnectionOptions::try_from(profile).map_err(|e| wrong(&e))?;
@@ -188,14 +191,22 @@ impl ConnectOptions {
         let load = LoadClientConfigProfileOptions::builder()
             .maybe_config_source(file)
             .maybe_config_file_profile(self.profile)
+            // What is misspelt is not set, and nobody would know.
+            .config_file_strict(true)
             .build();
         let mut profile = if self.isolated {
             ClientConfigProfile::default()
         } else {
-            load_client_config_profile(load, env).map_err(|error| wrong(&error))?
+            let loaded = load_client_config_profile(load, env);
+            loaded.map_err(|error| match &self.config_file {
+                Some(file) => wrong(&format!("{}: {error}", file.display())),
+                None => wrong(&error),
+            })?
         };
-        profile.address = self.address.or(profile.address);
-        profile.namespace = self.namespace.or(profile.namespace);
+        // A variable that is empty is not set.
+        let said = |text: &String| !text.is_empty();
+        profile.address = self.address.or(profile.address.filter(said));
+        profile.namespace = self.namespace.or(profile.namespace.filter(said));
         if let Some(key) = self.api_key {
             profile.api_key = Some(key.expose().to_owned());
         }
@@ -237,6 +248,15 @@ struct Resolved {
     task_queue: String,
 }
 
+/// Temporal's own reader takes what is neither for `true`.
+fn switch(variable: Option<&str>) -> Result<(), Error> {
+    let variable = variable.unwrap_or_default().to_lowercase();
+    if matches!(variable.as_str(), "" | "true" | "1" | "false" | "0") {
+        return Ok(());
+    }
+    Err(wrong(&"TEMPORAL_TLS has to be true or false"))
+}
+
 /// A file that was named has to be there: the error says which it is.
 fn read(path: &Path) -> Result<DataSource, Error> {
     let read = std::fs::read(path);
@@ -256,7 +276,9 @@ fn wrong(error: &dyn fmt::Display) -> Error {
 pub(crate) fn status_kind(status: &Status) -> ErrorKind {
     match status.code() {
         Code::Unauthenticated | Code::PermissionDenied => ErrorKind::Unauthorized,
-        Code::NotFound | Code::InvalidArgument | Code::Unimplemented => ErrorKind::Configuration,
+        Code::NotFound | Code::Unimplemented => ErrorKind::Configuration,
+        // What this one request asks for, whatever is configured.
+        Code::InvalidArgument => ErrorKind::RequestRejected,
         _ => ErrorKind::Unavailable,
     }
 }

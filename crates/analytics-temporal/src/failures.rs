@@ -27,7 +27,9 @@ fn failure(error: &Error, is_permanent: bool, delay: Option<Duration>) -> Applic
     let mut details = Failure::from(error);
     limits::cut_failure(&mut details);
     let details = payload::payload(&details).ok();
-    ApplicationFailure::builder(error.to_string())
+    let mut message = error.to_string();
+    limits::cut_message(&mut message);
+    ApplicationFailure::builder(message)
         .type_name(error.kind().as_str().to_owned())
         .non_retryable(is_permanent)
         .maybe_next_retry_delay(delay)

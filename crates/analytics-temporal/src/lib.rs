@@ -43,6 +43,7 @@
 //!   `"truncated": true`.
 
 mod activities;
+mod attempting;
 mod batch;
 mod client;
 mod connection;

@@ -15,12 +15,16 @@ const REQUESTS: u32 = 4;
 /// What an attempt needs beside its requests.
 const MARGIN: Duration = Duration::from_secs(5);
 
+/// How long an attempt may wait for its turn, beside its own time. That its
+/// worker is dead is known long before.
+const WAITING: Duration = Duration::from_secs(60 * 60);
+
 /// After how long a worker that says nothing is taken for dead: its attempt is
 /// made again by another one.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// How often a worker says that it still lives. An attempt that is shorter
-/// costs no such message.
+/// How often a worker says that it still lives, and hears of a cancellation. An
+/// attempt that is shorter costs no such message.
 pub(crate) const PULSE: Duration = Duration::from_secs(3);
 
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -43,7 +47,8 @@ pub(crate) fn request(policy: &RequestPolicy) -> ActivityOptions {
         .maximum_attempts(attempts)
         .non_retryable_error_types(policy.non_retryable_error_types.clone())
         .build();
-    ActivityOptions::with_start_to_close_timeout(attempt_timeout(policy.single_attempt_timeout))
+    let timeout = attempt_timeout(policy.single_attempt_timeout);
+    ActivityOptions::with_start_to_close_timeout((timeout + WAITING).min(LONGEST))
         .heartbeat_timeout(SILENCE)
         .retry_policy(retry)
         .build()
@@ -53,21 +58,34 @@ pub(crate) fn request(policy: &RequestPolicy) -> ActivityOptions {
 /// fails for none of them: another attempt is that of a call which no worker
 /// lived to report. It counts those, and so ends them.
 pub(crate) fn call(timeout: Duration) -> ActivityOptions {
-    ActivityOptions::with_start_to_close_timeout(attempt_timeout(timeout))
+    ActivityOptions::with_start_to_close_timeout((call_timeout(timeout) + WAITING).min(LONGEST))
         .heartbeat_timeout(SILENCE)
         .retry_policy(RetryPolicy::default())
         .build()
 }
 
-/// Of the validation, which sends nothing and gives the same answer each time.
+/// Of the validation, which sends nothing and gives the same answer each time:
+/// there is another attempt only after one that a busy machine did not finish.
 pub(crate) fn validation() -> LocalActivityOptions {
     LocalActivityOptions::builder()
         .start_to_close_timeout(Duration::from_secs(30))
-        .retry_policy(RetryPolicy::builder().maximum_attempts(1).build())
+        .retry_policy(RetryPolicy::builder().maximum_attempts(3).build())
         .build()
 }
 
-fn attempt_timeout(timeout: Duration) -> Duration {
+/// How long one attempt at a call may take whose longest request takes `timeout`.
+pub(crate) fn call_timeout(timeout: Duration) -> Duration {
+    (call_deadline(timeout) + attempt_timeout(timeout)).min(LONGEST)
+}
+
+/// After how long a call attempts no further event: those that are under way
+/// then have the time of an attempt.
+pub(crate) fn call_deadline(timeout: Duration) -> Duration {
+    timeout.min(LONGEST) * REQUESTS
+}
+
+/// How long one attempt at an event may take whose requests take `timeout`.
+pub(crate) fn attempt_timeout(timeout: Duration) -> Duration {
     (timeout.min(LONGEST) * REQUESTS + MARGIN).min(LONGEST)
 }
 

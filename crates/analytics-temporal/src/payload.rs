@@ -3,7 +3,10 @@
 
 use std::collections::HashMap;
 
-use analytics_spec::{Code, Error, ErrorKind, ValidationError, Value};
+use analytics_spec::{
+    AnyInput, Code, Error, ErrorKind, ValidationError, Value, Violation,
+    json::{self, Strict},
+};
 use serde::{Serialize, de::DeserializeOwned};
 use temporalio_common::{
     data_converters::RawValue, protos::temporal::api::common::v1::Payload as Raw,
@@ -15,8 +18,40 @@ const ENCODING: &str = "encoding";
 const JSON: &str = "json/plain";
 const NULL: &str = "binary/null";
 
-/// The one JSON argument that every workflow and activity takes.
+/// The one JSON argument that the workflows and activities of one event take.
 pub(crate) fn read(input: RawValue) -> Result<Value, Error> {
+    let Strict {
+        value, duplicates, ..
+    } = read_strict(input)?;
+    ValidationError::check(duplicates)?;
+    Ok(value)
+}
+
+/// The one JSON argument of a batch. What stands twice within an input is that
+/// input's: the violations of those that have any, by their places.
+pub(crate) fn read_batch(
+    input: RawValue,
+) -> Result<(Value, HashMap<usize, Vec<Violation>>), Error> {
+    let Strict {
+        value, duplicates, ..
+    } = read_strict(input)?;
+    let (mut shared, mut own) = (Vec::new(), HashMap::<_, Vec<_>>::new());
+    for mut violation in duplicates {
+        let of_input = violation.path.strip_prefix("inputs.");
+        let of_input = of_input.and_then(|path| path.split_once('.'));
+        match of_input.and_then(|(index, path)| Some((index.parse().ok()?, path.to_owned()))) {
+            Some((index, path)) => {
+                violation.path = path;
+                own.entry(index).or_default().push(violation);
+            }
+            None => shared.push(violation),
+        }
+    }
+    ValidationError::check(shared)?;
+    Ok((value, own))
+}
+
+fn read_strict(input: RawValue) -> Result<Strict, Error> {
     let count = input.payloads.len();
     let mut payloads = input.payloads.into_iter();
     let (Some(payload), None) = (payloads.next(), payloads.next()) else {
@@ -27,7 +62,26 @@ pub(crate) fn read(input: RawValue) -> Result<Value, Error> {
     if payload.data.len() > MAX_INPUT_BYTES {
         return Err(too_large(payload.data.len()));
     }
-    value(&payload)
+    strict(&payload)
+}
+
+/// An input as the one argument, if Temporal takes it: it may be larger than
+/// what was read, for numbers are written in another way.
+pub(crate) fn write_input(input: &AnyInput) -> Result<RawValue, Error> {
+    let argument = write(input)?;
+    match bytes(&argument) {
+        bytes if bytes > MAX_INPUT_BYTES => Err(too_large(bytes)),
+        _ => Ok(argument),
+    }
+}
+
+/// How many bytes a value has.
+pub(crate) fn bytes(value: &RawValue) -> usize {
+    value
+        .payloads
+        .iter()
+        .map(|payload| payload.data.len())
+        .sum()
 }
 
 /// What is too large to be handed on, said before Temporal refuses it.
@@ -44,12 +98,12 @@ fn malformed(message: String) -> Error {
     ValidationError::new("$", Code::Malformed, message).into()
 }
 
-fn value(payload: &Raw) -> Result<Value, Error> {
+fn strict(payload: &Raw) -> Result<Strict, Error> {
     let encoding = payload.metadata.get(ENCODING);
     let encoding = String::from_utf8_lossy(encoding.map_or(b"", Vec::as_slice));
     match encoding.as_ref() {
-        JSON => serde_json::from_slice(&payload.data).map_err(|e| malformed(e.to_string())),
-        NULL => Ok(Value::Null),
+        JSON => Ok(json::from_slice(&payload.data)?),
+        NULL => Ok(json::from_slice(b"null")?),
         other => Err(malformed(format!(
             "expected a payload with the encoding {JSON}, found {:?}",
             other.chars().take(64).collect::<String>()

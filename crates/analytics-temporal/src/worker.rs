@@ -12,11 +12,14 @@ use temporalio_sdk::{
     Runtime, WorkerOptions,
     workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions},
 };
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
-    Connection, activities, batch,
+    Connection, activities,
+    attempting::{self, Attempting},
+    batch,
     dynamic::{ActivityBodyOf, DynWorkflow, Ended},
+    options::PULSE,
     workflow,
 };
 
@@ -41,6 +44,8 @@ pub struct TemporalWorker {
     workflows: BTreeMap<String, DynWorkflow>,
     activities: BTreeMap<String, ActivityBodyOf>,
     handlers: BTreeMap<String, Handler>,
+    /// How many attempts each integration has under way at once.
+    turns: BTreeMap<String, Arc<Semaphore>>,
     max_history: u32,
 }
 
@@ -50,6 +55,7 @@ impl Default for TemporalWorker {
             workflows: BTreeMap::new(),
             activities: BTreeMap::new(),
             handlers: BTreeMap::new(),
+            turns: BTreeMap::new(),
             max_history: MAX_HISTORY,
         }
     }
@@ -147,7 +153,10 @@ impl TemporalWorker {
         spawned.map_err(|error| {
             Error::new(ErrorKind::Internal, "the worker's thread cannot start").with_source(error)
         })?;
-        let mut running = Running { stop: None, ended };
+        let mut running = Running {
+            stop: None,
+            ended: Some(ended),
+        };
         match started.await {
             Ok(stop) => {
                 running.stop = Some(stop);
@@ -166,7 +175,10 @@ impl TemporalWorker {
         let failed = |error: &dyn std::error::Error| {
             Error::new(ErrorKind::Unavailable, format!("the worker: {error}"))
         };
-        let mut options = WorkerOptions::new(task_queue).build();
+        let mut options = WorkerOptions::new(task_queue)
+            // Else most of them are kept back, and one that is late is the last.
+            .max_heartbeat_throttle_interval(PULSE)
+            .build();
         for (name, workflow) in &self.workflows {
             workflow
                 .register(name, &mut options)
@@ -228,6 +240,15 @@ impl TemporalWorker {
             }
         }
     }
+
+    fn turns(&mut self, handler: &Handler) -> Arc<Semaphore> {
+        let turns = self.turns.entry(handler.name().to_owned());
+        let turns = turns.or_insert_with(|| {
+            let at_once = handler.integration().batching().max_in_flight;
+            Arc::new(Semaphore::new(at_once.clamp(1, Semaphore::MAX_PERMITS)))
+        });
+        Arc::clone(turns)
+    }
 }
 
 fn taken(name: &str) -> Error {
@@ -274,7 +295,7 @@ impl Worker for TemporalWorker {
             let unbroken = AssertUnwindSafe(run)
                 .catch_unwind()
                 .map(|ended: Result<Ended, _>| {
-                    ended.unwrap_or_else(|_| Err(workflow::fail(activities::panicked())))
+                    ended.unwrap_or_else(|_| Err(workflow::fail(attempting::panicked())))
                 });
             Box::pin(unbroken)
         });
@@ -296,8 +317,10 @@ impl Worker for TemporalWorker {
             return Err(taken(&name));
         }
         let max_history = self.max_history;
+        let turns = self.turns(&handler);
         let activity = ActivityBodyOf::new(move |ctx, input| {
             let handler = handler.clone();
+            let ctx = Attempting::new(ctx, Arc::clone(&turns));
             match (takes, step) {
                 (Takes::Event(kind), Step::Validation) => {
                     Box::pin(activities::validate(handler, kind, ctx, input))
@@ -318,10 +341,11 @@ impl Worker for TemporalWorker {
 
 type Stop = Box<dyn Fn() + Send + Sync>;
 
-/// A worker that works.
+/// A worker that works, on a thread of its own: until it is
+/// [stopped](Self::stop), also if this value is dropped.
 pub struct Running {
     stop: Option<Stop>,
-    ended: oneshot::Receiver<Result<(), Error>>,
+    ended: Option<oneshot::Receiver<Result<(), Error>>>,
 }
 
 impl Running {
@@ -339,7 +363,12 @@ impl Running {
     ///
     /// The server did not have it, or it was waited for before.
     pub async fn ended(&mut self) -> Result<(), Error> {
-        (&mut self.ended).await.unwrap_or_else(|_| Err(gone()))
+        let Some(ended) = &mut self.ended else {
+            return Err(gone());
+        };
+        let outcome = ended.await.unwrap_or_else(|_| Err(gone()));
+        self.ended = None;
+        outcome
     }
 }
 

@@ -1,14 +1,14 @@
 //! The workflow of one event: validation, then the request.
 
 use analytics_spec::{
-    AnyEvent, AnyInput, Error, Event as _, Handler, Kind,
+    AnyInput, Error, Handler, Kind,
     handler::{Step, activity_name},
 };
 use temporalio_common::{UntypedActivity, data_converters::RawValue};
 use temporalio_sdk::{WorkflowContext, WorkflowTermination};
 
 use crate::{
-    activities::panicked,
+    attempting::panicked,
     dynamic::{DynWorkflow, Ended},
     failures,
     ids::Origin,
@@ -25,25 +25,25 @@ pub(crate) async fn run(
     let read = || {
         let mut input = AnyInput::accept(payload::read(input)?, Some(kind))?;
         Origin::of(&ctx.info()).stamp(&mut input);
-        Ok(input)
+        let argument = payload::write_input(&input)?;
+        Ok((input, argument))
     };
-    let input = read().map_err(|error: Error| {
+    let (input, argument) = read().map_err(|error: Error| {
         let error = error.with_integration(handler.name());
-        log(&ctx, kind, &error);
+        log_unread(&handler, &ctx, Some(1), &error);
         fail(error)
     })?;
-    let argument = payload::write(&input).map_err(fail)?;
 
     let validation = UntypedActivity::new(activity_name(handler.name(), kind, Step::Validation));
     ctx.execute_local_activity(validation, argument.clone(), options::validation())
         .await
-        .map_err(|error| ended(&handler, &ctx, &input.event, &error))?;
+        .map_err(|error| ended(&handler, &ctx, &input, &error))?;
 
     let policy = handler.request_policy(&handler.complete(&input));
     let request = UntypedActivity::new(activity_name(handler.name(), kind, Step::Request));
     ctx.execute_activity(request, argument, options::request(&policy))
         .await
-        .map_err(|error| ended(&handler, &ctx, &input.event, &error))
+        .map_err(|error| ended(&handler, &ctx, &input, &error))
 }
 
 /// How a failed activity ends the workflow. That somebody cancelled it is no
@@ -51,45 +51,59 @@ pub(crate) async fn run(
 fn ended(
     handler: &Handler,
     ctx: &WorkflowContext<DynWorkflow>,
-    event: &AnyEvent,
+    input: &AnyInput,
     error: &temporalio_sdk::ActivityExecutionError,
 ) -> WorkflowTermination {
     if error.as_cancelled().is_some() {
         return WorkflowTermination::cancelled();
     }
-    let error = failures::of_activity(error);
-    tell(handler, ctx, event, &error);
+    let error = failures::of_activity(error).with_integration(handler.name());
+    tell(handler, ctx, input, &error);
     fail(error)
 }
 
 /// Says that an event failed for good, and calls the hook, once: a replay tells
-/// nobody again.
+/// nobody again. The log has nothing of what is in the event, which a vendor's
+/// words may repeat.
 pub(crate) fn tell(
     handler: &Handler,
     ctx: &WorkflowContext<DynWorkflow>,
-    event: &AnyEvent,
+    input: &AnyInput,
     error: &Error,
 ) {
     if ctx.is_replaying() {
         return;
     }
-    log(ctx, event.kind(), error);
-    let hook = std::panic::AssertUnwindSafe(|| handler.workflow_failed(event, error));
+    tracing::warn!(
+        target: "analytics_temporal::failed",
+        integration = handler.name(),
+        kind = %input.kind(),
+        message_id = input.message_id(),
+        workflow_id = ctx.workflow_id(),
+        error = %error.kind(),
+        "an event failed"
+    );
+    let hook = std::panic::AssertUnwindSafe(|| handler.workflow_failed(&input.event, error));
     if std::panic::catch_unwind(hook).is_err() {
         tracing::error!(integration = handler.name(), "{}", panicked());
     }
 }
 
-/// For whoever operates the worker; nothing of what is in the event.
-fn log(ctx: &WorkflowContext<DynWorkflow>, kind: Kind, error: &Error) {
+/// Says that events failed of which nothing could be read, and so no hook told.
+pub(crate) fn log_unread(
+    handler: &Handler,
+    ctx: &WorkflowContext<DynWorkflow>,
+    events: Option<usize>,
+    error: &Error,
+) {
     if !ctx.is_replaying() {
         tracing::warn!(
             target: "analytics_temporal::failed",
-            integration = error.integration(),
-            %kind,
-            "{}: {}",
-            error.kind(),
-            error.message()
+            integration = handler.name(),
+            events,
+            workflow_id = ctx.workflow_id(),
+            error = %error.kind(),
+            "events failed that could not be read"
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread::sleep,
@@ -139,7 +139,8 @@ impl Server {
             address: format!("127.0.0.1:{port}"),
         };
         let begin = Instant::now();
-        while TcpStream::connect(&server.address).is_err() {
+        // Its port is open before it has its namespace.
+        while !server.is_ready(command) {
             if let Ok(Some(status)) = server.process.try_wait() {
                 return Err(format!("the Temporal server ended: {status}"));
             }
@@ -149,6 +150,19 @@ impl Server {
             sleep(Duration::from_millis(100));
         }
         Ok(server)
+    }
+}
+
+impl Server {
+    fn is_ready(&self, command: &Path) -> bool {
+        let described = Command::new(command)
+            .args(["operator", "namespace", "describe", "default"])
+            .args(["--address", &self.address])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        described.is_ok_and(|status| status.success())
     }
 }
 

@@ -90,6 +90,7 @@ async fn deliver(client: &Amplitude, inputs: &[AnyInput]) -> Vec<Result<Delivery
         number: 1,
         progress: Progress::NONE,
         timeout: Duration::from_secs(30),
+        deadline: None,
     };
     let attempts: Vec<_> = inputs.iter().map(attempt).collect();
     client.deliver_batch(&attempts).await

@@ -89,6 +89,7 @@ impl Setup {
                 number: 1,
                 progress: Progress::NONE,
                 timeout: Duration::from_secs(20),
+                deadline: None,
             })
             .collect();
         let outcomes = self.posthog.deliver_batch(&attempts).await;

@@ -157,6 +157,7 @@ async fn deliver(segment: &Segment, events: Vec<AnyEvent>) -> Vec<Result<(), Err
             number: 1,
             progress: Progress::NONE,
             timeout: Duration::from_secs(20),
+            deadline: None,
         })
         .collect();
     let outcomes = segment.deliver_batch(&attempts).await;

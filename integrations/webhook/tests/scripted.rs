@@ -82,6 +82,7 @@ async fn a_batch_is_taken_as_it_is_sent() {
         number: 1,
         progress: Progress::NONE,
         timeout: std::time::Duration::from_secs(10),
+        deadline: None,
     };
     let attempts: Vec<_> = inputs.iter().map(attempt).collect();
     // The second time as after an answer that was lost: the receiver knows

@@ -139,6 +139,7 @@ async fn deliver_all(webhook: &Webhook, inputs: &[AnyInput]) -> Vec<Option<(Erro
         number: 1,
         progress: Progress::NONE,
         timeout: Duration::from_secs(10),
+        deadline: None,
     };
     let attempts: Vec<_> = inputs.iter().map(attempt).collect();
     let outcomes = webhook.deliver_batch(&attempts).await;

@@ -211,9 +211,8 @@ impl<'a> Carrier<'a> {
             }
             match input {
                 Err(violations) => (self.plan.on_problem)(Problem::invalid(number, &violations)),
-                Ok(mut input) => {
-                    input.stamp(Timestamp::now());
-                    let bytes = serde_json::to_vec(&input).map_or(0, |json| json.len());
+                Ok(input) => {
+                    let (input, bytes) = stamped(input, Timestamp::now());
                     if !chunk.has_room_for(bytes) {
                         self.hand_over(std::mem::take(&mut chunk), &lanes).await;
                     }
@@ -531,9 +530,37 @@ impl<'a> Carrier<'a> {
 
 /// Whether the server refuses whatever is asked: not this batch, nor this
 /// event.
+/// An input as it is sent, and its bytes without what this run adds: the same
+/// file makes the same batches, also of events without a time.
+fn stamped(mut input: AnyInput, now: Timestamp) -> (AnyInput, usize) {
+    let bytes = serde_json::to_vec(&input).map_or(0, |json| json.len());
+    input.stamp(now);
+    (input, bytes)
+}
+
 fn is_about_the_server(error: &Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::Configuration | ErrorKind::Unauthorized
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_run_makes_no_other_batches() {
+        let input = AnyInput::from_json(
+            br#"{"context":{"message_id":"m"},"track":{"user_id":"u","event":"e"}}"#,
+        );
+        let input = input.unwrap();
+        let bytes = |nanos| {
+            let now = Timestamp::new(1_700_000_000, nanos).unwrap();
+            let (input, bytes) = stamped(input.clone(), now);
+            assert_eq!(input.context.timestamp, Some(now));
+            bytes
+        };
+        assert_eq!(bytes(0), bytes(123_456_789));
+    }
 }

@@ -411,6 +411,7 @@ impl Prepare for Vendor {
                     number: attempt.number,
                     progress: attempt.progress,
                     timeout: attempt.timeout,
+                    deadline: None,
                 }
             })
             .collect();

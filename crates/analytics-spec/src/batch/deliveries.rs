@@ -1,10 +1,13 @@
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use serde::{Deserialize, Serialize};
 
 use super::{BatchOutput, Outcome, Round, Waiting, round};
 use crate::{
-    AnyEvent, AnyInput, Error, ErrorKind, Failure, Handler, Retries,
+    AnyInput, Attempt, Error, ErrorKind, Failure, Handler, Retries,
     integration::{Batching, deferred},
 };
 
@@ -27,11 +30,12 @@ pub enum Next {
 
 /// Makes one attempt at several events that go together in one call, and says
 /// what follows for each. `jitter` spreads the pauses: from `0.0` to below
-/// `1.0`. No request takes longer than `timeout`, whatever an event's policy.
+/// `1.0`. No request begins after `deadline`, if there is one: what was not
+/// attempted is due again at once, and it does not count.
 pub async fn attempt(
     handler: &Handler,
     events: &[(AnyInput, Retries)],
-    timeout: Duration,
+    deadline: Option<Instant>,
     jitter: f64,
 ) -> Vec<Next> {
     let policies: Vec<_> = events
@@ -41,13 +45,13 @@ pub async fn attempt(
     let attempts: Vec<_> = events
         .iter()
         .zip(&policies)
-        .map(|((input, retries), policy)| {
-            let mut attempt = retries.attempt(input, policy);
-            attempt.timeout = attempt.timeout.min(timeout);
-            attempt
+        .map(|((input, retries), policy)| Attempt {
+            deadline,
+            ..retries.attempt(input, policy)
         })
         .collect();
     let outcomes = handler.request_batch(&attempts).await;
+    let is_over = attempts.iter().any(Attempt::is_over);
     let mut waiting = HashSet::new();
     let mut nexts = Vec::with_capacity(events.len());
     for (((input, retries), policy), outcome) in events.iter().zip(&policies).zip(outcomes) {
@@ -60,8 +64,10 @@ pub async fn attempt(
             }
             Err(error) => error,
         };
-        // Without an earlier event that fails, it would wait for ever.
+        // Without an earlier event that fails, and with time, it would wait for
+        // ever.
         let is_idle = error.kind() == ErrorKind::Deferred
+            && !is_over
             && !input.event.people().any(|person| waiting.contains(&person));
         nexts.push(match retries.failed(&error, policy, jitter) {
             Some(after) if !is_idle => {
@@ -83,7 +89,7 @@ pub async fn attempt(
 #[non_exhaustive]
 pub struct Failed {
     /// The event.
-    pub event: AnyEvent,
+    pub input: AnyInput,
     /// Why.
     pub error: Error,
 }
@@ -112,11 +118,23 @@ impl Deliveries {
     /// Deliveries of these inputs, some of which may have failed already.
     #[must_use]
     pub fn new(inputs: impl IntoIterator<Item = Result<AnyInput, Box<Outcome>>>) -> Self {
+        let measured = inputs.into_iter().map(|input| {
+            let input = input?;
+            let bytes = serde_json::to_vec(&input).map_or(0, |json| json.len());
+            Ok((input, bytes))
+        });
+        Self::measured(measured)
+    }
+
+    /// The same, where it is known how many bytes each input has as JSON.
+    #[must_use]
+    pub fn measured(
+        inputs: impl IntoIterator<Item = Result<(AnyInput, usize), Box<Outcome>>>,
+    ) -> Self {
         let mut this = Self::default();
         for (index, input) in inputs.into_iter().enumerate() {
             match input {
-                Ok(input) => {
-                    let bytes = serde_json::to_vec(&input).map_or(0, |json| json.len());
+                Ok((input, bytes)) => {
                     this.pending.push(Pending {
                         index,
                         input,
@@ -151,11 +169,11 @@ impl Deliveries {
         self.pending.iter().map(|p| (p.index, &p.input))
     }
 
-    /// Ends an event without an attempt: its validation failed.
-    pub fn settle(&mut self, index: usize, outcome: Outcome) {
-        self.pending.retain(|pending| pending.index != index);
-        if let Some(place) = self.outcomes.get_mut(index) {
-            *place = Some(outcome);
+    /// Forgets what the last attempts at those that have not ended failed for:
+    /// an engine that stores them need not keep it.
+    pub fn forget_errors(&mut self) {
+        for pending in &mut self.pending {
+            pending.error = None;
         }
     }
 
@@ -201,8 +219,8 @@ impl Deliveries {
                     }
                     Next::Settled(outcome) => {
                         if let Some(error) = outcome.to_error() {
-                            let event = pending.input.event.clone();
-                            failed.push(Failed { event, error });
+                            let input = pending.input.clone();
+                            failed.push(Failed { input, error });
                         }
                         if let Some(place) = self.outcomes.get_mut(pending.index) {
                             *place = Some(*outcome);

@@ -1,12 +1,14 @@
 //! Many events in one workflow.
 
+use std::time::Duration;
+
 use analytics_kit::{
-    Error, ErrorKind, Input, Track,
-    spec::{AnyInput, BatchInput, Delivery},
+    Error, ErrorKind, Handler, Input, Integration, Track,
+    spec::{AnyInput, BatchInput, Delivery, Policies, handler::Config, policies::ActivityPolicy},
 };
 use analytics_temporal::{MAX_BATCH_EVENTS, TemporalWorker};
 use analytics_testkit::{Fault, ScriptedSegment, SegmentAccount};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     puppet::{Puppet, in_twos},
@@ -132,6 +134,44 @@ async fn a_long_batch_continues_as_new_and_keeps_every_persons_order() {
     world.stop().await;
 }
 
+/// The time of a call is over before its events are: each is delivered once, and
+/// a person's in their order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_longer_than_its_time_goes_on_where_it_was() {
+    let puppet = Puppet {
+        batching: in_twos(500),
+        takes: Duration::from_millis(200),
+        ..Puppet::new(|_| Ok(Delivery::default()))
+    };
+    let attempts = puppet.attempts.clone();
+    let policy = ActivityPolicy::new().single_attempt_timeout(Duration::from_millis(250));
+    let config = Config::new(std::sync::Arc::new(puppet) as std::sync::Arc<dyn Integration>);
+    let config = config.policies(Policies::new().request(policy));
+    let mut worker = TemporalWorker::new();
+    let handler = Handler::new(config).unwrap();
+    handler.register(&mut worker).unwrap();
+    let world = World::new(worker).await;
+    let mut batch = tracks(60);
+    for (n, input) in batch.inputs.iter_mut().enumerate() {
+        input.context.message_id = Some(format!("{}-{n}", world.connection.task_queue()));
+    }
+    let output = world.client.execute_batch("puppet", batch);
+    let output = tokio::time::timeout(world::SOON, output).await;
+    let output = output.unwrap().unwrap();
+    assert_eq!(output.outcomes.len(), 60);
+    let failures: Vec<_> = output.failures().collect();
+    assert!(failures.is_empty(), "{failures:?}");
+    let made = attempts.lock().unwrap().clone();
+    assert!(made.iter().all(|(_, number, _)| *number == 1));
+    let delivered: Vec<usize> = made
+        .iter()
+        .map(|(id, _, _)| id.rsplit('-').next().unwrap().parse().unwrap())
+        .collect();
+    assert_eq!(delivered.len(), 60);
+    assert!(delivered.is_sorted(), "{delivered:?}");
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_too_large_is_refused_before_it_is_started() {
     let connection = world::connect("nobody").await;
@@ -146,5 +186,9 @@ async fn what_is_too_large_is_refused_before_it_is_started() {
         .property("x", "y".repeat(1_100_000));
     let error = client.execute::<Track>("segment", large).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Validation);
-    let _: Value = json!(error.message());
+    let message = error.message();
+    assert!(
+        message.contains("at most 1048576 can be handed on"),
+        "{message}"
+    );
 }

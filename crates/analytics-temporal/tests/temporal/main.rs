@@ -12,6 +12,7 @@
 )]
 
 mod batch;
+mod bounds;
 mod examples;
 mod failures;
 mod kill;

@@ -67,8 +67,17 @@ async fn saved_histories_replay() {
     assert_eq!(
         names,
         [
-            "alias", "batch-1", "batch-2", "delete", "group", "identify", "invalid", "page",
-            "screen", "track"
+            "alias",
+            "batch-1",
+            "batch-2",
+            "batch-bytes",
+            "delete",
+            "group",
+            "identify",
+            "invalid",
+            "page",
+            "screen",
+            "track"
         ]
     );
 }
@@ -135,5 +144,25 @@ async fn save_histories() {
         .build()
         .bind_untyped(world.connection.client().clone());
     fs::write(folder().join("batch-2.json"), history(&last).await).unwrap();
+    world.stop().await;
+
+    // Calls that bytes cut: one, two, and two events.
+    let limits = Batching {
+        max_bytes: 500,
+        ..in_twos(500)
+    };
+    let mut worker = TemporalWorker::new();
+    worker.integration(Arc::new(puppet(limits))).unwrap();
+    let world = World::new(worker).await;
+    let inputs: Vec<_> = [400, 10, 10, 10, 10]
+        .iter()
+        .enumerate()
+        .map(|(n, bytes)| json!({"track": {"user_id": format!("u{n}"), "event": "e".repeat(*bytes)}}))
+        .collect();
+    let batch = input(&json!({"inputs": inputs}));
+    let handle = world.start("puppet(analytics).Batch", batch).await;
+    end(&handle).await;
+    let path = folder().join("batch-bytes.json");
+    fs::write(path, history(&handle).await).unwrap();
     world.stop().await;
 }

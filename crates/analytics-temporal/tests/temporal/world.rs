@@ -83,6 +83,8 @@ impl World {
     pub(crate) async fn stop(mut self) {
         self.running.stop();
         self.running.ended().await.unwrap();
+        let again = self.running.ended().await.unwrap_err();
+        assert!(again.message().contains("has ended"), "{again}");
     }
 }
 

@@ -264,6 +264,7 @@ impl Trial<'_> {
             number: 1,
             progress: Progress::NONE,
             timeout: self.subject.request_policy(input).single_attempt_timeout,
+            deadline: None,
         }
     }
 

@@ -1,0 +1,153 @@
+//! What an attempt is made in: it ends in time, waits for its turn before that
+//! time begins, is given up when it is cancelled, and lets the server hear that
+//! its worker lives.
+
+use std::{
+    convert::Infallible,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use analytics_spec::{Error, ErrorKind, Retries};
+use futures::FutureExt as _;
+use temporalio_common::ActivityError;
+use temporalio_sdk::activities::{ActivityContext, ActivityInfo};
+use tokio::sync::Semaphore;
+
+use crate::{options, payload};
+
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// An activity under way.
+pub(crate) struct Attempting {
+    ctx: ActivityContext,
+    /// An integration has so many attempts under way. The others wait: the
+    /// time of an attempt is not for that.
+    turns: Arc<Semaphore>,
+    /// When the server takes it for failed, by this machine's clock.
+    end: Instant,
+}
+
+impl Attempting {
+    /// The activity that has just been begun.
+    pub(crate) fn new(ctx: ActivityContext, turns: Arc<Semaphore>) -> Self {
+        let info = ctx.info();
+        let given = given(info.started_time, info.deadline);
+        Self {
+            end: Instant::now() + given,
+            ctx,
+            turns,
+        }
+    }
+
+    pub(crate) fn info(&self) -> &ActivityInfo {
+        self.ctx.info()
+    }
+
+    /// How far the last attempt said that it has come.
+    pub(crate) fn carried(&self) -> Option<Retries> {
+        let details = self.ctx.heartbeat_details().raw().first();
+        details.and_then(payload::parse)
+    }
+
+    /// Tells the next attempt how far this one has come.
+    pub(crate) async fn carry(&self, retries: &Retries) {
+        if let Ok(state) = payload::write(retries) {
+            let _ = self.ctx.record_heartbeat(state).await;
+        }
+    }
+
+    /// Makes an attempt when it is its turn. It is given its time, which is
+    /// `limit` or what the server leaves of it, and ends in it, even if the
+    /// integration hangs or panics.
+    ///
+    /// # Errors
+    ///
+    /// The activity was cancelled.
+    pub(crate) async fn within<T, A>(
+        &self,
+        limit: Duration,
+        retries: Retries,
+        attempt: impl FnOnce(Duration) -> A,
+    ) -> Result<Result<T, Error>, ActivityError>
+    where
+        A: Future<Output = Result<T, Error>>,
+    {
+        let attempted = async {
+            // The semaphore is never closed.
+            let _turn = self.turns.acquire().await;
+            let limit = self.left().min(limit);
+            tokio::select! {
+                outcome = unbroken(attempt(limit)) => outcome,
+                () = tokio::time::sleep(limit) => Err(Error::new(
+                    ErrorKind::Timeout,
+                    format!("the integration did not finish the attempt within {limit:?}"),
+                )),
+            }
+        };
+        tokio::select! {
+            outcome = attempted => Ok(outcome),
+            () = tokio::time::sleep(self.left()) => Ok(Err(Error::new(
+                ErrorKind::Timeout,
+                "the attempt's time was over before its turn",
+            ))),
+            () = self.ctx.cancelled() => Err(ActivityError::cancelled()),
+            never = self.pulses(retries) => match never {},
+        }
+    }
+
+    /// The time until the server takes the attempt for failed, less what it
+    /// takes to say how it ended.
+    fn left(&self) -> Duration {
+        let left = self.end.saturating_duration_since(Instant::now());
+        left.saturating_sub(Duration::from_millis(500))
+            .max(left / 2)
+    }
+
+    /// Says that the worker lives, for ever. What it carries is what the next
+    /// attempt would go on from.
+    async fn pulses(&self, retries: Retries) -> Infallible {
+        loop {
+            tokio::time::sleep(options::PULSE).await;
+            self.carry(&retries).await;
+        }
+    }
+}
+
+/// How long the server gives an attempt. Both times are by its clock, which need
+/// not be this machine's.
+fn given(started: Option<SystemTime>, deadline: Option<SystemTime>) -> Duration {
+    let (Some(started), Some(deadline)) = (started, deadline) else {
+        return LONGEST;
+    };
+    let given = deadline.duration_since(started);
+    given.unwrap_or_default().min(LONGEST)
+}
+
+/// A panic of an integration or a hook is an error, and for good: the same
+/// event would panic again.
+pub(crate) async fn unbroken<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    AssertUnwindSafe(work)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| Err(panicked()))
+}
+
+pub(crate) fn panicked() -> Error {
+    Error::new(ErrorKind::Internal, "the integration or a hook panicked")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_servers_clock_may_be_another() {
+        let minute = Duration::from_secs(60);
+        for started in [SystemTime::UNIX_EPOCH, SystemTime::now() + 60 * minute] {
+            assert_eq!(given(Some(started), Some(started + minute)), minute);
+            assert_eq!(given(Some(started), None), LONGEST);
+        }
+    }
+}
