@@ -531,6 +531,7 @@ async fn what_is_not_supported_is_not_mapped() {
         number: 1,
         progress: Progress::NONE,
         timeout: Duration::from_secs(1),
+        deadline: None,
     };
     let refused = setup.client.deliver(&attempt).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Unsupported);

@@ -29,7 +29,9 @@ pub(crate) async fn all(run: &Run<'_>, bases: &[Base]) {
                 unbent(run, base, &leaf, text).await;
             }
             let is_name = NAMES.contains(&leaf.key.as_str());
-            if !IDS.contains(&leaf.key.as_str()) && !(is_name && run.suite.cuts_names) {
+            let is_id = IDS.contains(&leaf.key.as_str());
+            let may_be_cut = is_id || (is_name && run.suite.cuts_names);
+            if !may_be_cut {
                 whole(run, base, &leaf).await;
             }
         }
