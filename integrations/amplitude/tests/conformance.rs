@@ -53,6 +53,8 @@ fn with_answers(suite: Suite) -> Suite {
         .message_id_in(events())
         .timestamp_in(events())
         .means(Kind::Alias, "user_id", "previous_user_id")
+        // As Amplitude documents for what comes through Segment.
+        .screens_are_pages()
         .invalid(Identify::new().trait_("plan", "team"))
         .invalid(Track::new("Order Completed").user_id("null"))
         .invalid(Track::new("Order Completed").user_id("u1"))

@@ -225,6 +225,7 @@ pub struct Suite {
     signing: Vec<String>,
     credentials_in_url: bool,
     cuts_names: bool,
+    screens_are_pages: bool,
     delete_has_traits: bool,
     message_id_in: Option<KindSet>,
     timestamp_in: Option<KindSet>,
@@ -317,6 +318,7 @@ impl Suite {
             signing: Vec::new(),
             credentials_in_url: false,
             cuts_names: false,
+            screens_are_pages: false,
             delete_has_traits: false,
             message_id_in: None,
             timestamp_in: None,
@@ -371,6 +373,13 @@ impl Suite {
     /// thing. Ids never are.
     pub fn cuts_names(mut self) -> Self {
         self.cuts_names = true;
+        self
+    }
+
+    /// Says that the vendor itself has a screen sent as it has a page, and that its
+    /// page says so.
+    pub fn screens_are_pages(mut self) -> Self {
+        self.screens_are_pages = true;
         self
     }
 

@@ -218,11 +218,15 @@ pub(crate) async fn screens(run: &Run<'_>, bases: &[Base]) {
     };
     let _ = trial.attempt(&screen).await;
     run.expect(
-        trial.documents() != page.documents,
+        (trial.documents() == page.documents) == run.suite.screens_are_pages,
         Check::Screens,
         Kind::Screen,
-        "another request than for a page of the same name",
-        || "the same one".to_owned(),
+        "another request than for a page of the same name, unless the test says \
+         `screens_are_pages()`",
+        || match run.suite.screens_are_pages {
+            true => "another one: take `screens_are_pages` away".to_owned(),
+            false => "the same one".to_owned(),
+        },
     );
 }
 
