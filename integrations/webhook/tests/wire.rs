@@ -276,6 +276,7 @@ async fn a_header_does_not_change_what_an_answer_means() {
             number: 1,
             progress: Progress::NONE,
             timeout: Duration::from_secs(5),
+            deadline: None,
         });
         let outcomes = webhook.deliver_batch(&attempts).await;
         assert!(outcomes[0].is_ok(), "{value}: {outcomes:?}");
