@@ -37,9 +37,8 @@ fn name(event: &Group) -> &str {
         .traits
         .get("name")
         .and_then(Value::as_str)
-        .map(str::trim)
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| event.group_id.trim())
+        .filter(|name| !name.trim().is_empty())
+        .unwrap_or(&event.group_id)
 }
 
 #[cfg(test)]
@@ -71,7 +70,7 @@ mod tests {
         let sent_with_name = sent(&vendor, group.trait_("name", " Analytical Engines "));
         assert_eq!(
             sent_with_name.body,
-            json!({"tags": [{"name": "Analytical Engines", "status": "active"}]})
+            json!({"tags": [{"name": " Analytical Engines ", "status": "active"}]})
         );
     }
 

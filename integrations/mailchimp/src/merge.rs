@@ -97,7 +97,7 @@ impl MergeFields {
 fn address(parts: &Map<String, Value>) -> Option<Value> {
     let text = |keys: &[&str]| {
         keys.iter().find_map(|key| match parts.get(*key)? {
-            Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+            Value::String(text) => Some(text.clone()).filter(|text| !text.trim().is_empty()),
             Value::Number(number) => Some(number.to_string()),
             _ => None,
         })
