@@ -149,7 +149,10 @@ fn unknown(line: &str) -> Option<&str> {
         .split_whitespace()
         .take_while(|word| !["#", ">", "&", "|", "&&"].contains(word));
     match words.next() {
-        Some("check") => words.find(|name| !check::is_known(name)),
+        // `clippy` is given packages.
+        Some("check") => words
+            .take_while(|name| *name != "clippy")
+            .find(|name| !check::is_known(name)),
         name => name.filter(|name| !is_command(name)),
     }
 }
@@ -221,6 +224,7 @@ mod tests {
             ("cargo xtask check", None),
             ("cargo xtask check clippy # one of them", None),
             ("cargo xtask check clipy", Some("clipy")),
+            ("cargo xtask check clippy analytics-acme", None),
             ("cargo xtask tests", Some("tests")),
             ("cargo test", None),
         ] {
