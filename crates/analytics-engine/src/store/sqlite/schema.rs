@@ -14,10 +14,10 @@ use super::{
 /// Says that a file is ours: `anly`.
 pub(super) const APPLICATION_ID: i32 = 0x616e_6c79;
 
-/// How long a page is. Most of the file is rows of hundreds of kilobytes, for
-/// which longer ones are less work; a lone event writes a handful of them.
-pub(super) const PAGE: u64 = 8192;
-const PAGE_SIZE: &str = "8192";
+/// How long a page is. Longer ones are some percent less work in a flood, but a
+/// lone event writes a handful of them, and takes one or two for itself.
+pub(super) const PAGE: u64 = 4096;
+const PAGE_SIZE: &str = "4096";
 
 /// How long a connection waits for another program's.
 pub(super) const BUSY: Duration = Duration::from_secs(5);
