@@ -490,11 +490,14 @@ impl<V: HttpVendor> Client<V> {
         is_over: impl Fn() -> bool,
     ) -> Vec<Result<Delivery, Error>> {
         let mut batch = Batch::new(&self.vendor, items);
+        // Of a call that ends before anything has come of it, the next one would
+        // be the same again.
+        let mut has_come_further = false;
         while let Some(group) = batch.next()
-            && !is_over()
+            && !(has_come_further && is_over())
         {
             let answer = self.exchange(&group, &batch).await;
-            batch.answered(&group, &answer);
+            has_come_further |= batch.answered(&group, &answer);
         }
         let named = |error: Error| error.with_integration(&self.instance.name);
         batch

@@ -446,6 +446,33 @@ async fn a_shared_request_is_as_patient_as_its_least_patient_event() {
     assert!(setup.client.deliver_batch(&[]).await.is_empty());
 }
 
+/// The next call would be the same again, for ever.
+#[tokio::test]
+async fn a_call_whose_time_is_over_ends_when_something_has_come_of_it() {
+    let setup = setup([status(400), status(400), status(400), status(200)]);
+    let inputs = ["a", "b", "c", "d"].map(|user| {
+        Input::new(Track::new("t").user_id(user))
+            .context(Context::new().message_id(user))
+            .into_any()
+    });
+    let attempts = inputs.each_ref().map(|input| Attempt {
+        input,
+        number: 1,
+        progress: Progress::NONE,
+        timeout: Duration::from_secs(9),
+        deadline: Some(std::time::Instant::now()),
+    });
+    let outcomes = setup.client.deliver_batch(&attempts).await;
+    let kinds: Vec<_> = outcomes
+        .into_iter()
+        .map(|outcome| outcome.unwrap_err().kind())
+        .collect();
+    let later = ErrorKind::Deferred;
+    assert_eq!(kinds, [ErrorKind::RequestRejected, later, later, later]);
+    // Four events, two, and the one that is refused.
+    assert_eq!(setup.paths().len(), 3);
+}
+
 #[tokio::test]
 async fn only_what_is_worth_it_is_compressed() {
     for (gzip, size, is_compressed) in [
