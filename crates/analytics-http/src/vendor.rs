@@ -207,14 +207,14 @@ pub enum Reading {
     ///         return Reading::All(Err(refusal));
     ///     }
     ///     // `status_code` is a number, and `body` an `Option<Value>`: JSON, or a text.
-    ///     let body = response.body.as_ref().filter(|body| body.is_object());
-    ///     let Some(body) = body else {
+    ///     let body = response.body.as_ref();
+    ///     let errors = body.and_then(|body| body.get("errors")).and_then(Value::as_array);
+    ///     // The vendor always says which it did not take, if only that it is none.
+    ///     let Some(errors) = errors else {
     ///         return Reading::All(Err(Refusal::foreign("Acme", response)));
     ///     };
-    ///     // Everything of a 200; of a 207, all but these.
-    ///     let errors = body.get("errors").and_then(Value::as_array);
     ///     let mut verdicts = vec![Ok(()); items];
-    ///     for error in errors.into_iter().flatten() {
+    ///     for error in errors {
     ///         let words = error.get("message").and_then(Value::as_str);
     ///         let refusal = Refusal::permanent(ErrorKind::RequestRejected, words.unwrap_or_default());
     ///         let index = error.get("batch_index").and_then(Value::as_u64);
@@ -230,6 +230,8 @@ pub enum Reading {
     /// # let answer = HttpResponse::new(207).body(serde_json::json!({"errors": [{"batch_index": 1}]}));
     /// # let Reading::Each(verdicts) = read(&answer, 3) else { panic!("one for each") };
     /// # assert_eq!(verdicts.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
+    /// # let other = HttpResponse::new(200).body(serde_json::json!({"status": "ok"}));
+    /// # assert!(matches!(read(&other, 3), Reading::All(Err(_))));
     /// ```
     Each(Vec<Verdict>),
 }
