@@ -131,13 +131,16 @@ impl<'de> Deserialize<'de> for BaseUrl {
 /// Whether requests to a URL are encrypted, or stay on this machine.
 #[must_use]
 pub fn is_private(url: &Uri) -> bool {
-    let host = url.host().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    let is_loopback = match address.parse::<IpAddr>() {
-        Ok(address) => address.is_loopback(),
-        Err(_) => host.eq_ignore_ascii_case("localhost"),
-    };
-    url.scheme_str() == Some("https") || is_loopback
+    url.scheme_str() == Some("https") || url.host().is_some_and(is_loopback)
+}
+
+/// Whether a host is this machine.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 /// What RFC 3986 leaves unreserved stays as it is.

@@ -214,7 +214,7 @@ impl ReqwestTransport {
 
     async fn exchange(&self, request: Request<Bytes>) -> Result<Response<Bytes>, reqwest::Error> {
         let pool = self.pool()?;
-        let client = if is_loopback(request.uri().host().unwrap_or_default()) {
+        let client = if crate::request::is_loopback(request.uri().host().unwrap_or_default()) {
             &pool.loopback
         } else {
             &pool.client
@@ -270,14 +270,6 @@ impl Transport for ReqwestTransport {
 fn innermost(error: &dyn std::error::Error) -> Option<String> {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.last().map(ToString::to_string)
-}
-
-fn is_loopback(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost")
-        || host
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
 }
 
 /// TLS with the certificates that the system trusts; on a system that has

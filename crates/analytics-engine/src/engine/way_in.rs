@@ -236,7 +236,7 @@ fn accepted(input: Held, ready: Ready, receipt: &Receipt) -> Accepted {
 
 pin_project! {
     /// Events that are on their way into the store, or there already. Written
-    /// out, for it takes a quarter of the room that the compiler would give it,
+    /// out, for it takes a sixth of the room that the compiler would give it,
     /// and there is one for each event that somebody waits for.
     #[project = ComingNow]
     pub(super) enum Coming<'a> {
