@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, fmt, net::IpAddr, str::FromStr};
 
-use analytics_spec::{Error, ErrorKind, Timestamp, config::boolean};
+use analytics_spec::{Error, ErrorKind, Timestamp, config::boolean, json};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::{
@@ -285,7 +285,7 @@ pub fn to_json(value: &impl Serialize) -> Result<Bytes, Error> {
     // Written where there is room already, and kept in as much as it needs.
     let mut draft = DRAFT.take();
     draft.clear();
-    let written = serde_json::to_writer(&mut draft, value);
+    let written = json::write(&mut draft, value);
     let json = Bytes::copy_from_slice(&draft);
     if draft.capacity() <= MAX_DRAFT {
         DRAFT.set(draft);

@@ -47,7 +47,7 @@ use std::{
     time::Duration,
 };
 
-use analytics_spec::{AnyEvent, Error, ErrorKind, Timestamp};
+use analytics_spec::{AnyEvent, Error, ErrorKind, Timestamp, json};
 use async_trait::async_trait;
 use tokio::sync::watch;
 
@@ -152,7 +152,7 @@ impl SqliteStore {
     }
 
     fn draft(&self, accepted: Accepted, drafts: &mut Drafts) -> Result<(), Error> {
-        let written = drafts.write(|json| serde_json::to_writer(json, &*accepted.input));
+        let written = drafts.write(|to| json::write(to, &*accepted.input));
         let bytes = written.map_err(|error| {
             Error::new(ErrorKind::Internal, "the event cannot be written as JSON")
                 .with_source(error)

@@ -1,0 +1,711 @@
+//! JSON written as `serde_json` writes it, byte for byte. Most of what it takes
+//! there goes into asking of every byte of a text whether it has to be escaped:
+//! here, eight are asked at once. Whatever is not a text, a list or an object,
+//! and whatever has to be escaped, `serde_json` writes.
+
+use std::io::Write as _;
+
+use serde::{
+    Serialize, Serializer,
+    ser::{self, Error as _, Impossible},
+};
+use serde_json::Error;
+
+/// Writes a value behind what is in `json`, in the very bytes that
+/// [`serde_json::to_writer`] would write.
+///
+/// # Errors
+///
+/// The value cannot be written: it says so itself, or has a key that is no
+/// text. Some of it may have been written then.
+pub fn write<T: Serialize + ?Sized>(json: &mut Vec<u8>, value: &T) -> Result<(), Error> {
+    value.serialize(Writer { json })
+}
+
+struct Writer<'a> {
+    json: &'a mut Vec<u8>,
+}
+
+impl<'a> Writer<'a> {
+    /// What `serde_json` writes.
+    fn plain<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Error> {
+        serde_json::to_writer(self.json, value)
+    }
+
+    fn list(self) -> Items<'a> {
+        self.json.push(b'[');
+        Items::new(self.json, b"]")
+    }
+
+    fn object(self) -> Items<'a> {
+        self.json.push(b'{');
+        Items::new(self.json, b"}")
+    }
+
+    /// `{"variant":`, and what follows.
+    fn variant(self, variant: &str) -> Result<Self, Error> {
+        self.json.push(b'{');
+        text(self.json, variant)?;
+        self.json.push(b':');
+        Ok(self)
+    }
+}
+
+/// Writes a text, unless some of it has to be escaped, as it is.
+fn text(json: &mut Vec<u8>, text: &str) -> Result<(), Error> {
+    if !is_plain(text.as_bytes()) {
+        return serde_json::to_writer(json, text);
+    }
+    json.reserve(text.len() + 2);
+    json.push(b'"');
+    json.extend_from_slice(text.as_bytes());
+    json.push(b'"');
+    Ok(())
+}
+
+/// Whether a text stands in JSON as it is: it has neither a quote nor a
+/// backslash nor what is below a space. What does not fill a number is asked
+/// together with what stands before it, once more.
+fn is_plain(text: &[u8]) -> bool {
+    let suspects = if let Some(last) = text.last_chunk() {
+        let (eights, _) = text.as_chunks();
+        let eights = eights.iter().chain([last]).copied();
+        eights.fold(0, |found, eight| found | suspects(u64::from_le_bytes(eight)))
+    } else if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        let [first, last] = [first, last].map(|four| u64::from(u32::from_le_bytes(*four)));
+        suspects(first | last << 32)
+    } else {
+        return text.iter().all(|byte| !matches!(byte, 0..=0x1f | b'"' | b'\\'));
+    };
+    suspects == 0
+}
+
+/// Which of eight bytes are to be escaped, by their highest bits: what is
+/// subtracted from a byte borrows from it if the byte was smaller. Others may
+/// be suspected because of one below them, but never without such a one.
+fn suspects(eight: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 0xff;
+    let below = |bytes: u64, limit: u64| bytes.wrapping_sub(ONES * limit) & !bytes;
+    let quote = below(eight ^ (ONES * u64::from(b'"')), 1);
+    let backslash = below(eight ^ (ONES * u64::from(b'\\')), 1);
+    (below(eight, 0x20) | quote | backslash) & (ONES * 0x80)
+}
+
+macro_rules! plain {
+    ($($method:ident: $Type:ty),* $(,)?) => {$(
+        fn $method(self, value: $Type) -> Result<(), Error> {
+            self.plain(&value)
+        }
+    )*};
+}
+
+impl<'a> Serializer for Writer<'a> {
+    type Ok = ();
+    type Error = Error;
+    type SerializeSeq = Items<'a>;
+    type SerializeTuple = Items<'a>;
+    type SerializeTupleStruct = Items<'a>;
+    type SerializeTupleVariant = Items<'a>;
+    type SerializeMap = Items<'a>;
+    type SerializeStruct = Items<'a>;
+    type SerializeStructVariant = Items<'a>;
+
+    plain! {
+        serialize_bool: bool,
+        serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64,
+        serialize_u8: u8, serialize_u16: u16, serialize_u32: u32, serialize_u64: u64,
+        serialize_i128: i128, serialize_u128: u128,
+        serialize_f32: f32, serialize_f64: f64,
+        serialize_char: char,
+        serialize_bytes: &[u8],
+    }
+
+    fn serialize_str(self, value: &str) -> Result<(), Error> {
+        text(self.json, value)
+    }
+
+    fn collect_str<T: std::fmt::Display + ?Sized>(self, value: &T) -> Result<(), Error> {
+        let start = self.json.len();
+        self.json.push(b'"');
+        write!(self.json, "{value}").map_err(Error::io)?;
+        let written = self.json.get(start + 1..).unwrap_or_default();
+        if is_plain(written) {
+            self.json.push(b'"');
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(written).into_owned();
+        self.json.truncate(start);
+        self.plain(&text)
+    }
+
+    fn serialize_none(self) -> Result<(), Error> {
+        self.serialize_unit()
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Error> {
+        value.serialize(self)
+    }
+
+    fn serialize_unit(self) -> Result<(), Error> {
+        self.plain(&())
+    }
+
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Error> {
+        self.serialize_unit()
+    }
+
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+    ) -> Result<(), Error> {
+        self.serialize_str(variant)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<(), Error> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<(), Error> {
+        let Writer { json } = self.variant(variant)?;
+        write(json, value)?;
+        json.push(b'}');
+        Ok(())
+    }
+
+    fn serialize_seq(self, _: Option<usize>) -> Result<Items<'a>, Error> {
+        Ok(self.list())
+    }
+
+    fn serialize_tuple(self, _: usize) -> Result<Items<'a>, Error> {
+        Ok(self.list())
+    }
+
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Items<'a>, Error> {
+        Ok(self.list())
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        _: usize,
+    ) -> Result<Items<'a>, Error> {
+        let mut items = self.variant(variant)?.list();
+        items.end = b"]}";
+        Ok(items)
+    }
+
+    fn serialize_map(self, _: Option<usize>) -> Result<Items<'a>, Error> {
+        Ok(self.object())
+    }
+
+    fn serialize_struct(self, name: &'static str, _: usize) -> Result<Items<'a>, Error> {
+        Ok(if VERBATIM.contains(&name) {
+            Items::new(self.json, b"")
+        } else {
+            self.object()
+        })
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        _: usize,
+    ) -> Result<Items<'a>, Error> {
+        let mut items = self.variant(variant)?.object();
+        items.end = b"}}";
+        Ok(items)
+    }
+}
+
+/// What `serde_json` hands out as an object of this name, under its features
+/// `arbitrary_precision` and `raw_value`, has one field: JSON as a text. Any
+/// crate of a program can turn them on for all of them.
+const VERBATIM: [&str; 2] = [
+    "$serde_json::private::Number",
+    "$serde_json::private::RawValue",
+];
+
+/// What is in a list or an object.
+struct Items<'a> {
+    json: &'a mut Vec<u8>,
+    is_first: bool,
+    end: &'static [u8],
+}
+
+impl<'a> Items<'a> {
+    fn new(json: &'a mut Vec<u8>, end: &'static [u8]) -> Self {
+        Self {
+            json,
+            is_first: true,
+            end,
+        }
+    }
+
+    fn comma(&mut self) {
+        if !std::mem::take(&mut self.is_first) {
+            self.json.push(b',');
+        }
+    }
+
+    fn item<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
+        self.comma();
+        write(self.json, value)
+    }
+
+    fn named<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), Error> {
+        if self.end.is_empty() {
+            return self.verbatim(value);
+        }
+        self.comma();
+        text(self.json, name)?;
+        self.json.push(b':');
+        write(self.json, value)
+    }
+
+    fn verbatim<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
+        let quoted = serde_json::to_vec(value)?;
+        let text: String = serde_json::from_slice(&quoted)?;
+        self.json.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+
+    fn close(self) {
+        self.json.extend_from_slice(self.end);
+    }
+}
+
+macro_rules! listed {
+    ($($Trait:ident: $method:ident),* $(,)?) => {$(
+        impl ser::$Trait for Items<'_> {
+            type Ok = ();
+            type Error = Error;
+
+            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
+                self.item(value)
+            }
+
+            fn end(self) -> Result<(), Error> {
+                self.close();
+                Ok(())
+            }
+        }
+    )*};
+}
+
+listed! {
+    SerializeSeq: serialize_element,
+    SerializeTuple: serialize_element,
+    SerializeTupleStruct: serialize_field,
+    SerializeTupleVariant: serialize_field,
+}
+
+macro_rules! named {
+    ($($Trait:ident),* $(,)?) => {$(
+        impl ser::$Trait for Items<'_> {
+            type Ok = ();
+            type Error = Error;
+
+            fn serialize_field<T: Serialize + ?Sized>(
+                &mut self,
+                name: &'static str,
+                value: &T,
+            ) -> Result<(), Error> {
+                self.named(name, value)
+            }
+
+            fn end(self) -> Result<(), Error> {
+                self.close();
+                Ok(())
+            }
+        }
+    )*};
+}
+
+named!(SerializeStruct, SerializeStructVariant);
+
+impl ser::SerializeMap for Items<'_> {
+    type Ok = ();
+    type Error = Error;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Error> {
+        self.comma();
+        key.serialize(Key { json: self.json })
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
+        self.json.push(b':');
+        write(self.json, value)
+    }
+
+    fn end(self) -> Result<(), Error> {
+        self.close();
+        Ok(())
+    }
+}
+
+/// A key of an object: a text, or what becomes one.
+struct Key<'a> {
+    json: &'a mut Vec<u8>,
+}
+
+impl Key<'_> {
+    /// The key that `serde_json` makes of a scalar.
+    fn scalar<T: Serialize>(self, key: &T) -> Result<(), Error> {
+        let mut object = Vec::new();
+        serde_json::Serializer::new(&mut object).collect_map([(key, ())])?;
+        let key = object.strip_prefix(b"{");
+        let key = key.and_then(|rest| rest.strip_suffix(b":null}"));
+        self.json.extend_from_slice(key.unwrap_or_default());
+        Ok(())
+    }
+}
+
+fn no_key<T>() -> Result<T, Error> {
+    Err(Error::custom("key must be a string"))
+}
+
+macro_rules! scalars {
+    ($($method:ident: $Type:ty),* $(,)?) => {$(
+        fn $method(self, key: $Type) -> Result<(), Error> {
+            self.scalar(&key)
+        }
+    )*};
+}
+
+impl Serializer for Key<'_> {
+    type Ok = ();
+    type Error = Error;
+    type SerializeSeq = Impossible<(), Error>;
+    type SerializeTuple = Impossible<(), Error>;
+    type SerializeTupleStruct = Impossible<(), Error>;
+    type SerializeTupleVariant = Impossible<(), Error>;
+    type SerializeMap = Impossible<(), Error>;
+    type SerializeStruct = Impossible<(), Error>;
+    type SerializeStructVariant = Impossible<(), Error>;
+
+    scalars! {
+        serialize_bool: bool,
+        serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64,
+        serialize_u8: u8, serialize_u16: u16, serialize_u32: u32, serialize_u64: u64,
+        serialize_i128: i128, serialize_u128: u128,
+        serialize_f32: f32, serialize_f64: f64,
+        serialize_char: char,
+    }
+
+    fn serialize_str(self, key: &str) -> Result<(), Error> {
+        text(self.json, key)
+    }
+
+    fn serialize_bytes(self, _: &[u8]) -> Result<(), Error> {
+        no_key()
+    }
+
+    fn serialize_none(self) -> Result<(), Error> {
+        no_key()
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, key: &T) -> Result<(), Error> {
+        key.serialize(self)
+    }
+
+    fn serialize_unit(self) -> Result<(), Error> {
+        no_key()
+    }
+
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Error> {
+        no_key()
+    }
+
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+    ) -> Result<(), Error> {
+        self.serialize_str(variant)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        key: &T,
+    ) -> Result<(), Error> {
+        key.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: &T,
+    ) -> Result<(), Error> {
+        no_key()
+    }
+
+    fn serialize_seq(self, _: Option<usize>) -> Result<Self::SerializeSeq, Error> {
+        no_key()
+    }
+
+    fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple, Error> {
+        no_key()
+    }
+
+    fn serialize_tuple_struct(
+        self,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeTupleStruct, Error> {
+        no_key()
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeTupleVariant, Error> {
+        no_key()
+    }
+
+    fn serialize_map(self, _: Option<usize>) -> Result<Self::SerializeMap, Error> {
+        no_key()
+    }
+
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeStruct, Error> {
+        no_key()
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeStructVariant, Error> {
+        no_key()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, fmt};
+
+    use proptest::{
+        collection::{btree_map, vec},
+        prelude::*,
+    };
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// Everything that the data model of serde has, some of it in itself.
+    #[derive(Clone, Debug, Serialize)]
+    enum Any {
+        Unit,
+        Newtype(Box<Any>),
+        Tuple(u8, String),
+        Struct { key: String, r#else: Option<char> },
+        Bool(bool),
+        Integers(i8, u16, i64, u64, i128, u128),
+        Floats(f32, f64),
+        Shown(Shown),
+        List(Vec<Any>),
+        Object(BTreeMap<String, Any>),
+        Numbered(BTreeMap<i64, Named>),
+        Keyed(BTreeMap<Option<Choice>, ()>),
+    }
+
+    #[derive(Clone, Debug, Serialize)]
+    struct Named(#[serde(serialize_with = "as_bytes")] Vec<u8>, Nothing);
+
+    #[derive(Clone, Debug, Serialize)]
+    struct Nothing;
+
+    #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+    enum Choice {
+        One,
+        #[serde(rename = "the \"other\"")]
+        Other,
+    }
+
+    fn as_bytes<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    /// A text that is serialised by `Display`, in two pieces.
+    #[derive(Clone, Debug)]
+    struct Shown(String);
+
+    impl fmt::Display for Shown {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{}-{}", self.0, self.0)
+        }
+    }
+
+    impl Serialize for Shown {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_str(self)
+        }
+    }
+
+    /// Texts of every length around eight, with what has to be escaped in any
+    /// place, or nothing.
+    fn texts() -> impl Strategy<Value = String> {
+        let odd = prop_oneof![
+            20 => proptest::char::range(' ', '~'),
+            1 => proptest::char::range('\0', '\x1f'),
+            1 => Just('"'),
+            1 => Just('\\'),
+            2 => any::<char>(),
+        ];
+        prop_oneof![
+            "[ -!#-Z^-~é]{0,40}",
+            vec(odd, 0..40).prop_map(String::from_iter)
+        ]
+    }
+
+    fn anything() -> impl Strategy<Value = Any> {
+        let leaf = prop_oneof![
+            Just(Any::Unit),
+            (any::<u8>(), texts()).prop_map(|(number, text)| Any::Tuple(number, text)),
+            (texts(), any::<Option<char>>()).prop_map(|(key, r#else)| Any::Struct { key, r#else }),
+            any::<bool>().prop_map(Any::Bool),
+            any::<(i8, u16, i64, u64, i128, u128)>()
+                .prop_map(|(a, b, c, d, e, f)| Any::Integers(a, b, c, d, e, f)),
+            (any::<f32>(), any::<f64>()).prop_map(|(a, b)| Any::Floats(a, b)),
+            texts().prop_map(|text| Any::Shown(Shown(text))),
+            btree_map(any::<i64>(), vec(any::<u8>(), 0..3), 0..3).prop_map(|map| {
+                let named = map
+                    .into_iter()
+                    .map(|(key, bytes)| (key, Named(bytes, Nothing)));
+                Any::Numbered(named.collect())
+            }),
+            any::<bool>().prop_map(|other| {
+                let choice = if other { Choice::Other } else { Choice::One };
+                Any::Keyed(BTreeMap::from([(Some(choice), ())]))
+            }),
+        ];
+        leaf.prop_recursive(4, 32, 4, |inner| {
+            prop_oneof![
+                inner.clone().prop_map(|any| Any::Newtype(Box::new(any))),
+                vec(inner.clone(), 0..4).prop_map(Any::List),
+                btree_map(texts(), inner, 0..4).prop_map(Any::Object),
+            ]
+        })
+    }
+
+    fn assert_same<T: Serialize + ?Sized>(value: &T) {
+        let mut json = b"before".to_vec();
+        let written = write(&mut json, value).map_err(|error| error.to_string());
+        match serde_json::to_vec(value) {
+            Ok(expected) => {
+                assert_eq!(written, Ok(()));
+                let json = json.strip_prefix(b"before").unwrap();
+                assert_eq!(
+                    String::from_utf8_lossy(json),
+                    String::from_utf8_lossy(&expected)
+                );
+            }
+            Err(error) => assert_eq!(written, Err(error.to_string())),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_what_serde_json_writes(any in anything()) {
+            assert_same(&any);
+        }
+
+        #[test]
+        fn texts_are_what_serde_json_writes(text in texts()) {
+            assert_same(&text);
+            assert_same(&Shown(text));
+        }
+    }
+
+    #[test]
+    fn every_byte_in_every_place_of_every_length() {
+        for length in 1..20 {
+            for place in 0..length {
+                for byte in 0..=0x7f {
+                    let mut text = vec![b'x'; length];
+                    text[place] = byte;
+                    assert_same(std::str::from_utf8(&text).unwrap());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn keys_are_texts_or_become_some() {
+        assert_same(&BTreeMap::from([(true, 1), (false, 0)]));
+        assert_same(&BTreeMap::from([('"', 1), ('x', 0)]));
+        assert_same(&BTreeMap::from([(u128::MAX, 1)]));
+        assert_same(&BTreeMap::from([(None::<u8>, 1)]));
+        assert_same(&BTreeMap::from([(vec![1], 1)]));
+        assert_same(&BTreeMap::from([((), 1)]));
+        assert_same(&BTreeMap::from([((1, 2), 1)]));
+        assert_same(&BTreeMap::from([(BTreeMap::from([(1, 1)]), 1)]));
+    }
+
+    #[test]
+    fn what_is_no_number_is_null() {
+        for number in [f64::NAN, f64::INFINITY, -0.0, 1e300, 5e-324] {
+            assert_same(&number);
+        }
+        assert_same(&[f32::NEG_INFINITY, 0.1]);
+    }
+
+    #[test]
+    fn numbers_and_json_that_stand_as_texts_stay_as_they_are() {
+        #[derive(Serialize)]
+        #[serde(rename = "$serde_json::private::RawValue")]
+        struct Raw {
+            #[serde(rename = "$serde_json::private::RawValue")]
+            json: &'static str,
+        }
+        #[derive(Serialize)]
+        #[serde(rename = "$serde_json::private::Number")]
+        struct Number {
+            #[serde(rename = "$serde_json::private::Number")]
+            number: &'static str,
+        }
+        let mut json = Vec::new();
+        let number = Number { number: "1.50" };
+        let raw = Raw {
+            json: r#"{ "a": "\u0041" }"#,
+        };
+        write(&mut json, &(raw, number, 2)).unwrap();
+        assert_eq!(json, br#"[{ "a": "\u0041" },1.50,2]"#);
+    }
+
+    #[test]
+    fn an_error_of_the_value_itself_is_told() {
+        struct Unwilling;
+        impl Serialize for Unwilling {
+            fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+                Err(ser::Error::custom("I will not"))
+            }
+        }
+        assert_same(&[Unwilling]);
+        assert_same(&json!({"a": [Value::Null, {"b": "c\n"}]}));
+    }
+}
