@@ -62,7 +62,7 @@ impl HttpVendor for Warehouse {
     fn request(
         &self,
         (): &(),
-        rows: &[bytes::Bytes],
+        rows: &[&bytes::Bytes],
         _: Sending,
     ) -> Result<http::Request<bytes::Bytes>, Error> {
         let token = bearer(self.token.expose())?;

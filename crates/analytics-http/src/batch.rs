@@ -81,7 +81,7 @@ impl<'a, R> Item<'a, R> {
         self.lead.people.iter().copied()
     }
 
-    fn step(&self) -> Option<&Step<R>> {
+    fn step(&self) -> Option<&'a Step<R>> {
         if self.failure.is_some() {
             return None;
         }
@@ -116,10 +116,12 @@ pub(crate) struct Batch<'a, V: HttpVendor> {
 }
 
 /// A request to make, and the events that it carries a step of.
-pub(crate) struct Group<R> {
+pub(crate) struct Group<'a, R> {
     pub(crate) route: R,
     pub(crate) limits: Limits,
-    pub(crate) bodies: Vec<Bytes>,
+    /// Not clones: each would be counted, and on another core than those
+    /// that made them.
+    pub(crate) bodies: Vec<&'a Bytes>,
     pub(crate) members: Vec<usize>,
 }
 
@@ -135,14 +137,14 @@ impl<'a, V: HttpVendor> Batch<'a, V> {
     }
 
     /// The events whose steps a group carries.
-    pub(crate) fn leads(&self, group: &Group<V::Route>) -> impl Iterator<Item = &Lead<'a>> {
+    pub(crate) fn leads(&self, group: &Group<'a, V::Route>) -> impl Iterator<Item = &Lead<'a>> {
         let items = group.members.iter().filter_map(|at| self.items.get(*at));
         items.map(|item| &item.lead)
     }
 
     /// The next request: the first step that may be sent, and every other one
     /// on its route that may go with it.
-    pub(crate) fn next(&mut self) -> Option<Group<V::Route>> {
+    pub(crate) fn next(&mut self) -> Option<Group<'a, V::Route>> {
         self.settle();
         let opening = self.items.get(self.first)?.step()?;
         let limits = self.vendor.limits(&opening.route);
@@ -172,7 +174,7 @@ impl<'a, V: HttpVendor> Batch<'a, V> {
             if bytes > limits.max_bytes && !group.members.is_empty() {
                 break;
             }
-            group.bodies.push(step.body.clone());
+            group.bodies.push(&step.body);
             group.members.push(index);
             if group.members.len() == max_items {
                 break;
@@ -210,7 +212,7 @@ impl<'a, V: HttpVendor> Batch<'a, V> {
 
     /// Takes the answer to a group's request: whether its events have come further
     /// by it, and are not only to be sent in smaller groups.
-    pub(crate) fn answered(&mut self, group: &Group<V::Route>, answer: &Answer) -> bool {
+    pub(crate) fn answered(&mut self, group: &Group<'a, V::Route>, answer: &Answer) -> bool {
         if self.adapt(group, &answer.reading) {
             return false;
         }
@@ -237,7 +239,7 @@ impl<'a, V: HttpVendor> Batch<'a, V> {
 
     /// Learns from an answer how many steps the route takes at once; `true` if
     /// the group is to be sent again in smaller ones.
-    fn adapt(&mut self, group: &Group<V::Route>, reading: &Reading) -> bool {
+    fn adapt(&mut self, group: &Group<'a, V::Route>, reading: &Reading) -> bool {
         let sent = group.members.len();
         let is_split = matches!(reading, Reading::All(Err(refusal)) if refusal.split);
         let cap = self.caps.iter_mut().find(|cap| cap.route == group.route);

@@ -133,7 +133,7 @@ impl<V: HttpVendor> Client<V> {
     }
 
     /// Sends one group of steps and reads the answer.
-    async fn exchange(&self, group: &Group<V::Route>, batch: &Batch<'_, V>) -> Answer {
+    async fn exchange(&self, group: &Group<'_, V::Route>, batch: &Batch<'_, V>) -> Answer {
         let Some(first) = batch.leads(group).next() else {
             let refusal = Refusal::permanent(ErrorKind::Internal, "a request without events");
             return Answer {
@@ -164,7 +164,7 @@ impl<V: HttpVendor> Client<V> {
 
     async fn send(
         &self,
-        group: &Group<V::Route>,
+        group: &Group<'_, V::Route>,
         number: u32,
         timeout: Duration,
         span: &Span,
@@ -227,7 +227,7 @@ impl<V: HttpVendor> Client<V> {
     }
 
     /// What an answer says of a group. A web page is somebody else's.
-    fn read(&self, group: &Group<V::Route>, response: &HttpResponse) -> Reading {
+    fn read(&self, group: &Group<'_, V::Route>, response: &HttpResponse) -> Reading {
         if is_page(response) && !V::MAY_ANSWER_WITH_PAGES {
             return Reading::All(Err(Refusal::foreign(V::VENDOR, response)));
         }
@@ -435,7 +435,7 @@ impl<V: HttpVendor> Integration for Client<V> {
             .map(|step| {
                 let request = self
                     .vendor
-                    .request(&step.route, &[step.body], self.sending(1))?;
+                    .request(&step.route, &[&step.body], self.sending(1))?;
                 Ok(self.show(&finish(request, false)))
             })
             .collect()

@@ -251,15 +251,21 @@ impl Serialize for Iso8601 {
     }
 }
 
+/// The body of a request that carries one step.
+#[must_use]
+pub fn single(bodies: &[&Bytes]) -> Bytes {
+    bodies.first().copied().cloned().unwrap_or_default()
+}
+
 /// A JSON array of bodies that are JSON.
 #[must_use]
-pub fn array(bodies: &[Bytes]) -> Bytes {
+pub fn array(bodies: &[&Bytes]) -> Bytes {
     wrap("[", bodies, "]")
 }
 
 /// Bodies that are JSON, with commas between them, between two pieces of JSON.
 #[must_use]
-pub fn wrap(before: &str, bodies: &[Bytes], after: &str) -> Bytes {
+pub fn wrap(before: &str, bodies: &[&Bytes], after: &str) -> Bytes {
     let inner: usize = bodies.iter().map(|body| body.len() + 1).sum();
     let mut whole = Vec::with_capacity(before.len() + inner + after.len());
     whole.extend_from_slice(before.as_bytes());

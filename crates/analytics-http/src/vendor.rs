@@ -76,7 +76,7 @@ pub trait HttpVendor: Debug + Send + Sync + 'static {
     fn request(
         &self,
         route: &Self::Route,
-        bodies: &[Bytes],
+        bodies: &[&Bytes],
         sending: Sending,
     ) -> Result<Request<Bytes>, Error>;
 

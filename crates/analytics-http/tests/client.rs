@@ -142,7 +142,7 @@ impl HttpVendor for Fake {
     fn request(
         &self,
         route: &u64,
-        bodies: &[Bytes],
+        bodies: &[&Bytes],
         sending: Sending,
     ) -> Result<Request<Bytes>, Error> {
         if *route == 99 {

@@ -429,7 +429,7 @@ impl HttpVendor for Leaky {
         }
     }
 
-    fn request(&self, (): &(), bodies: &[Bytes], _: Sending) -> Result<Request<Bytes>, Error> {
+    fn request(&self, (): &(), bodies: &[&Bytes], _: Sending) -> Result<Request<Bytes>, Error> {
         let secret = self.secret.expose();
         let url = self.base.join(&format!("/v1?token={secret}"));
         let key = request::bearer(secret)?;

@@ -92,7 +92,7 @@ impl HttpVendor for WarehouseVendor {
         }
     }
 
-    fn request(&self, (): &(), rows: &[Bytes], _: Sending) -> Result<Request<Bytes>, Error> {
+    fn request(&self, (): &(), rows: &[&Bytes], _: Sending) -> Result<Request<Bytes>, Error> {
         let token = bearer(self.0.token.expose())?;
         let url = self.0.url.join("/rows");
         json(Method::POST, &url, Some(&token), array(rows))

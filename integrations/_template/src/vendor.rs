@@ -117,7 +117,7 @@ impl HttpVendor for AcmeVendor {
     fn request(
         &self,
         route: &Route,
-        bodies: &[Bytes],
+        bodies: &[&Bytes],
         _: Sending,
     ) -> Result<Request<Bytes>, Error> {
         match route {

@@ -222,7 +222,7 @@ impl HttpVendor for AmplitudeVendor {
     fn request(
         &self,
         route: &Route,
-        bodies: &[Bytes],
+        bodies: &[&Bytes],
         _: Sending,
     ) -> Result<Request<Bytes>, Error> {
         match route {

@@ -33,7 +33,7 @@ pub(crate) fn sent<E: Event>(vendor: &MailchimpVendor, input: impl Into<Input<E>
         at: "2030-01-01T00:00:00Z".parse().unwrap(),
         retry: 1,
     };
-    let request = vendor.request(&step.route, &[step.body], sending).unwrap();
+    let request = vendor.request(&step.route, &[&step.body], sending).unwrap();
     let authorization = &request.headers()["authorization"];
     assert!(authorization.is_sensitive());
     // `anystring:hunter2-us21`

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use analytics_http::{
     HttpVendor, Limits, Reading, Sending, Step,
-    request::{basic, empty, json},
+    request::{basic, empty, json, single},
     vendor::shown,
 };
 use analytics_spec::{
@@ -135,12 +135,12 @@ impl HttpVendor for MailchimpVendor {
     fn request(
         &self,
         route: &Route,
-        bodies: &[Bytes],
+        bodies: &[&Bytes],
         _: Sending,
     ) -> Result<Request<Bytes>, Error> {
         let member = format!("{}/members/{}", self.url, route.hash);
         let auth = Some(&self.auth);
-        let body = || bodies.first().cloned().unwrap_or_default();
+        let body = || single(bodies);
         match route.action {
             Action::Upsert if self.config.skip_merge_validation => {
                 let url = format!("{member}?skip_merge_validation=true");

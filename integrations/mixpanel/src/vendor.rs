@@ -330,7 +330,7 @@ impl HttpVendor for MixpanelVendor {
     fn request(
         &self,
         route: &Route,
-        bodies: &[Bytes],
+        bodies: &[&Bytes],
         _: Sending,
     ) -> Result<Request<Bytes>, Error> {
         // Without `ip=0`, Mixpanel would locate the profile where this server

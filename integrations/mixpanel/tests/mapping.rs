@@ -158,7 +158,7 @@ fn sent(config: Config, input: &AnyInput) -> Vec<Sent> {
         .into_iter()
         .map(|step| {
             let sending = Sending { at, retry: 3 };
-            let request = vendor.request(&step.route, &[step.body], sending).unwrap();
+            let request = vendor.request(&step.route, &[&step.body], sending).unwrap();
             let text = |value: &http::HeaderValue| value.to_str().unwrap().to_owned();
             Sent {
                 method: request.method().to_string(),
@@ -721,7 +721,7 @@ fn several_events_share_an_array() {
     let steps = |events: [AnyInput; 2]| {
         let steps = events.iter().flat_map(|input| vendor.steps(input).unwrap());
         let steps: Vec<_> = steps.collect();
-        let bodies: Vec<_> = steps.iter().map(|step| step.body.clone()).collect();
+        let bodies: Vec<_> = steps.iter().map(|step| &step.body).collect();
         let request = vendor.request(&steps[0].route, &bodies, sending).unwrap();
         serde_json::from_slice::<Value>(request.body()).unwrap()
     };

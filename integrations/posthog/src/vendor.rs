@@ -181,7 +181,7 @@ impl HttpVendor for PosthogVendor {
     fn request(
         &self,
         route: &Route,
-        bodies: &[Bytes],
+        bodies: &[&Bytes],
         _: Sending,
     ) -> Result<Request<Bytes>, Error> {
         match route {

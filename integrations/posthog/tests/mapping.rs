@@ -12,6 +12,7 @@ use analytics_posthog::{
     Route, Screen, Track,
 };
 use analytics_spec::{AnyInput, Code, Event, Integration as _, Timestamp, Value};
+use bytes::Bytes;
 use serde_json::json;
 
 fn posthog() -> Posthog {
@@ -44,7 +45,8 @@ fn violation<E: Event>(event: impl Into<Input<E>>) -> (String, Code) {
 /// The URL and body of a request with these bodies.
 fn request(config: Config, route: Route, bodies: &[Value]) -> (String, Value) {
     let posthog = config.build().unwrap();
-    let bodies: Vec<_> = bodies.iter().map(|b| b.to_string().into()).collect();
+    let bodies: Vec<_> = bodies.iter().map(|b| Bytes::from(b.to_string())).collect();
+    let bodies: Vec<_> = bodies.iter().collect();
     let at = Timestamp::UNIX_EPOCH;
     let sending = Sending { at, retry: 1 };
     let vendor = posthog.mapping();

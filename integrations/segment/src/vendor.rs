@@ -197,7 +197,7 @@ impl HttpVendor for SegmentVendor {
     fn request(
         &self,
         route: &Route,
-        bodies: &[Bytes],
+        bodies: &[&Bytes],
         sending: Sending,
     ) -> Result<Request<Bytes>, Error> {
         match route {

@@ -122,7 +122,7 @@ proptest! {
             .collect();
         let track = vendor.steps(&stamped(padded(1))).unwrap().remove(0).route;
         let sending = Sending { at: analytics_spec::Timestamp::now(), retry: 0 };
-        let request = vendor.request(&track, &bodies, sending).unwrap();
+        let request = vendor.request(&track, &bodies.iter().collect::<Vec<_>>(), sending).unwrap();
         let counted = vendor.limits(&track).envelope_bytes
             + bodies.iter().map(bytes::Bytes::len).sum::<usize>()
             + bodies.len() - 1;

@@ -32,7 +32,7 @@ fn request(segment: &Segment, inputs: &[AnyInput], retry: u32) -> Request<Bytes>
         .collect();
     let route = steps.first().unwrap().route;
     assert!(steps.iter().all(|step| step.route == route));
-    let bodies: Vec<_> = steps.into_iter().map(|step| step.body).collect();
+    let bodies: Vec<_> = steps.iter().map(|step| &step.body).collect();
     let at = "2026-03-02T10:00:00.98765Z".parse().unwrap();
     vendor
         .request(&route, &bodies, Sending { at, retry })

@@ -135,7 +135,7 @@ impl HttpVendor for WebhookVendor {
     fn request(
         &self,
         _: &Route,
-        bodies: &[Bytes],
+        bodies: &[&Bytes],
         sending: Sending,
     ) -> Result<Request<Bytes>, Error> {
         let method = match self.method {
@@ -143,7 +143,7 @@ impl HttpVendor for WebhookVendor {
             Method::Put => http::Method::PUT,
         };
         let body = match bodies {
-            [body] if self.batch.is_none() => body.clone(),
+            [body] if self.batch.is_none() => Bytes::clone(body),
             _ => wrap(BEFORE, bodies, AFTER),
         };
         let id = id::of(bodies);

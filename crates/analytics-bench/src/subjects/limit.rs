@@ -46,7 +46,11 @@ pub fn requests(sink: &str, events: u64) -> Outcome<Vec<http::Request<Bytes>>> {
             let steps = vendor.steps(&stamped(number)?)?;
             bodies.extend(steps.into_iter().map(|step| step.body));
         }
-        requests.push(vendor.request(&Route::Batch, &bodies, sending)?);
+        requests.push(vendor.request(
+            &Route::Batch,
+            &bodies.iter().collect::<Vec<_>>(),
+            sending,
+        )?);
         from = to;
     }
     Ok(requests)

@@ -228,7 +228,7 @@ impl HttpVendor for Plain {
     fn request(
         &self,
         route: &Route,
-        bodies: &[Bytes],
+        bodies: &[&Bytes],
         sending: Sending,
     ) -> Result<http::Request<Bytes>, Error> {
         self.0.request(route, bodies, sending)

@@ -273,7 +273,7 @@ impl Engine {
         input: impl Into<Input<E>>,
     ) -> impl Future<Output = Result<Receipt, Error>> + Send {
         self.bring(
-            iter::once(input.into().into_any()),
+            iter::once(Box::new(input.into().into_any())),
             self.patience,
             |_, error| error,
         )
@@ -291,7 +291,7 @@ impl Engine {
         input: impl Into<Input<E>>,
     ) -> impl Future<Output = Result<Receipt, Error>> + Send {
         self.bring(
-            iter::once(input.into().into_any()),
+            iter::once(Box::new(input.into().into_any())),
             Duration::ZERO,
             |_, error| error,
         )
@@ -309,7 +309,9 @@ impl Engine {
         &self,
         inputs: impl IntoIterator<Item = I>,
     ) -> impl Future<Output = Result<Vec<Receipt>, Error>> + Send {
-        let inputs = inputs.into_iter().map(|input| input.into().into_any());
+        let inputs = inputs
+            .into_iter()
+            .map(|input| Box::new(input.into().into_any()));
         self.bring(inputs, self.patience, at)
             .map(|receipts| Ok(receipts?.into_vec()))
     }

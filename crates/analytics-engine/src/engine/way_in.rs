@@ -33,7 +33,7 @@ impl Engine {
     /// an error is about.
     pub(super) fn bring(
         &self,
-        inputs: impl IntoIterator<Item = AnyInput>,
+        inputs: impl IntoIterator<Item = Box<AnyInput>>,
         patience: Duration,
         located: impl Fn(usize, Error) -> Error,
     ) -> Coming<'_> {
@@ -54,7 +54,7 @@ impl Engine {
 
     fn begin(
         &self,
-        inputs: impl IntoIterator<Item = AnyInput>,
+        inputs: impl IntoIterator<Item = Box<AnyInput>>,
         patience: Duration,
         located: impl Fn(usize, Error) -> Error,
     ) -> Result<Coming<'_>, Error> {

@@ -6,21 +6,19 @@ use analytics_spec::AnyInput;
 
 /// An event on its way into a store: shared only if somebody will see it again,
 /// for most events go as they are written.
-// Boxed, it would be a piece of memory more for each event.
-#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum Held {
     /// By the store alone.
-    Own(AnyInput),
+    Own(Box<AnyInput>),
     /// By others too.
     Shared(Arc<AnyInput>),
 }
 
 impl Held {
     #[inline]
-    pub(crate) fn new(input: AnyInput, is_seen: bool) -> Self {
+    pub(crate) fn new(input: Box<AnyInput>, is_seen: bool) -> Self {
         if is_seen {
-            Self::Shared(Arc::new(input))
+            Self::Shared(Arc::new(*input))
         } else {
             Self::Own(input)
         }

@@ -45,7 +45,7 @@ impl HttpVendor for Fake {
         self.limits[usize::from(*route)]
     }
 
-    fn request(&self, _: &u8, _: &[Bytes], _: Sending) -> Result<Request<Bytes>, Error> {
+    fn request(&self, _: &u8, _: &[&Bytes], _: Sending) -> Result<Request<Bytes>, Error> {
         unreachable!("a batch builds no request")
     }
 
@@ -169,7 +169,7 @@ impl World {
 /// of every request, and the outcomes.
 fn run(
     world: &World,
-    mut answer: impl FnMut(&Group<u8>) -> Reading,
+    mut answer: impl FnMut(&Group<'_, u8>) -> Reading,
 ) -> (Vec<(u8, Vec<usize>)>, Outcomes) {
     let mapped = world.mapped();
     let mut batch = Batch::new(&world.fake, world.items(&mapped));
@@ -189,7 +189,7 @@ fn run(
     (sent, batch.finish())
 }
 
-fn accept(_: &Group<u8>) -> Reading {
+fn accept(_: &Group<'_, u8>) -> Reading {
     Reading::All(Ok(()))
 }
 
@@ -460,7 +460,7 @@ fn what_is_sent_again_in_halves_is_bounded() {
 #[test]
 fn thousands_of_events_are_grouped_in_no_time() {
     let single = [Limits::SINGLE; 3];
-    let fails = |_: &Group<u8>| Reading::All(transient());
+    let fails = |_: &Group<'_, u8>| Reading::All(transient());
     let many = |people: usize, steps: &[(u8, usize)]| {
         (0..20_000)
             .map(|i| user(&format!("u{}", i % people), steps))
@@ -572,7 +572,7 @@ proptest! {
             requests += 1;
             let route = usize::from(group.route);
             let limits = limits[route];
-            let sizes: usize = group.bodies.iter().map(Bytes::len).sum();
+            let sizes: usize = group.bodies.iter().map(|body| body.len()).sum();
             let commas = group.members.len() - 1;
             // Its limits, and what the route has refused before.
             assert!(group.members.len() <= limits.max_items.min(caps[route]));

@@ -3,7 +3,7 @@
 //! here, eight are asked at once. Whatever is not a text, a list or an object,
 //! and whatever has to be escaped, `serde_json` writes.
 
-use std::io::Write as _;
+use std::{io::Write as _, mem};
 
 use serde::{
     Serialize, Serializer,
@@ -44,40 +44,57 @@ impl<'a> Writer<'a> {
 
     /// `{"variant":`, and what follows.
     fn variant(self, variant: &str) -> Result<Self, Error> {
-        self.json.push(b'{');
-        text(self.json, variant)?;
-        self.json.push(b':');
+        text(self.json, b"{\"", variant, b"\":")?;
         Ok(self)
     }
 }
 
-/// Writes a text, unless some of it has to be escaped, as it is.
-fn text(json: &mut Vec<u8>, text: &str) -> Result<(), Error> {
-    if !is_plain(text.as_bytes()) {
-        return serde_json::to_writer(json, text);
+/// Writes a text, and before and after it its quotes and what stands there.
+#[inline]
+fn text<const BEFORE: usize, const AFTER: usize>(
+    json: &mut Vec<u8>,
+    before: &[u8; BEFORE],
+    text: &str,
+    after: &[u8; AFTER],
+) -> Result<(), Error> {
+    json.extend_from_slice(before);
+    if is_plain(text.as_bytes()) {
+        json.extend_from_slice(text.as_bytes());
+    } else {
+        escape(json, text)?;
     }
-    json.reserve(text.len() + 2);
-    json.push(b'"');
-    json.extend_from_slice(text.as_bytes());
-    json.push(b'"');
+    json.extend_from_slice(after);
+    Ok(())
+}
+
+/// What `serde_json` writes of a text, between the quotes.
+#[cold]
+fn escape(json: &mut Vec<u8>, text: &str) -> Result<(), Error> {
+    let quoted = serde_json::to_vec(text)?;
+    let between = quoted.get(1..quoted.len() - 1).unwrap_or_default();
+    json.extend_from_slice(between);
     Ok(())
 }
 
 /// Whether a text stands in JSON as it is: it has neither a quote nor a
-/// backslash nor what is below a space. What does not fill a number is asked
-/// together with what stands before it, once more.
+/// backslash nor what is below a space.
 fn is_plain(text: &[u8]) -> bool {
-    let suspects = if let Some(last) = text.last_chunk() {
+    // What does not fill a number is asked together with what stands before it,
+    // once more.
+    if let Some(last) = text.last_chunk() {
         let (eights, _) = text.as_chunks();
-        let eights = eights.iter().chain([last]).copied();
-        eights.fold(0, |found, eight| found | suspects(u64::from_le_bytes(eight)))
-    } else if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        let mut found = suspects(u64::from_le_bytes(*last));
+        for eight in eights {
+            found |= suspects(u64::from_le_bytes(*eight));
+        }
+        return found == 0;
+    }
+    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
         let [first, last] = [first, last].map(|four| u64::from(u32::from_le_bytes(*four)));
-        suspects(first | last << 32)
-    } else {
-        return text.iter().all(|byte| !matches!(byte, 0..=0x1f | b'"' | b'\\'));
-    };
-    suspects == 0
+        return suspects(first | last << 32) == 0;
+    }
+    let is_plain = |byte: &u8| !matches!(byte, 0..=0x1f | b'"' | b'\\');
+    text.iter().all(is_plain)
 }
 
 /// Which of eight bytes are to be escaped, by their highest bits: what is
@@ -121,7 +138,7 @@ impl<'a> Serializer for Writer<'a> {
     }
 
     fn serialize_str(self, value: &str) -> Result<(), Error> {
-        text(self.json, value)
+        text(self.json, b"\"", value, b"\"")
     }
 
     fn collect_str<T: std::fmt::Display + ?Sized>(self, value: &T) -> Result<(), Error> {
@@ -258,7 +275,7 @@ impl<'a> Items<'a> {
     }
 
     fn comma(&mut self) {
-        if !std::mem::take(&mut self.is_first) {
+        if !mem::take(&mut self.is_first) {
             self.json.push(b',');
         }
     }
@@ -272,9 +289,11 @@ impl<'a> Items<'a> {
         if self.end.is_empty() {
             return self.verbatim(value);
         }
-        self.comma();
-        text(self.json, name)?;
-        self.json.push(b':');
+        if mem::take(&mut self.is_first) {
+            text(self.json, b"\"", name, b"\":")?;
+        } else {
+            text(self.json, b",\"", name, b"\":")?;
+        }
         write(self.json, value)
     }
 
@@ -349,7 +368,6 @@ impl ser::SerializeMap for Items<'_> {
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
-        self.json.push(b':');
         write(self.json, value)
     }
 
@@ -359,7 +377,7 @@ impl ser::SerializeMap for Items<'_> {
     }
 }
 
-/// A key of an object: a text, or what becomes one.
+/// A key of an object, a text or what becomes one, and the colon after it.
 struct Key<'a> {
     json: &'a mut Vec<u8>,
 }
@@ -370,7 +388,7 @@ impl Key<'_> {
         let mut object = Vec::new();
         serde_json::Serializer::new(&mut object).collect_map([(key, ())])?;
         let key = object.strip_prefix(b"{");
-        let key = key.and_then(|rest| rest.strip_suffix(b":null}"));
+        let key = key.and_then(|rest| rest.strip_suffix(b"null}"));
         self.json.extend_from_slice(key.unwrap_or_default());
         Ok(())
     }
@@ -409,7 +427,7 @@ impl Serializer for Key<'_> {
     }
 
     fn serialize_str(self, key: &str) -> Result<(), Error> {
-        text(self.json, key)
+        text(self.json, b"\"", key, b"\":")
     }
 
     fn serialize_bytes(self, _: &[u8]) -> Result<(), Error> {

@@ -48,14 +48,14 @@ pub(crate) fn requests<V: HttpVendor>(vendor: &V, input: &AnyInput) -> Vec<Full>
         let room = limits.max_bytes.saturating_sub(limits.envelope_bytes) + 1;
         let fit = room / (step.body.len() + 1);
         let items = fit.clamp(1, limits.max_items);
-        let bodies = vec![step.body.clone(); items];
+        let bodies = vec![&step.body; items];
         // A time with as many digits as one can have.
         let at = Timestamp::new(1_772_366_400, 123_456_789).unwrap_or_default();
         let sending = Sending { at, retry: 0 };
         let Ok(request) = vendor.request(&step.route, &bodies, sending) else {
             continue;
         };
-        let carried: usize = bodies.iter().map(Bytes::len).sum::<usize>() + items - 1;
+        let carried: usize = bodies.iter().map(|body| body.len()).sum::<usize>() + items - 1;
         let bytes = decoded(&request);
         full.push(Full {
             route: format!("{:?}", step.route),

@@ -18,7 +18,7 @@
 //! #     fn validate(&self, _: &AnyInput) -> Result<(), ValidationError> { Ok(()) }
 //! #     fn steps(&self, _: &AnyInput) -> Result<Vec<Step<()>>, Error> { Ok(vec![]) }
 //! #     fn limits(&self, _: &()) -> Limits { Limits::SINGLE }
-//! #     fn request(&self, _: &(), _: &[bytes::Bytes], _: Sending) -> Result<http::Request<bytes::Bytes>, Error> { Ok(http::Request::new(bytes::Bytes::new())) }
+//! #     fn request(&self, _: &(), _: &[&bytes::Bytes], _: Sending) -> Result<http::Request<bytes::Bytes>, Error> { Ok(http::Request::new(bytes::Bytes::new())) }
 //! #     fn read(&self, _: &(), _: &HttpResponse, _: usize) -> Reading { Reading::All(Ok(())) }
 //! #     fn secrets(&self) -> Vec<&Secret> { vec![] }
 //! #     fn batching(&self) -> Batching { Batching::single(1) }

@@ -14,7 +14,7 @@ use std::{
 use analytics_http::{
     BaseUrl, Client, HttpVendor, Limits, Reading, Refusal, Sending, Step, classify,
     classify::message,
-    request::{bearer, encode, json as json_request, wrap},
+    request::{bearer, encode, json as json_request, single, wrap},
 };
 use analytics_spec::{
     ActivityPolicy, AnyEvent, AnyInput, Code, Error, ErrorKind, HttpResponse, Kind, KindSet, Map,
@@ -372,7 +372,7 @@ impl HttpVendor for Acme {
     fn request(
         &self,
         route: &Route,
-        bodies: &[Bytes],
+        bodies: &[&Bytes],
         sending: Sending,
     ) -> Result<http::Request<Bytes>, Error> {
         // Only with the token, the vendor deletes.
@@ -382,7 +382,7 @@ impl HttpVendor for Acme {
         if self.is(D::PlainHeader) {
             key.set_sensitive(false);
         }
-        let single = bodies.first().cloned().unwrap_or_default();
+        let single = single(bodies);
         if self.is(D::OffByOne) && single.len() + 8 > MAX_EVENT_BYTES {
             return Err(Error::new(ErrorKind::TooLarge, "just too large"));
         }

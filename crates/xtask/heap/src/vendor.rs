@@ -127,7 +127,7 @@ impl HttpVendor for HeapVendor {
     fn request(
         &self,
         route: &Route,
-        bodies: &[Bytes],
+        bodies: &[&Bytes],
         _: Sending,
     ) -> Result<Request<Bytes>, Error> {
         let (path, key) = match route {
