@@ -1,5 +1,5 @@
-//! JSON as it comes and goes: [read strictly](from_slice), and
-//! [written](write) as `serde_json` writes it, only faster.
+//! JSON as it comes, [read strictly](from_slice()), and as it goes,
+//! [written](write()) as `serde_json` writes it, only faster.
 
 mod read;
 mod write;

@@ -34,12 +34,12 @@ impl<'a> Writer<'a> {
 
     fn list(self) -> Items<'a> {
         self.json.push(b'[');
-        Items::new(self.json, b"]")
+        Items::new(self.json, Some(b']'))
     }
 
     fn object(self) -> Items<'a> {
         self.json.push(b'{');
-        Items::new(self.json, b"}")
+        Items::new(self.json, Some(b'}'))
     }
 
     /// `{"variant":`, and what follows.
@@ -220,9 +220,7 @@ impl<'a> Serializer for Writer<'a> {
         variant: &'static str,
         _: usize,
     ) -> Result<Items<'a>, Error> {
-        let mut items = self.variant(variant)?.list();
-        items.end = b"]}";
-        Ok(items)
+        Ok(self.variant(variant)?.list().of_variant())
     }
 
     fn serialize_map(self, _: Option<usize>) -> Result<Items<'a>, Error> {
@@ -231,7 +229,7 @@ impl<'a> Serializer for Writer<'a> {
 
     fn serialize_struct(self, name: &'static str, _: usize) -> Result<Items<'a>, Error> {
         Ok(if VERBATIM.contains(&name) {
-            Items::new(self.json, b"")
+            Items::new(self.json, None)
         } else {
             self.object()
         })
@@ -244,9 +242,7 @@ impl<'a> Serializer for Writer<'a> {
         variant: &'static str,
         _: usize,
     ) -> Result<Items<'a>, Error> {
-        let mut items = self.variant(variant)?.object();
-        items.end = b"}}";
-        Ok(items)
+        Ok(self.variant(variant)?.object().of_variant())
     }
 }
 
@@ -262,15 +258,26 @@ const VERBATIM: [&str; 2] = [
 struct Items<'a> {
     json: &'a mut Vec<u8>,
     is_first: bool,
-    end: &'static [u8],
+    /// What ends it; nothing ends what is written [as it is](VERBATIM).
+    end: Option<u8>,
+    /// Whether an object of one variant is around it.
+    is_of_variant: bool,
 }
 
 impl<'a> Items<'a> {
-    fn new(json: &'a mut Vec<u8>, end: &'static [u8]) -> Self {
+    fn new(json: &'a mut Vec<u8>, end: Option<u8>) -> Self {
         Self {
             json,
             is_first: true,
             end,
+            is_of_variant: false,
+        }
+    }
+
+    fn of_variant(self) -> Self {
+        Self {
+            is_of_variant: true,
+            ..self
         }
     }
 
@@ -286,7 +293,7 @@ impl<'a> Items<'a> {
     }
 
     fn named<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), Error> {
-        if self.end.is_empty() {
+        if self.end.is_none() {
             return self.verbatim(value);
         }
         if mem::take(&mut self.is_first) {
@@ -305,7 +312,10 @@ impl<'a> Items<'a> {
     }
 
     fn close(self) {
-        self.json.extend_from_slice(self.end);
+        self.json.extend(self.end);
+        if self.is_of_variant {
+            self.json.push(b'}');
+        }
     }
 }
 
