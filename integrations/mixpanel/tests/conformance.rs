@@ -78,7 +78,7 @@ fn with_answers(suite: Suite) -> Suite {
         .answers(accepted)
         .refusal(refused)
         .refuses_item(item_refused)
-        .delays_item(|_, _| None)
+        .delays_no_item()
         .means(Kind::Alias, "distinct_id", "previous_user_id")
         .invalid(Identify::new().user_id(USER_ID))
         .invalid(Track::new("Order Completed").user_id("null"))
@@ -107,7 +107,7 @@ async fn conforms() {
 async fn conforms_with_the_original_identity_merge() {
     with_answers(Suite::new(original))
         .also("simplified", simplified)
-        .secrets([TOKEN, OAUTH_TOKEN])
+        .secrets([TOKEN, OAUTH_TOKEN, ACCOUNT_SECRET])
         // A deletion names the project so.
         .credentials_in_url()
         .message_id_in(KindSet::from(EVENTS).with(Kind::Alias))

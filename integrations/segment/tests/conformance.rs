@@ -23,6 +23,10 @@ async fn conforms() {
             _ => Some(Answer::json(200, &json!({"success": false}))),
         })
         .takes_all_or_nothing()
+        // As Segment's own libraries do.
+        .retries(|request, status| {
+            request.path != "/regulations" && [410, 460].contains(&status)
+        })
         .volatile(["sentAt"])
         .message_id_in(messages)
         .timestamp_in(messages)
