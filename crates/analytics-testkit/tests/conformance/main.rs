@@ -21,7 +21,7 @@ use std::{
 };
 
 use analytics_spec::{
-    Identify, Kind, KindSet, Page, Secret, Value,
+    Identify, Kind, KindSet, Page, Secret, Track, Value,
     config::{Instance, VendorConfig as _},
 };
 use analytics_testkit::{
@@ -146,6 +146,22 @@ async fn what_answers_for_each_event_conforms() {
         .delays_item(move |request, index| {
             each(request, index, json!({"index": index, "retry": true}))
         })
+        .run()
+        .await;
+}
+
+/// A number that the suite looks for stands in the fixture too.
+#[tokio::test]
+async fn what_has_any_number_conforms() {
+    let package = Package::new("number");
+    let track = Track::new("Order Completed")
+        .user_id("user-7401")
+        .anonymous_id("anon-5b1e9c")
+        .property("label", "Lighthouse print")
+        .property("days", 7_001);
+    suite(D::None, &package)
+        .update_snapshots(true)
+        .fixture(track)
         .run()
         .await;
 }

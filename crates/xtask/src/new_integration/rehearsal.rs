@@ -184,7 +184,9 @@ fn of_its_own(manifest: &str) -> Result<String, String> {
     let lost = || format!("Cargo.toml does not begin a table with {table:?}");
     let (before, after) = manifest.split_once(table).ok_or_else(lost)?;
     let (version, after) = after.split_once('"').ok_or_else(lost)?;
-    Ok(format!("{before}{table}{version}+rehearsal\"{after}"))
+    let (minor, _) = version.rsplit_once('.').ok_or_else(lost)?;
+    // Whoever needs the project's version may have a later patch.
+    Ok(format!("{before}{table}{minor}.9999\"{after}"))
 }
 
 fn write(text: Vec<u8>, to: &Path) -> Outcome {
