@@ -48,7 +48,7 @@ impl Meaning {
     }
 }
 
-/// The conformance suite of one integration; see the [module](self).
+/// The conformance suite of one integration; see the [module](crate::conformance).
 #[must_use = "a suite that is not run proves nothing"]
 pub struct Suite {
     pub(super) vendor: String,
@@ -129,7 +129,7 @@ impl Suite {
 
     /// A suite for an integration that is not reached over HTTP. What it would
     /// reach has to accept everything. Checks of requests, of answers and of
-    /// retries after them are not made: [`Check::needs_requests`].
+    /// retries after them are not made: [`Check::needs_requests`](super::Check::needs_requests).
     pub fn direct<I: Integration>(
         vendor: &str,
         build: impl Fn(Instance) -> Result<I, Error> + 'static,
