@@ -14,6 +14,7 @@ const API_KEY: &str = "acme-api-key-4Qs9";
 //   to be sent again; `delays_no_item()`, if it is only ever refused;
 //   `takes_all_or_nothing()`, if no answer names single events;
 // - `invalid`: what `validate` refuses; `accepts_whatever()`, if it refuses nothing;
+// - `also`: a configuration for each key that changes what is sent or supported;
 // - `message_id_in` and `timestamp_in`: the kinds that carry them, if not all do.
 #[tokio::test]
 async fn conforms() {
