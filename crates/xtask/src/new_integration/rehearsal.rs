@@ -198,3 +198,23 @@ fn write(text: Vec<u8>, to: &Path) -> Outcome {
     }
     fs::write(to, text).map_err(|error| at(to, &error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_copy_has_a_version_that_whoever_needs_the_projects_takes() {
+        let manifest = fs::read_to_string(cargo::root().join("Cargo.toml")).unwrap();
+        let own = of_its_own(&manifest).unwrap();
+        assert_eq!(own.lines().count(), manifest.lines().count());
+        let pairs = own.lines().zip(manifest.lines());
+        let changed: Vec<_> = pairs.filter(|(own, before)| own != before).collect();
+        let [(own, before)] = changed[..] else {
+            panic!("{changed:?}");
+        };
+        let minor = before.rsplit_once('.').unwrap().0;
+        assert_eq!(own, format!("{minor}.9999\""));
+        assert!(of_its_own("[workspace]").is_err());
+    }
+}
