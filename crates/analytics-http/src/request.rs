@@ -35,8 +35,9 @@ impl BaseUrl {
         }
         Err(Error::configuration(
             "the base URL must begin with https://: without it, everybody on the way reads the \
-             credentials. If it leads to a proxy in a network of yours, \
-             `{ url = \"http://...\", allow_http = true }` allows it",
+             credentials. If it leads to a proxy in a network of yours, a configuration \
+             allows it with `{ url = \"http://...\", allow_http = true }`, and code with \
+             `BaseUrl::allowing_http`",
         ))
     }
 
@@ -162,7 +163,7 @@ pub fn encode(text: &str) -> String {
 ///
 /// A [configuration](ErrorKind::Configuration) error if no header can hold it.
 pub fn basic(user: &str, password: &str) -> Result<HeaderValue, Error> {
-    authorization(&format!(
+    credential(&format!(
         "Basic {}",
         BASE64_STANDARD.encode(format!("{user}:{password}"))
     ))
@@ -174,10 +175,32 @@ pub fn basic(user: &str, password: &str) -> Result<HeaderValue, Error> {
 ///
 /// A [configuration](ErrorKind::Configuration) error if no header can hold it.
 pub fn bearer(token: &str) -> Result<HeaderValue, Error> {
-    authorization(&format!("Bearer {token}"))
+    credential(&format!("Bearer {token}"))
 }
 
-fn authorization(value: &str) -> Result<HeaderValue, Error> {
+/// A header that is a credential, marked as sensitive: for a vendor with a header or
+/// a scheme of its own.
+///
+/// ```
+/// # fn main() -> Result<(), analytics_spec::Error> {
+/// # let body = bytes::Bytes::new();
+/// # let url = "https://api.acme.example/events";
+/// use analytics_http::request::{credential, json};
+/// use http::Method;
+///
+/// // Once, when the vendor is made of its configuration.
+/// let key = credential("4Qs9")?;
+/// // For each request.
+/// let mut request = json(Method::POST, url, None, body)?;
+/// request.headers_mut().insert("x-api-key", key);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// A [configuration](ErrorKind::Configuration) error if no header can hold it.
+pub fn credential(value: &str) -> Result<HeaderValue, Error> {
     let mut value = HeaderValue::from_str(value).map_err(|_| {
         Error::configuration("a credential has characters that no HTTP header can hold")
     })?;

@@ -1,6 +1,6 @@
 //! Integrations from a configuration.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use analytics_spec::{
     Error, Integration, Map, Policies, Value,
@@ -156,7 +156,8 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Knows another vendor, by its [name](VendorConfig::VENDOR).
+    /// Knows another vendor, by its [name](VendorConfig::VENDOR). A second one by the
+    /// same name is an error when something is read.
     #[must_use]
     pub fn with_vendor<C: VendorConfig>(mut self) -> Self {
         self.own.push(Vendor::of::<C>());
@@ -192,6 +193,7 @@ impl Reader {
     ///
     /// See [`Configuration::from_toml`].
     pub fn read_toml_with(&self, toml: &str, env: Env<'_>) -> Result<Configuration, Error> {
+        self.names_differ()?;
         let mut document = document(toml)?;
         let storage = Storage::take(&mut document, env)?;
         let mut integrations = Vec::new();
@@ -208,6 +210,19 @@ impl Reader {
             integrations,
             storage,
         })
+    }
+
+    /// Of two vendors of one's own by one name, nobody could say which is meant.
+    fn names_differ(&self) -> Result<(), Error> {
+        let mut names = BTreeSet::new();
+        match self.own.iter().find(|vendor| !names.insert(vendor.name)) {
+            Some(twice) => Err(Error::configuration(format!(
+                "two vendors called `{}` were given with `with_vendor`: each needs a \
+                 `VendorConfig::VENDOR` of its own",
+                twice.name
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// Every vendor that may be named.

@@ -55,12 +55,14 @@ mod with_segment {
     fn a_vendor_of_ones_own_is_named_like_any() {
         let reader = Configuration::with_vendor::<Own>();
         let env = |name: &str| (name == "WAREHOUSE_TOKEN").then(|| "t".to_owned());
-        let toml = "[integrations.warehouse]
-[integrations.east]
-vendor = 'warehouse'
-                    token = 'u'
-[integrations.segment]
-write_key = 'k'";
+        let toml = "
+            [integrations.warehouse]
+            [integrations.east]
+            vendor = 'warehouse'
+            token = 'u'
+            [integrations.segment]
+            write_key = 'k'
+        ";
         let configuration = reader.read_toml_with(toml, &env).unwrap();
         let names: Vec<_> = configuration
             .integrations()
@@ -69,11 +71,7 @@ write_key = 'k'";
             .collect();
         assert_eq!(names, ["east", "segment", "warehouse"]);
         for (toml, said) in [
-            (
-                "[integrations.warehouse]
-tokn = 't'",
-                "`token`",
-            ),
+            ("integrations.warehouse = { tokn = 't' }", "`token`"),
             ("[integrations.warehose]", "`warehouse`"),
             ("[integrations.warehouse]", "WAREHOUSE_TOKEN"),
         ] {
@@ -82,6 +80,10 @@ tokn = 't'",
         }
         let error = build("[integrations.warehouse]").map(|_| ()).unwrap_err();
         assert!(error.contains("there is no vendor"), "{error}");
+        let twice = reader.with_vendor::<Own>();
+        let error = twice.read_toml_with(toml, &env).unwrap_err();
+        let said = "two vendors called `warehouse` were given";
+        assert!(error.message().contains(said), "{error}");
     }
 
     fn error(toml: &str) -> String {

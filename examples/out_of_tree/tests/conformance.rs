@@ -19,7 +19,7 @@ async fn conforms() {
         let rows = body.as_array().map_or(0, Vec::len);
         Answer::json(200, &json!({"stored": rows}))
     })
-    .refusal(|_| None)
+    .refuses_by_status()
     .takes_all_or_nothing()
     .accepts_whatever()
     .run()

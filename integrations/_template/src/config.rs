@@ -53,10 +53,7 @@ impl Config {
     /// Where the API begins.
     // FILL IN: the API's URL, with its documentation page.
     pub(crate) fn url(&self) -> Result<BaseUrl, Error> {
-        match &self.base_url {
-            Some(url) => Ok(url.clone()),
-            None => BaseUrl::new("https://api.acme.example"),
-        }
+        BaseUrl::configured_or(self.base_url.as_ref(), "https://api.acme.example")
     }
 }
 

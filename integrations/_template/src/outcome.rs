@@ -5,7 +5,9 @@ use analytics_spec::{ErrorKind, HttpResponse, Value};
 
 // FILL IN: the documentation page of the answers, and statuses that Acme Inc uses
 // otherwise than `classify`. Where an answer names single events of a request,
-// this is `Reading::Each`.
+// this is `Reading::Each`. Where a 400 or 422 is about the request and never about
+// one event, such as a path or a version, make it `.whole()`: else it is sent again
+// in halves.
 pub(crate) fn read(response: &HttpResponse) -> Reading {
     Reading::All(classify(response).and_then(|()| taken(response)))
 }

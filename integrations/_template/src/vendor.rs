@@ -3,6 +3,7 @@
 use analytics_http::{
     BaseUrl, HttpVendor, Limits, Reading, Sending, Step,
     request::{bearer, json, wrap},
+    vendor::shown,
 };
 use analytics_spec::{
     AnyEvent, AnyInput, Error, ErrorKind, HttpResponse, Kind, KindSet, Map, Secret,
@@ -151,7 +152,8 @@ impl HttpVendor for AcmeVendor {
         }
     }
 
+    // FILL IN: the keys of `Config` that people should see, and no credential.
     fn configuration(&self) -> Map<String, Value> {
-        Map::from_iter([("url".to_owned(), json!(self.base.as_str()))])
+        shown([("url", json!(self.base.as_str()))])
     }
 }

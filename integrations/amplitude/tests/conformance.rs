@@ -34,7 +34,8 @@ fn accepted(request: &Request) -> Answer {
 fn refused(request: &Request) -> Option<Answer> {
     let body = match request.path.as_str() {
         "/2/httpapi" | "/batch" => json!({"code": 200, "events_ingested": 0}),
-        "/usermap" => return Some(Answer::text(200, "<html>Sign in to the network</html>")),
+        // Of what is not documented, an error is known by its key.
+        "/usermap" => json!({"error": "invalid_mapping"}),
         _ => json!({"error": "no job"}),
     };
     Some(Answer::json(200, &body))

@@ -12,6 +12,7 @@ const AUDIENCE: &str = "a1b2c3d4e5";
 async fn conforms() {
     suite(config)
         .also("without tags", || Config::new(API_KEY, AUDIENCE))
+        .also("in another data centre", || config().datacenter_id("us5"))
         .run()
         .await;
 }

@@ -51,14 +51,31 @@ pub(crate) fn deletion(response: &HttpResponse) -> Reading {
             Err(Refusal::foreign("Mixpanel", response))
         } else {
             let said = said(response).unwrap_or_else(|| "the answer names no task".to_owned());
-            Err(Refusal::permanent(
+            let is_about_all = is_about_the_project(&said);
+            let refusal = Refusal::permanent(
                 ErrorKind::RequestRejected,
                 format!("Mixpanel refused the deletion: {said}"),
-            )
-            .split())
+            );
+            Err(if is_about_all {
+                refusal.whole()
+            } else {
+                refusal.split()
+            })
         }
     });
     Reading::All(verdict)
+}
+
+/// Whether words are about the project, so that no id of the request is the reason.
+fn is_about_the_project(said: &str) -> bool {
+    let said = said.to_lowercase();
+    let phrases = [
+        "no such project",
+        "invalid project",
+        "project not found",
+        "invalid token",
+    ];
+    phrases.iter().any(|phrase| said.contains(phrase))
 }
 
 /// Mixpanel's words on each record that it names, by its index; `None` if it
@@ -344,8 +361,8 @@ mod tests {
         }
         for (body, said) in [
             (
-                json!({"status": "error", "error": "no such project"}),
-                "no such project",
+                json!({"status": "error", "error": "no such user"}),
+                "no such user",
             ),
             (json!({"status": "ok"}), "the answer names no task"),
             (
@@ -360,6 +377,10 @@ mod tests {
             let refusal = rejected(&format!("Mixpanel refused the deletion: {said}")).split();
             assert_eq!(deletion(&answer(200, body)), Reading::All(Err(refusal)));
         }
+        // No half of the request has another project.
+        let body = json!({"status": "error", "error": "No such project"});
+        let refusal = rejected("Mixpanel refused the deletion: No such project");
+        assert_eq!(deletion(&answer(200, body)), Reading::All(Err(refusal)));
         let Reading::All(Err(refusal)) = deletion(&answer(403, json!({"status": "error"}))) else {
             panic!("not refused");
         };

@@ -1,7 +1,7 @@
 //! Mixpanel conforms, with either identity merge: once with a service account
 //! and deletion of profiles, once with the token alone and deletion by law.
 
-use analytics_mixpanel::{ComplianceType, Config, Group, IdMerge, Identify, Page, Track};
+use analytics_mixpanel::{ComplianceType, Config, Group, IdMerge, Identify, Page, Region, Track};
 use analytics_spec::{Kind, KindSet, Value};
 use analytics_testkit::{
     Answer, Request,
@@ -78,7 +78,7 @@ fn with_answers(suite: Suite) -> Suite {
         .answers(accepted)
         .refusal(refused)
         .refuses_item(item_refused)
-        .delays_item(|_, _| None)
+        .delays_no_item()
         .means(Kind::Alias, "distinct_id", "previous_user_id")
         .invalid(Identify::new().user_id(USER_ID))
         .invalid(Track::new("Order Completed").user_id("null"))
@@ -96,6 +96,14 @@ fn with_answers(suite: Suite) -> Suite {
 async fn conforms() {
     with_answers(Suite::new(simplified))
         .also("original", || simplified().id_merge(IdMerge::Original))
+        .also("in the EU", || simplified().region(Region::Eu))
+        .also("in India", || simplified().region(Region::In))
+        .also("with names of its own", || {
+            simplified()
+                .group_key("company")
+                .page_name("Page {name}")
+                .screen_name("Screen {name}")
+        })
         .secrets([TOKEN, ACCOUNT_SECRET])
         .message_id_in(KindSet::from(EVENTS).with(Kind::Alias))
         .timestamp_in(KindSet::from(EVENTS).with(Kind::Alias))
@@ -107,7 +115,10 @@ async fn conforms() {
 async fn conforms_with_the_original_identity_merge() {
     with_answers(Suite::new(original))
         .also("simplified", simplified)
-        .secrets([TOKEN, OAUTH_TOKEN])
+        .also("for the CCPA", || {
+            original().gdpr_deletion(OAUTH_TOKEN, ComplianceType::Ccpa)
+        })
+        .secrets([TOKEN, OAUTH_TOKEN, ACCOUNT_SECRET])
         // A deletion names the project so.
         .credentials_in_url()
         .message_id_in(KindSet::from(EVENTS).with(Kind::Alias))

@@ -1,6 +1,6 @@
 //! PostHog conforms: with deletion and without, with either choice of profiles.
 
-use analytics_posthog::{Alias, Config, Identify, Page, PersonProfiles, Track};
+use analytics_posthog::{Alias, Config, Identify, Page, PersonProfiles, Region, Track};
 use analytics_spec::{Kind, KindSet};
 use analytics_testkit::{Answer, Request, conformance::Suite};
 use serde_json::json;
@@ -38,6 +38,12 @@ async fn conforms() {
             Config::new(PROJECT_KEY)
                 .person_profiles(PersonProfiles::Always)
                 .historical_migration(true)
+        })
+        .also("in the EU, with a group type", || {
+            Config::new(PROJECT_KEY)
+                .region(Region::Eu)
+                .deletion("73155", PERSONAL_KEY)
+                .group_type("company")
         })
         .secrets([PROJECT_KEY, PERSONAL_KEY])
         .answers(accepted)

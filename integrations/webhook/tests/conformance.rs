@@ -14,6 +14,11 @@ const API_KEY: &str = "endpoint-api-key-4Qs9";
 /// What says when a request was sent.
 const VOLATILE: [&str; 2] = ["webhook-timestamp", "webhook-signature"];
 
+/// 425: the endpoint would not take it yet (RFC 8470, section 5.2).
+fn is_too_early(_: &Request, status: u16) -> bool {
+    status == 425
+}
+
 fn endpoint(url: &str) -> Endpoint {
     url.parse().expect("a URL")
 }
@@ -32,8 +37,9 @@ async fn one_event_in_a_request_conforms() {
     .delete_has_traits()
     // What has taken a request says so with the status.
     .says_nothing(|_| true)
-    .refusal(|_| None)
+    .refuses_by_status()
     .takes_all_or_nothing()
+    .retries(is_too_early)
     .accepts_whatever()
     .run()
     .await;
@@ -82,6 +88,7 @@ async fn batches_with_results_conform() {
             let result = |item| if item == delay { later() } else { taken() };
             Some(results(request, result))
         })
+        .retries(is_too_early)
         .accepts_whatever()
         .credentials_in_url()
         .snapshots("tests/conformance/batch")

@@ -20,6 +20,10 @@ pub const ANONYMOUS_ID: &str = "anon-5b1e9c";
 /// The user's address.
 pub const EMAIL: &str = "ada.marlow@example.com";
 
+/// The fields of events that are ids, and those that are names.
+pub(crate) const IDS: [&str; 4] = ["user_id", "anonymous_id", "group_id", "previous_user_id"];
+pub(crate) const NAMES: [&str; 2] = ["event", "name"];
+
 /// The fixture of a kind: every field of the event and of its context is set,
 /// and no two have the same value.
 #[must_use]
@@ -258,7 +262,6 @@ pub(crate) fn renamed(
     id: impl Fn(&str) -> Option<String>,
     free: impl Fn(&str) -> Option<String>,
 ) -> Option<AnyInput> {
-    const IDS: [&str; 4] = ["user_id", "anonymous_id", "group_id", "previous_user_id"];
     let kind = input.kind();
     let mut json = serde_json::to_value(input).ok()?;
     for leaf in leaves(json.get(kind.as_str())?) {

@@ -4,6 +4,8 @@ use analytics_http::{HttpVendor, Sending};
 use analytics_spec::{AnyInput, Timestamp};
 use bytes::Bytes;
 
+use crate::server::media_type;
+
 /// What an input's requests are when they are full; `None` if there is no
 /// instance.
 pub(crate) type Fill = Box<dyn Fn(&AnyInput) -> Option<Vec<Full>>>;
@@ -26,7 +28,8 @@ pub(crate) struct Full {
 /// on what people write.
 fn decoded(request: &http::Request<Bytes>) -> usize {
     let media = request.headers().get(http::header::CONTENT_TYPE);
-    let is_form = media.is_some_and(|media| media == "application/x-www-form-urlencoded");
+    let media = media.and_then(|media| media.to_str().ok()).map(media_type);
+    let is_form = media.as_deref() == Some("application/x-www-form-urlencoded");
     let body = request.body();
     if !is_form {
         return body.len();
@@ -67,4 +70,22 @@ pub(crate) fn requests<V: HttpVendor>(vendor: &V, input: &AnyInput) -> Vec<Full>
         });
     }
     full
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_is_measured_by_what_is_in_it_whatever_else_its_header_says() {
+        for media in [
+            "application/x-www-form-urlencoded",
+            "application/x-www-form-urlencoded; charset=utf-8",
+            "Application/X-WWW-Form-Urlencoded;charset=UTF-8",
+        ] {
+            let request = http::Request::builder().header("content-type", media);
+            let request = request.body(Bytes::from_static(b"key=%5B%5D&b=c"));
+            assert_eq!(decoded(&request.unwrap()), "key=[]&b=c".len(), "{media}");
+        }
+    }
 }

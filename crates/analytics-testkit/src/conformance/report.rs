@@ -108,9 +108,12 @@ checks! {
     /// Requests are those that were reviewed.
     Snapshot "snapshot" Mapping
         "if the change is meant, run the test with UPDATE_CONFORMANCE=1 and review the diff"
+    /// A configuration that was given with `also` shows in what is supported or sent.
+    Also "also" Config
+        "a key of this configuration changes nothing: it is not looked at; give with `also` only what changes kinds or requests"
     /// No id or name stands under another one's name.
     Names "names" Mapping
-        "two fields are swapped in the mapping of this kind"
+        "two fields are swapped in the mapping of this kind; where the vendor's key holds another field than its name says, tell the suite with `means`"
     /// An entry of traits, properties or context under a name that the request
     /// has already, replaces nothing.
     ReservedNames "reserved-names" Mapping

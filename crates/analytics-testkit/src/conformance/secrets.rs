@@ -57,6 +57,15 @@ impl Needles {
             || decoded.is_some_and(|decoded| self.found_in(&decoded).is_some())
     }
 
+    /// Whether a request has a credential in it.
+    pub(crate) fn are_in(&self, sent: &Sent) -> bool {
+        let body = String::from_utf8_lossy(&sent.request.body);
+        let mut headers = sent.request.headers.values();
+        self.found_in(&sent.url).is_some()
+            || self.found_in(&body).is_some()
+            || headers.any(|value| value.to_str().is_ok_and(|value| self.is_in_header(value)))
+    }
+
     /// What is found of a credential in a text.
     pub(crate) fn found_in(&self, text: &str) -> Option<&'static str> {
         self.0

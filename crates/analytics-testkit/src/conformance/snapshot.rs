@@ -4,26 +4,50 @@ use std::{collections::BTreeMap, fs, io};
 
 use analytics_spec::{AnyInput, Kind, Timestamp, Value};
 use jiff::SignedDuration;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Map, json};
 
 use super::{
-    Meaning,
     checks::Base,
     places::{differences, leaves, listed, normal, text},
     report::Check,
+    suite::Meaning,
     trial::{Run, accepting},
     with,
 };
 
 /// Compares the snapshot of a kind, or writes it.
 pub(crate) async fn check(run: &Run<'_>, kind: Kind, input: &AnyInput, requests: &[Value]) {
-    let path = run.suite.snapshots.join(format!("{kind}.json"));
     let found = json!({
         "requests": requests,
         "mapping": mapping(run, input, requests).await,
     });
+    reviewed(run, Some(kind), &format!("{kind}.json"), &found);
+}
+
+/// Compares what the configurations of `also` send otherwise, by their names and the
+/// kinds, or writes it; where that is nothing, there is no file.
+pub(crate) fn also(run: &Run<'_>, found: &impl Serialize) {
+    const FILE: &str = "also.json";
+    let found = serde_json::to_value(found).unwrap_or_default();
+    let path = run.suite.snapshots.join(FILE);
+    let is_nothing = found.as_object().is_none_or(Map::is_empty);
+    if !is_nothing {
+        reviewed(run, None, FILE, &found);
+    } else if path.exists() && !(run.suite.update && fs::remove_file(&path).is_ok()) {
+        run.fail(
+            Check::Snapshot,
+            None,
+            "no snapshot of other configurations, for none sends anything else",
+            path.display().to_string(),
+        );
+    }
+}
+
+fn reviewed(run: &Run<'_>, kind: Option<Kind>, file: &str, found: &Value) {
+    let path = run.suite.snapshots.join(file);
     if run.suite.update {
-        if let Err(error) = write(&path, &found) {
+        if let Err(error) = write(&path, found) {
             let seen = format!("{}: {error}", path.display());
             run.fail(Check::Snapshot, kind, "the snapshot can be written", seen);
         }
@@ -39,7 +63,7 @@ pub(crate) async fn check(run: &Run<'_>, kind: Kind, input: &AnyInput, requests:
     };
     match serde_json::from_slice::<Value>(&kept) {
         Ok(kept) => {
-            let differences = differences(&kept, &found);
+            let differences = differences(&kept, found);
             run.expect(
                 differences.is_empty(),
                 Check::Snapshot,

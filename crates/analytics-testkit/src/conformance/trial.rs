@@ -20,10 +20,11 @@ use analytics_spec::{
 };
 
 use super::{
-    Configuration, Suite,
+    configuration::Configuration,
     places::shorten,
     report::{Check, Report},
     secrets::Needles,
+    suite::Suite,
     wire::{FakeClock, Plan, Reply, Sent, Wire, World},
 };
 
@@ -147,7 +148,7 @@ impl<'s> Run<'s> {
                 self.fail(
                     Check::Builds,
                     None,
-                    format!("the {} makes an instance", configuration.label),
+                    format!("the {} makes an instance", configuration.label()),
                     error.to_string(),
                 );
                 None

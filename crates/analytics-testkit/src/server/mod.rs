@@ -15,6 +15,7 @@ pub use answer::Answer;
 pub use fault::{Fault, FaultRule, Faults};
 pub use record::{Counts, Keep, Received, Record, RecordedRequest, Violation, ViolationKind};
 pub use remembered::Remembered;
+pub(crate) use request::media_type;
 pub use request::{BodyProblem, Request};
 pub use scripted::{Scripted, ServerOptions, Vendor};
 pub use sink::Sink;

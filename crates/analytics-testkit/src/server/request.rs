@@ -115,9 +115,7 @@ impl Request {
 
     /// The media type of the body, lower case, without its parameters.
     pub fn media_type(&self) -> Option<String> {
-        let value = self.header_value("content-type")?;
-        let media = value.split(';').next().unwrap_or(value);
-        Some(media.trim().to_ascii_lowercase())
+        self.header_value("content-type").map(media_type)
     }
 
     /// The content encoding, lower case; `None` for identity.
@@ -178,6 +176,12 @@ impl Request {
         self.body = Bytes::from(decoded);
         Ok(())
     }
+}
+
+/// The media type of a `Content-Type`, lower case, without its parameters.
+pub(crate) fn media_type(header: &str) -> String {
+    let media = header.split(';').next().unwrap_or(header);
+    media.trim().to_ascii_lowercase()
 }
 
 #[cfg(test)]

@@ -322,3 +322,103 @@ fn deletions_that_amplitude_refuses() {
     let mut keyless = AmplitudeVendor::from(AmplitudeAccount::new("key-1"));
     assert_eq!(put(&mut keyless, &deletion(&right)).0.status, 401);
 }
+
+/// An upload of so many bytes.
+fn upload_sized(path: &str, bytes: usize) -> Request {
+    let of = |texts: &[String]| upload(path, &[changed("/event_properties/x", json!(texts))]);
+    let mut texts = vec!["x".repeat(1_000); (bytes - 4_000) / 1_003];
+    let rest = bytes - of(&texts).body.len();
+    let size = rest / 4 - 3;
+    texts.extend(vec!["y".repeat(size); 3]);
+    let rest = bytes - of(&texts).body.len() - 3;
+    texts.push("z".repeat(rest));
+    let request = of(&texts);
+    assert_eq!(request.body.len(), bytes);
+    request
+}
+
+#[test]
+fn limits_of_uploads_are_those_of_the_documentation() {
+    let many = |count: usize| -> Vec<_> { (0..count).map(|n| event(&format!("i{n}"))).collect() };
+    for (request, status, rule) in [
+        (upload("/2/httpapi", &many(1_999)), 200, None),
+        (upload("/2/httpapi", &many(2_000)), 413, Some("request_events")),
+        (upload("/batch", &many(2_000)), 200, None),
+        (upload("/batch", &many(2_001)), 413, Some("request_events")),
+        (upload_sized("/2/httpapi", 1_000_000), 200, None),
+        (upload_sized("/2/httpapi", 1_000_001), 413, Some("request_bytes")),
+        (upload_sized("/batch", 20_000_000), 200, None),
+        (upload_sized("/batch", 20_000_001), 413, Some("request_bytes")),
+    ] {
+        let (answer, record) = put(&mut project(), &request);
+        let rules: Vec<_> = record.violations().iter().map(|v| v.rule).collect();
+        let (path, bytes) = (&request.path, request.body.len());
+        assert_eq!((answer.status, rules), (status, Vec::from_iter(rule)), "{path} {bytes}");
+    }
+    let text = |chars: usize| changed("/event_properties/x", json!("\u{e9}".repeat(chars)));
+    let keys = |count: usize| -> Map<_, _> { (0..count).map(|n| (n.to_string(), json!(n))).collect() };
+    let with = |pointer: &str, count: usize| changed(pointer, Value::Object(keys(count)));
+    let deep = |layers: usize| {
+        // The properties themselves are the first.
+        changed("/event_properties/x", (1..layers).fold(json!(1), |inner, _| json!([inner])))
+    };
+    let types = |count: usize| {
+        let groups: Map<_, _> = (0..count).map(|n| (n.to_string(), json!("red"))).collect();
+        changed("/groups", Value::Object(groups))
+    };
+    let groups = |count: usize| changed("/groups", json!({"team": (0..count).collect::<Vec<_>>()}));
+    for (event, status, rule) in [
+        (text(1_024), 200, None),
+        (text(1_025), 200, Some("text_length")),
+        (with("/event_properties", 1_024), 200, None),
+        (with("/event_properties", 1_025), 200, Some("properties")),
+        (with("/user_properties", 1_024), 200, None),
+        (with("/user_properties", 1_025), 200, Some("properties")),
+        (deep(40), 200, None),
+        (deep(41), 400, Some("layers")),
+        (changed("/user_id", json!("\u{e9}".repeat(5))), 200, None),
+        (changed("/user_id", json!("\u{e9}".repeat(4))), 400, Some("id_length")),
+        (types(5), 200, None),
+        (types(6), 200, Some("groups")),
+        (groups(10), 200, None),
+        (groups(11), 200, Some("groups")),
+    ] {
+        let (answer, record) = put(&mut project(), &upload("/2/httpapi", &[event]));
+        let rules: Vec<_> = record.violations().iter().map(|v| v.rule).collect();
+        assert_eq!((answer.status, &rules), (status, &Vec::from_iter(rule)), "{rule:?}");
+    }
+}
+
+#[test]
+fn limits_of_mappings_and_deletions_are_those_of_the_documentation() {
+    let key = ("api_key", "key-1");
+    let mappings = |count: usize| {
+        let all = (0..count).map(|n| json!({"user_id": format!("from-{n}"), "global_user_id": "user-1"}));
+        Value::from(all.collect::<Vec<_>>()).to_string()
+    };
+    let padded = |bytes: usize| {
+        let of = |pad: usize| {
+            let mapping = mappings(1) + &" ".repeat(pad);
+            form(&[key, ("mapping", &mapping)])
+        };
+        let request = of(bytes - of(0).body.len());
+        assert_eq!(request.body.len(), bytes);
+        request
+    };
+    for (request, status) in [
+        (form(&[key, ("mapping", &mappings(2_000))]), 200),
+        (form(&[key, ("mapping", &mappings(2_001))]), 413),
+        (padded(1_000_000), 200),
+        (padded(1_000_001), 413),
+    ] {
+        let (answer, record) = put(&mut project(), &request);
+        assert_eq!(answer.status, status, "{}", request.body.len());
+        assert_eq!(record.received().is_empty(), status != 200);
+    }
+    for (ids, status) in [(1, 200), (100, 200), (101, 400)] {
+        let ids: Vec<_> = (0..ids).map(|n| format!("user-{n}")).collect();
+        let body = json!({"user_ids": ids, "ignore_invalid_id": true, "requester": "privacy"});
+        let (answer, _) = put(&mut project(), &deletion(&body));
+        assert_eq!(answer.status, status, "{}", ids.len());
+    }
+}

@@ -461,3 +461,22 @@ fn tags_come_and_go() {
         404
     );
 }
+
+#[test]
+fn limits_are_those_of_the_documentation() {
+    for (chars, rule) in [(255, None), (256, Some("merge_length"))] {
+        let mut body = upsert();
+        body["merge_fields"]["FNAME"] = json!("\u{e9}".repeat(chars));
+        let (answer, record) = put(&mut account().into(), &send("PUT", "").json(&body));
+        assert_eq!(answer.status, 200, "{chars}");
+        let rules: Vec<_> = record.violations().iter().map(|v| v.rule).collect();
+        assert_eq!(rules, Vec::from_iter(rule), "{chars}");
+    }
+    for (chars, status) in [(1, 400), (2, 204), (30, 204), (31, 400)] {
+        let mut vendor = with_member(MemberStatus::Subscribed);
+        let event = json!({"name": "n".repeat(chars)});
+        let (answer, record) = put(&mut vendor, &send("POST", "/events").json(&event));
+        assert_eq!(answer.status, status, "{chars}");
+        assert_eq!(record.received().is_empty(), status != 204, "{chars}");
+    }
+}

@@ -597,3 +597,106 @@ fn an_absent_distinct_id_is_derived_or_made_up() {
         [(ViolationKind::Altered, "distinct_id_missing")]
     );
 }
+
+fn changed(pointer: &str, value: Value) -> Value {
+    let mut event = event("i1");
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    event.pointer_mut(parent).unwrap()[key] = value;
+    event
+}
+
+#[test]
+fn limits_of_imports_are_those_of_the_documentation() {
+    let keys = |count: usize| -> Map<_, _> { (0..count).map(|n| (n.to_string(), json!(n))).collect() };
+    let with_keys = |count: usize| {
+        let mut event = event("i1");
+        let properties = event["properties"].as_object_mut().unwrap();
+        let own = properties.len();
+        properties.extend(keys(count - own));
+        event
+    };
+    let text = |chars: usize| changed("/properties/text", json!("\u{e9}".repeat(chars)));
+    let id = |bytes: usize| changed("/properties/$insert_id", json!("i".repeat(bytes)));
+    let time = |time: i64| changed("/properties/time", json!(time));
+    for (event, status, rule) in [
+        (with_keys(254), 200, None),
+        (with_keys(255), 400, Some("properties_count")),
+        (changed("/properties/list", json!(vec![0; 254])), 200, None),
+        (changed("/properties/list", json!(vec![0; 255])), 400, Some("properties_nested")),
+        (changed("/properties/map", Value::Object(keys(254))), 200, None),
+        (changed("/properties/map", Value::Object(keys(255))), 400, Some("properties_nested")),
+        (text(255), 200, None),
+        (text(256), 200, Some("string_length")),
+        (id(36), 200, None),
+        (id(37), 400, Some("insert_id")),
+        (time(NOW + 3_600_000), 200, None),
+        (time(NOW + 3_600_001), 400, Some("time")),
+        (time(31_536_000), 200, None),
+        (time(31_535_999), 400, Some("time")),
+    ] {
+        let (answer, record) = put(&mut account().into(), &import(&json!([event])));
+        let rules: Vec<_> = record.violations().iter().map(|v| v.rule).collect();
+        assert_eq!((answer.status, rules), (status, Vec::from_iter(rule)), "{event}");
+    }
+    let many = |count: usize| json!((0..count).map(|n| event(&format!("i{n}"))).collect::<Vec<_>>());
+    for (records, status) in [(2_000, 200), (2_001, 413)] {
+        let (answer, record) = put(&mut account().into(), &import(&many(records)));
+        assert_eq!(answer.status, status, "{records}");
+        let taken = if status == 200 { records } else { 0 };
+        assert_eq!(record.received().len(), taken);
+    }
+}
+
+/// The same with as many texts in a place as make it so large: none is too long, and
+/// no list has too many.
+fn large(bytes: usize, mut value: Value, place: &str) -> Value {
+    let mut put = |sizes: &[usize]| {
+        let texts: Vec<_> = sizes.iter().map(|size| "x".repeat(*size)).collect();
+        let lists: Vec<_> = texts.chunks(200).collect();
+        *value.pointer_mut(place).unwrap() = json!(lists);
+        value.clone()
+    };
+    let mut sizes = vec![250; bytes / 253 + 1];
+    let mut over = put(&sizes).to_string().len() - bytes;
+    for size in sizes.iter_mut().rev() {
+        let less = over.min(*size);
+        (*size, over) = (*size - less, over - less);
+    }
+    let value = put(&sizes);
+    assert_eq!(value.to_string().len(), bytes);
+    value
+}
+
+#[test]
+fn limits_in_bytes_and_of_profiles_are_those_of_the_documentation() {
+    let rules = |record: &Record| -> Vec<_> { record.violations().iter().map(|v| v.rule).collect() };
+    let mut padded = event("i1");
+    padded["properties"]["pad"] = Value::Null;
+    for (bytes, status, failed) in [(999_999, 200, false), (1_000_000, 400, true)] {
+        let event = large(bytes, padded.clone(), "/properties/pad");
+        let (answer, record) = put(&mut account().into(), &import(&json!([event])));
+        assert_eq!(answer.status, status, "{bytes}");
+        assert_eq!(rules(&record), if failed { vec!["event_bytes"] } else { vec![] });
+    }
+    let body = import(&json!([event("i1")])).body.len();
+    for (limit, status) in [(body, 200), (body - 1, 413)] {
+        let account = account().import_bytes(limit);
+        let (answer, _) = put(&mut account.into(), &import(&json!([event("i1")])));
+        assert_eq!(answer.status, status, "{limit}");
+    }
+    let update = json!({"$token": "token", "$distinct_id": "u1", "$set": {"pad": null}});
+    for (bytes, taken) in [(999_999, 1), (1_000_000, 0)] {
+        let update = large(bytes, update.clone(), "/$set/pad");
+        let (_, record) = put(&mut account().into(), &engage(&json!([update])));
+        assert_eq!(record.received().len(), taken, "{bytes}");
+    }
+    for (count, taken) in [(1, 1), (2_000, 2_000), (2_001, 0)] {
+        let updates = vec![update.clone(); count];
+        let (_, record) = put(&mut account().into(), &engage(&json!(updates)));
+        assert_eq!(record.received().len(), taken, "{count}");
+        let ids: Vec<_> = (0..count).map(|n| format!("u{n}")).collect();
+        let body = json!({"distinct_ids": ids, "compliance_type": "GDPR"});
+        let (answer, _) = put(&mut account().into(), &deletion(&body));
+        assert_eq!(answer.status == 200, taken > 0, "{count}");
+    }
+}

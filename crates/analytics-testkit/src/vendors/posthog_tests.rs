@@ -249,3 +249,54 @@ fn a_deletion_has_rules_of_its_own() {
     let mut nobody = PosthogVendor::from(PosthogAccount::new("phc_k"));
     assert_eq!(violation(&mut nobody, &deletion(&["u1"])).0, 401);
 }
+
+/// A batch of so many bytes, of events that are not too large.
+fn batch_sized(bytes: usize) -> Request {
+    let of = |last: usize| {
+        let mut sizes = vec![900_000; (bytes - 100_000) / 900_000];
+        sizes.push(last);
+        let events = sizes.iter().map(|size| event("Bought", "u1", &json!({"pad": "x".repeat(*size)})));
+        batch(&events.collect::<Vec<_>>())
+    };
+    let without = of(0).body.len();
+    let request = of(bytes - without);
+    assert_eq!(request.body.len(), bytes);
+    request
+}
+
+/// An event of so many bytes as JSON.
+fn sized(bytes: usize) -> Value {
+    let without = event("Bought", "u1", &json!({"pad": ""})).to_string().len();
+    event("Bought", "u1", &json!({"pad": "x".repeat(bytes - without)}))
+}
+
+#[test]
+fn limits_are_those_of_the_documentation() {
+    let name = |chars: usize| event(&"\u{e9}".repeat(chars), "u1", &json!({}));
+    let user = |chars: usize| event("Bought", &"\u{e9}".repeat(chars), &json!({}));
+    let group = |chars: usize| {
+        let key = "\u{e9}".repeat(chars);
+        event("$groupidentify", "u1", &json!({"$group_type": "company", "$group_key": key}))
+    };
+    let ids: Vec<_> = (0..1_001).map(|n| format!("u{n}")).collect();
+    let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+    for (request, status, rule) in [
+        (batch_sized(19_999_999), 200, None),
+        (batch_sized(20_000_000), 413, Some("request_bytes")),
+        (batch(&[sized(1_000_000)]), 200, None),
+        (batch(&[sized(1_000_001)]), 200, Some("event_bytes")),
+        (batch(&[name(200)]), 200, None),
+        (batch(&[name(201)]), 200, Some("cut")),
+        (batch(&[user(200)]), 200, None),
+        (batch(&[user(201)]), 200, Some("cut")),
+        (batch(&[group(400)]), 200, None),
+        (batch(&[group(401)]), 200, Some("group")),
+        (deletion(&ids[..1_000]), 202, None),
+        (deletion(&ids), 400, Some("distinct_ids")),
+    ] {
+        let (answer, record) = put(&mut project(), &request);
+        let rules: Vec<_> = record.violations().iter().map(|v| v.rule).collect();
+        let bytes = request.body.len();
+        assert_eq!((answer.status, rules), (status, Vec::from_iter(rule)), "{bytes}");
+    }
+}

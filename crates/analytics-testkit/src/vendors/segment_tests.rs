@@ -454,3 +454,61 @@ fn regulations_have_a_rate() {
     request.at = start + Duration::from_secs(60);
     assert_eq!(put(&mut vendor, &request).0.status, 200);
 }
+
+/// A track of so many bytes as JSON.
+fn sized(id: &str, bytes: usize) -> Value {
+    let mut event = track();
+    event["messageId"] = json!(id);
+    event["properties"]["pad"] = json!("");
+    let missing = bytes - event.to_string().len();
+    event["properties"]["pad"] = json!("x".repeat(missing));
+    event
+}
+
+/// A batch of so many bytes, of events that are not too large.
+fn batch_sized(bytes: usize) -> Request {
+    let of = |last| {
+        let mut events: Vec<_> = (0..19).map(|n| sized(&format!("m{n}"), 25_000)).collect();
+        events.push(sized("last", last));
+        post("/v1/batch", &batch_of(&events))
+    };
+    let without = of(1_000).body.len() - 1_000;
+    let request = of(bytes - without);
+    assert_eq!(request.body.len(), bytes);
+    request
+}
+
+#[test]
+fn limits_are_those_of_the_documentation() {
+    let rules = |record: &Record| -> Vec<_> { record.violations().iter().map(|v| v.rule).collect() };
+    for (request, status, rule) in [
+        (batch_sized(500_000), 200, None),
+        (batch_sized(500_001), 413, Some("request_bytes")),
+        (post("/v1/batch", &batch_of(&[sized("m1", 32_768)])), 200, None),
+        (post("/v1/batch", &batch_of(&[sized("m1", 32_769)])), 200, Some("event_bytes")),
+        (post("/v1/track", &sized("m1", 32_768)), 200, None),
+        (post("/v1/track", &sized("m1", 32_769)), 413, Some("request_bytes")),
+        (post("/v1/track", &sized(&"m".repeat(100), 1_000)), 200, None),
+        (post("/v1/track", &sized(&"m".repeat(101), 1_000)), 200, Some("message_id_length")),
+    ] {
+        let (answer, record) = put(&mut account().into(), &request);
+        let bytes = request.body.len();
+        assert_eq!(answer.status, status, "{bytes}");
+        assert_eq!(rules(&record), Vec::from_iter(rule), "{bytes}");
+        assert_eq!(record.received().is_empty(), rule.is_some(), "{bytes}");
+    }
+    for (properties, fits) in [(10_000, true), (10_001, false)] {
+        let all: Map<_, _> = (0..properties).map(|n| (n.to_string(), json!(0))).collect();
+        let mut event = track();
+        event["properties"] = Value::Object(all);
+        let event = event.as_object().unwrap();
+        assert_eq!(deliverable("track", event, 10).is_ok(), fits, "{properties}");
+    }
+    for (ids, status) in [(5_000, 200), (5_001, 422)] {
+        let mut body = regulation_body();
+        body["subjectIds"] = json!((0..ids).map(|n| format!("u{n}")).collect::<Vec<_>>());
+        let (answer, record) = put(&mut account().into(), &regulate("/regulations", &body));
+        assert_eq!(answer.status, status, "{ids}");
+        assert_eq!(record.received().is_empty(), status != 200, "{ids}");
+    }
+}

@@ -39,6 +39,9 @@ pub(crate) struct Config {
     pub(crate) key: Secret,
     #[serde(default)]
     pub(crate) token: Option<Secret>,
+    /// Where the account is.
+    #[serde(skip)]
+    pub(crate) in_eu: bool,
     /// There are more kinds, and most share the requests of events.
     #[serde(skip)]
     pub(crate) in_one: bool,
@@ -57,6 +60,7 @@ impl Config {
         Self {
             key: Secret::new(key),
             token: None,
+            in_eu: false,
             in_one: false,
             defect: D::None,
             shared: Arc::default(),
@@ -113,6 +117,9 @@ impl Acme {
     pub(crate) fn new(config: Config) -> Result<Self, Error> {
         let base = match config.defect {
             D::PlainHttp => "http://api.acme.example",
+            D::PlainHttpInEu if config.in_eu => "http://eu.acme.example",
+            D::IgnoresRegion => "https://api.acme.example",
+            _ if config.in_eu => "https://eu.acme.example",
             _ => "https://api.acme.example",
         };
         Ok(Self {
@@ -284,6 +291,9 @@ impl HttpVendor for Acme {
     }
 
     fn steps(&self, input: &AnyInput) -> Result<Vec<Step<Route>>, Error> {
+        if self.is(D::RefusesInEu) && self.config.in_eu {
+            return Err(Error::new(ErrorKind::Internal, "not in the EU"));
+        }
         if self.is(D::SharesState) && self.config.shared.load(Ordering::Relaxed) > 0 {
             self.config.shared.fetch_sub(1, Ordering::Relaxed);
             return Err(Error::new(ErrorKind::RateLimited, "waits"));
@@ -444,6 +454,12 @@ impl HttpVendor for Acme {
                 if is_json {
                     return Reading::All(Ok(()));
                 }
+            }
+            D::Retries410 if status == 410 => {
+                return Reading::All(Err(Refusal::transient(
+                    ErrorKind::RequestRejected,
+                    message(response),
+                )));
             }
             D::GoneIs404 if status == 404 => return Reading::All(Ok(())),
             D::Retries400 if [400, 404, 422].contains(&status) => {

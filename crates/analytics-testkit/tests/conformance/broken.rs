@@ -144,6 +144,8 @@ mistakes! {
     GoneIs404: [AlreadyGone] "a 404 with a web page" "src/outcome.rs",
     /// One bad event is tried again and again, and its person waits.
     Retries400: [Rejected] "400 is a permanent failure" "src/outcome.rs",
+    /// What is gone is asked for again and again.
+    Retries410: [Rejected] "410 is a permanent failure" "src/outcome.rs",
     /// One bad event takes those of its request with it.
     LosesInnocents: [BadEvent] "the 400 to 7 events" "src/outcome.rs",
     /// One bad event takes those of its request with it, behind a 2xx.
@@ -219,6 +221,12 @@ mistakes! {
 
     /// A kind is promised that no instance delivers.
     PromisesAlias: [Support] "declared by every instance" "src/config.rs",
+    /// A region is chosen, and everything goes to the other one.
+    IgnoresRegion: [Also] "the configuration \"in the EU\" supports other kinds" "src/config.rs",
+    /// In one of the regions, nothing is mapped.
+    RefusesInEu: [Delivers] "by the configuration \"in the EU\"" "src/identify.rs",
+    /// In one of the regions, credentials travel in the clear.
+    PlainHttpInEu: [Requests, Snapshot] "https" "src/vendor.rs",
     /// Without a key, it is found out when the first event is sent.
     NeedsNoKey: [MissingCredentials] "without any key" "src/config.rs",
 
@@ -244,6 +252,39 @@ mistakes! {
     NeedlessRetries: [Rejected] "says so with `retries`" "src/outcome.rs",
     /// A key is said to differ between attempts that does not.
     NeedlessVolatile: [Setup] "is volatile" "tests/conformance.rs",
+    /// A 2xx is said to be a failure, and is that of no request.
+    NeedlessRefusal: [Setup] "`refusal` answers some request" "tests/conformance.rs",
+    /// Something is said of two configurations of one name.
+    NamesTwice: [Setup] "another name for each configuration" "tests/conformance.rs",
+    /// A vendor is said to leave one event of a request, and of which does it do so?
+    NeedlessDelays: [Setup] "`delays_item` answers a request" "tests/conformance.rs",
+    /// It is said to do so, and never to do so.
+    DelaysAndDoesNot: [Setup] "either `delays_no_item` or `delays_item`" "tests/conformance.rs",
+    /// It is said to refuse single events, and never to do so.
+    TakesAllAndDoesNot: [Setup]
+        "either `takes_all_or_nothing` or `refuses_item`" "tests/conformance.rs",
+    /// It is said to have rules, and to have none.
+    AcceptsAndDoesNot: [Setup] "either `accepts_whatever` or `invalid`" "tests/conformance.rs",
+    /// It is said to refuse in a 2xx, and never to do so.
+    RefusesAndDoesNot: [Setup] "either `refuses_by_status` or `refusal`" "tests/conformance.rs",
+    /// A person is said to be gone, and no answer says it.
+    NeedlessGone: [Setup] "`already_gone` answers some request" "tests/conformance.rs",
+    /// A status is said to say everything, and that of no request does.
+    NeedlessSilence: [Setup] "`says_nothing` is true of some" "tests/conformance.rs",
+    /// Names are said to be cut that are not.
+    NeedlessCuts: [Setup] "some name that is cut" "tests/conformance.rs",
+    /// Screens are said to be pages, and there are none.
+    NeedlessScreens: [Setup] "as `screens_are_pages` says" "tests/conformance.rs",
+    /// A delete is said to have traits, and has none.
+    NeedlessTraits: [Setup] "as `delete_has_traits` says" "tests/conformance.rs",
+    /// Some statuses are said to be for now, and none is.
+    NeedlessPatience: [Setup] "`retries` names some status" "tests/conformance.rs",
+    /// An event is given that is never sent.
+    NeedlessFixture: [Setup] "`fixture` has events of kinds" "tests/conformance.rs",
+    /// What is given for the vendor's rules breaks those of the specification.
+    InvalidForAll: [Setup] "only the vendor's own rules refuse" "tests/conformance.rs",
+    /// What is given for the vendor's rules is of a kind that is not delivered.
+    InvalidForNobody: [Setup] "`invalid` has events of kinds" "tests/conformance.rs",
     /// Nobody says which of an alias's ids is which.
     AliasUnsaid: [Setup] "said with `means`" "tests/conformance.rs",
     /// Something is said of a key that there is not.

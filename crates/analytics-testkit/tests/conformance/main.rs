@@ -21,7 +21,7 @@ use std::{
 };
 
 use analytics_spec::{
-    Identify, Kind, KindSet, Secret, Value,
+    Identify, Kind, KindSet, Page, Secret, Track, Value,
     config::{Instance, VendorConfig as _},
 };
 use analytics_testkit::{
@@ -107,6 +107,9 @@ async fn what_has_no_defect_conforms() {
     let written = suite(D::None, &package).update_snapshots(true);
     written.run().await;
     suite(D::None, &package).run().await;
+    let package = Package::new("wrapped");
+    let written = wrapped(D::None, &package).update_snapshots(true);
+    written.run().await;
     wrapped(D::None, &package).run().await;
 }
 
@@ -118,6 +121,84 @@ async fn what_has_most_kinds_in_one_request_conforms() {
     let written = in_one(D::None, &package).update_snapshots(true);
     written.run().await;
     in_one(D::None, &package).run().await;
+}
+
+/// Each event has a place in the answer, also where none is refused.
+#[tokio::test]
+async fn what_answers_for_each_event_conforms() {
+    let package = Package::new("each");
+    let each = |request: &Request, index: usize, said: Value| {
+        let body = request.body_json().unwrap_or_default();
+        let events = body
+            .get("events")
+            .and_then(Value::as_array)
+            .map_or(0, Vec::len);
+        let failed: Vec<_> = (0..events)
+            .filter(|event| *event == index)
+            .map(|_| said.clone())
+            .collect();
+        let body = json!({"ok": true, "taken": events - failed.len(), "failed": failed});
+        (request.path == "/events").then(|| Answer::json(207, &body))
+    };
+    suite(D::None, &package)
+        .update_snapshots(true)
+        .refuses_item(move |request, index| each(request, index, json!({"index": index})))
+        .delays_item(move |request, index| {
+            each(request, index, json!({"index": index, "retry": true}))
+        })
+        .run()
+        .await;
+}
+
+/// A number that the suite looks for stands in the fixture too.
+#[tokio::test]
+async fn what_has_any_number_conforms() {
+    let package = Package::new("number");
+    let track = Track::new("Order Completed")
+        .user_id("user-7401")
+        .anonymous_id("anon-5b1e9c")
+        .property("label", "Lighthouse print")
+        .property("days", 7_001);
+    suite(D::None, &package)
+        .update_snapshots(true)
+        .fixture(track)
+        .run()
+        .await;
+}
+
+#[tokio::test]
+async fn what_other_configurations_send_is_reviewed_too() {
+    let package = Package::new("also");
+    suite(D::None, &package).update_snapshots(true).run().await;
+    let path = package.snapshots().join("also.json");
+    let written = fs::read_to_string(&path).unwrap();
+    let written: Value = serde_json::from_str(&written).unwrap();
+    let expected = json!({"in the EU": {
+        "identify": {
+            "0/url": "https://eu.acme.example/profiles",
+            "1/url": "https://eu.acme.example/events",
+        },
+        "track": {"0/url": "https://eu.acme.example/events"},
+        "group": {"0/url": "https://eu.acme.example/groups/g-group-3310"},
+        "delete": {"0/url": "https://eu.acme.example/delete"},
+    }});
+    assert_eq!(written, expected);
+
+    fs::remove_file(&path).unwrap();
+    let report = suite(D::None, &package).report().await;
+    let checks: Vec<_> = report.failures.iter().map(|f| f.check).collect();
+    assert_eq!(checks, [Check::Snapshot], "{report}");
+
+    fs::write(&path, "{}").unwrap();
+    let without = || {
+        let package = &package;
+        let one = Suite::new(|| config(D::None)).also("without a token", || Config::new(KEY));
+        common(one, package, D::None).secrets([KEY, TOKEN])
+    };
+    let report = without().report().await;
+    assert!(report.has(Check::Snapshot), "{report}");
+    without().update_snapshots(true).run().await;
+    assert!(!path.exists());
 }
 
 #[tokio::test]
@@ -195,6 +276,22 @@ fn suite(defect: Defect, package: &Package) -> Suite {
         D::NeedlessVolatile => suite(D::None, package).volatile(["name"]),
         D::NeedlessUrl => suite(D::None, package).credentials_in_url(),
         D::NeedlessRetries => suite(D::None, package).retries(|_, status| status == 404),
+        D::NeedlessPatience => suite(D::None, package).retries(|_, _| false),
+        D::NeedlessRefusal => suite(D::None, package).refusal(|_| None),
+        D::NeedlessDelays => suite(D::None, package).delays_item(|_, _| None),
+        D::DelaysAndDoesNot => suite(D::None, package).delays_no_item(),
+        D::TakesAllAndDoesNot => suite(D::None, package).takes_all_or_nothing(),
+        D::AcceptsAndDoesNot => suite(D::None, package).accepts_whatever(),
+        D::RefusesAndDoesNot => suite(D::None, package).refuses_by_status(),
+        D::NeedlessGone => suite(D::None, package).already_gone(|_| None),
+        D::NeedlessSilence => suite(D::None, package).says_nothing(|_| false),
+        D::NeedlessCuts => suite(D::None, package).cuts_names(),
+        D::NeedlessScreens => suite(D::None, package).screens_are_pages(),
+        D::NeedlessTraits => suite(D::None, package).delete_has_traits(),
+        D::NeedlessFixture => suite(D::None, package).fixture(Page::new("Pricing").user_id("u1")),
+        D::InvalidForAll => suite(D::None, package).invalid(Identify::new()),
+        D::InvalidForNobody => suite(D::None, package).invalid(Page::new("Pricing").user_id("u1")),
+        D::NamesTwice => suite(D::None, package).also("in the EU", || config(D::None)),
         D::AliasSwapped | D::ScreenAsPage => in_one(defect, package),
         D::AliasUnsaid | D::MeansNothing | D::MeansNoField => in_one(defect, package),
         defect if defect.is_of_the_integration() => wrapped(defect, package),
@@ -204,14 +301,21 @@ fn suite(defect: Defect, package: &Package) -> Suite {
                 shared: Arc::clone(&shared),
                 ..config
             };
-            let without_token = with.clone();
+            let (without_token, in_eu) = (with.clone(), with.clone());
             common(
-                Suite::new(move || with(config(defect))).also("without a token", move || {
-                    without_token(Config {
-                        token: None,
-                        ..config(defect)
+                Suite::new(move || with(config(defect)))
+                    .also("without a token", move || {
+                        without_token(Config {
+                            token: None,
+                            ..config(defect)
+                        })
                     })
-                }),
+                    .also("in the EU", move || {
+                        in_eu(Config {
+                            in_eu: true,
+                            ..config(defect)
+                        })
+                    }),
                 package,
                 defect,
             )

@@ -74,11 +74,11 @@ impl Config {
     }
 
     pub(crate) fn url(&self) -> Result<BaseUrl, Error> {
-        match (&self.base_url, self.region) {
-            (Some(url), _) => Ok(url.clone()),
-            (None, Region::Us) => BaseUrl::new("https://heapanalytics.com"),
-            (None, Region::Eu) => BaseUrl::new("https://c.eu.heap-api.com"),
-        }
+        let own = match self.region {
+            Region::Us => "https://heapanalytics.com",
+            Region::Eu => "https://c.eu.heap-api.com",
+        };
+        BaseUrl::configured_or(self.base_url.as_ref(), own)
     }
 }
 

@@ -3,6 +3,7 @@
 use analytics_http::{
     BaseUrl, HttpVendor, Limits, Reading, Sending, Step,
     request::{json, wrap},
+    vendor::shown,
 };
 use analytics_spec::{
     AnyEvent, AnyInput, Code, Error, HttpResponse, Kind, KindSet, Map, Secret, ValidationError,
@@ -158,6 +159,6 @@ impl HttpVendor for HeapVendor {
     }
 
     fn configuration(&self) -> Map<String, Value> {
-        Map::from_iter([("url".to_owned(), json!(self.base.as_str()))])
+        shown([("url", json!(self.base.as_str()))])
     }
 }

@@ -1,6 +1,6 @@
 //! Heap conforms.
 
-use analytics_heap::{Config, Identify, Track};
+use analytics_heap::{Config, Identify, Region, Track};
 use analytics_spec::Kind;
 use analytics_testkit::conformance::Suite;
 
@@ -9,9 +9,10 @@ const APP_ID: &str = "heap-app-id-4Qs9";
 #[tokio::test]
 async fn conforms() {
     Suite::new(|| Config::new(APP_ID))
+        .also("eu", || Config::new(APP_ID).region(Region::Eu))
         .secrets([APP_ID])
         .says_nothing(|_| true)
-        .refusal(|_| None)
+        .refuses_by_status()
         .takes_all_or_nothing()
         .message_id_in([Kind::Track])
         .timestamp_in([Kind::Track])

@@ -5,6 +5,7 @@ pub(crate) mod rehearsal;
 mod wiring;
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -34,30 +35,46 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     };
     let name = Name::new(name, spelled)?;
     let root = cargo::root();
-    make(&root, &name)?;
-    table::write()?;
+    let before = make(&root, &name)?;
+    table::write().map_err(|problem| undone(&problem, before))?;
     say(&left_to_do(&name));
     Ok(())
 }
 
-/// Everything but the table, which needs the command to be built.
-fn make(root: &Path, name: &Name) -> Outcome {
+/// A file's text before it was written, if there was one.
+type Before = (PathBuf, Option<Vec<u8>>);
+
+/// Everything but the table, which needs the command to be built. Says what there
+/// was before.
+fn make(root: &Path, name: &Name) -> Result<Vec<Before>, String> {
     name.check_free(root)?;
     // Nothing is written before everything is known to fit.
     let mut files = copies(root, name)?;
     files.extend(wiring::edits(root, name)?);
-    let before: Vec<_> = files
-        .iter()
-        .map(|(path, _)| (path.clone(), fs::read(path).ok()))
+    // Cargo writes the one, and the table stands in the other.
+    let others = ["Cargo.lock", "README.md"].map(|file| root.join(file));
+    let paths = files.iter().map(|(path, _)| path.clone()).chain(others);
+    let paths: BTreeSet<_> = paths.collect();
+    let before: Vec<_> = paths
+        .into_iter()
+        .map(|path| (path.clone(), fs::read(path).ok()))
         .collect();
-    write(root, name, files).map_err(|problem| match restore(before) {
+    match write(root, name, files) {
+        Ok(()) => Ok(before),
+        Err(problem) => Err(undone(&problem, before)),
+    }
+}
+
+/// The problem, after everything is as it was before, or what is not.
+fn undone(problem: &str, before: Vec<Before>) -> String {
+    match restore(before) {
         Ok(()) => format!("{problem}\nNothing was changed"),
         Err(left) => format!("{problem}\nNot all could be undone: {left}"),
-    })
+    }
 }
 
 /// The files as they were; those that are new are gone, with their folders.
-fn restore(before: Vec<(PathBuf, Option<Vec<u8>>)>) -> Outcome {
+fn restore(before: Vec<Before>) -> Outcome {
     for (path, text) in before {
         let done = match text {
             Some(text) => fs::write(&path, text),
@@ -169,7 +186,8 @@ mod tests {
         fs::write(&old, "after").unwrap();
         fs::create_dir_all(new.parent().unwrap()).unwrap();
         fs::write(&new, "after").unwrap();
-        restore(before).unwrap();
+        let said = undone("the table cannot be written", before);
+        assert_eq!(said, "the table cannot be written\nNothing was changed");
         assert_eq!(fs::read_to_string(&old).unwrap(), "before");
         assert!(!root.join("made").exists());
         fs::remove_dir_all(&root).unwrap();

@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use super::{at, make, name::Name};
-use crate::{Outcome, cargo, files_below};
+use crate::{Outcome, book::page::Page, cargo, files_below, guide::GUIDE};
 
 /// What docs/new-integration.md arrives at: a small vendor, file by file.
 const FINISHED: &str = "crates/xtask/heap";
@@ -83,10 +83,30 @@ fn missing(manifest: &Path, package: &str) -> Outcome {
         "src/vendor.rs",
         "tests/conformance.rs",
     ];
-    match files.iter().find(|file| !said.text.contains(**file)) {
-        Some(file) => Err(format!(
+    if let Some(file) = files.iter().find(|file| !said.text.contains(**file)) {
+        return Err(format!(
             "{package}: {file} is not named among what is missing:\n{}",
             said.text
+        ));
+    }
+    shown(&said.text)
+}
+
+/// What the guide shows of it, is so.
+fn shown(said: &str) -> Outcome {
+    let guide = Page::read(&cargo::root(), Path::new(GUIDE))?;
+    let blocks = &guide.blocks;
+    let block = blocks
+        .iter()
+        .find(|block| block.code.contains("does not conform"));
+    let block = block.ok_or_else(|| format!("{GUIDE} does not show what is missing"))?;
+    let lines = block.code.lines().map(str::trim);
+    let wrong = lines
+        .filter(|line| *line != "...")
+        .find(|line| !said.contains(line));
+    match wrong {
+        Some(line) => Err(format!(
+            "{GUIDE} shows {line:?}, and this was said:\n{said}"
         )),
         None => Ok(()),
     }
@@ -107,7 +127,8 @@ fn finish(root: &Path, copy: &Path, name: &Name) -> Outcome {
         } else {
             folder.join(inside)
         };
-        write(&from, &to)?;
+        let text = fs::read(&from).map_err(|error| at(&from, &error))?;
+        write(text, &to)?;
     }
     Ok(())
 }
@@ -130,7 +151,14 @@ fn refresh(root: &Path, copy: &Path) -> Outcome {
                 continue;
             }
             let to = copy.join(inside);
-            write(&from, &to)?;
+            let text = fs::read(&from).map_err(|error| at(&from, &error))?;
+            let is_manifest = inside == Path::new("Cargo.toml");
+            let text = if is_manifest {
+                of_its_own(&String::from_utf8_lossy(&text))?.into_bytes()
+            } else {
+                text
+            };
+            write(text, &to)?;
             wanted.insert(to);
         }
     }
@@ -148,8 +176,20 @@ fn refresh(root: &Path, copy: &Path) -> Outcome {
     Ok(())
 }
 
-fn write(from: &Path, to: &Path) -> Outcome {
-    let text = fs::read(from).map_err(|error| at(from, &error))?;
+/// The workspace's manifest with another version. Cargo tells what it has built by
+/// name, version and the place in the workspace: with the same one, what is built of
+/// the copy would be taken for the project's own, also after that was changed.
+fn of_its_own(manifest: &str) -> Result<String, String> {
+    let table = "[workspace.package]\nversion = \"";
+    let lost = || format!("Cargo.toml does not begin a table with {table:?}");
+    let (before, after) = manifest.split_once(table).ok_or_else(lost)?;
+    let (version, after) = after.split_once('"').ok_or_else(lost)?;
+    let (minor, _) = version.rsplit_once('.').ok_or_else(lost)?;
+    // Whoever needs the project's version may have a later patch.
+    Ok(format!("{before}{table}{minor}.9999\"{after}"))
+}
+
+fn write(text: Vec<u8>, to: &Path) -> Outcome {
     if fs::read(to).is_ok_and(|there| there == text) {
         return Ok(());
     }
@@ -157,4 +197,24 @@ fn write(from: &Path, to: &Path) -> Outcome {
         fs::create_dir_all(folder).map_err(|error| at(folder, &error))?;
     }
     fs::write(to, text).map_err(|error| at(to, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_copy_has_a_version_that_whoever_needs_the_projects_takes() {
+        let manifest = fs::read_to_string(cargo::root().join("Cargo.toml")).unwrap();
+        let own = of_its_own(&manifest).unwrap();
+        assert_eq!(own.lines().count(), manifest.lines().count());
+        let pairs = own.lines().zip(manifest.lines());
+        let changed: Vec<_> = pairs.filter(|(own, before)| own != before).collect();
+        let [(own, before)] = changed[..] else {
+            panic!("{changed:?}");
+        };
+        let minor = before.rsplit_once('.').unwrap().0;
+        assert_eq!(own, format!("{minor}.9999\""));
+        assert!(of_its_own("[workspace]").is_err());
+    }
 }

@@ -1,6 +1,6 @@
 //! What follows from the vendor's answers, and from their absence.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use analytics_http::Failure;
 use analytics_spec::{Clock as _, Error, ErrorKind, IntegrationExt as _, Kind};
@@ -85,10 +85,20 @@ pub(crate) async fn permanent(run: &Run<'_>, base: &Base) {
     }
 }
 
+/// What 4xx there are, but for those of other checks.
+const REJECTED: [u16; 10] = [400, 402, 404, 405, 409, 410, 422, 425, 451, 460];
+
+/// The statuses with which a request is refused for now, as the suite was told.
+pub(super) fn retried(run: &Run<'_>, sent: &Sent) -> impl Iterator<Item = u16> {
+    let others = (400..500).filter(|status| ![401, 403, 408, 413, 429].contains(status));
+    others.filter(|status| run.suite.is_retried(&sent.request, *status))
+}
+
 /// Any other 4xx: final, unless the suite says that it is for now.
 pub(crate) async fn rejected(run: &Run<'_>, base: &Base) {
     for (nth, sent) in base.sent.iter().enumerate() {
-        for status in [400, 404, 422] {
+        let statuses: BTreeSet<_> = REJECTED.into_iter().chain(retried(run, sent)).collect();
+        for status in statuses {
             if says_gone(run, base, sent).is_some_and(|gone| gone.status == status) {
                 continue;
             }

@@ -18,12 +18,12 @@ use super::{
 };
 use crate::{
     conformance::{
-        Items, Refusing, RefusingItem,
         report::Check,
+        suite::{Refusing, RefusingItem},
         trial::{Run, Trial, accepting, brief},
         wire::Reply,
     },
-    server::Request,
+    server::{Answer, Request},
 };
 
 /// Events of one kind and one person in a batch.
@@ -214,7 +214,7 @@ pub(crate) async fn bad_event(run: &Run<'_>, bases: &[Base]) {
                 alone(&crowd, base, bad, Arc::new(answer), &status.to_string()).await;
             }
         }
-        if let (Some(refusal), Some(Items::Together)) = (&run.suite.refusal, &run.suite.items) {
+        if let (Some(refusal), true) = (&run.suite.refusal, run.suite.takes_all_or_nothing) {
             let what = "2xx that says failure";
             alone(&crowd, base, bad, Arc::clone(refusal), what).await;
         }
@@ -253,7 +253,7 @@ async fn alone(crowd: &Crowd<'_>, base: &Base, bad: usize, refusal: Refusing, wh
 
 /// The vendor refuses one item of a request and takes the others.
 pub(crate) async fn partial(run: &Run<'_>, bases: &[Base]) {
-    let Some(Items::Each { refuses, .. }) = &run.suite.items else {
+    let Some(refuses) = &run.suite.refuses_item else {
         return;
     };
     let mut was_asked = false;
@@ -340,14 +340,19 @@ const BEYOND: usize = 1_000_000;
 /// The vendor refuses an event that cannot be told from its answer: it is not known
 /// which one has not arrived, so that not all have.
 async fn beyond(crowd: &Crowd<'_>, base: &Base, refuses: &RefusingItem) {
-    let (refuses, accepts) = (Arc::clone(refuses), crowd.run.suite.answering());
+    let refuses = Arc::clone(refuses);
     let was_asked = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&was_asked);
     let trial = crowd.trial(Box::new(move |sent, _| {
         // Who answers for the events that there are, has none for this one.
-        let answering = AssertUnwindSafe(|| refuses(&sent.request, BEYOND));
-        let answer = catch_unwind(answering).ok().flatten();
-        match answer.filter(|answer| answer.body != accepts(&sent.request).body) {
+        let answering = |index| {
+            let answering = AssertUnwindSafe(|| refuses(&sent.request, index));
+            catch_unwind(answering).ok().flatten()
+        };
+        // An answer that is the same for another one does not say which.
+        let body = |answer: &Answer| answer.body.clone();
+        let other = answering(BEYOND + 1).as_ref().map(body);
+        match answering(BEYOND).filter(|answer| Some(body(answer)) != other) {
             Some(answer) => {
                 asked.store(true, Ordering::Relaxed);
                 Reply::Answer(answer)

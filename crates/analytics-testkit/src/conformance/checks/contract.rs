@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use analytics_http::redact::Redactor;
 use analytics_spec::{
-    ActivityPolicy, ErrorKind, IntegrationExt as _, Kind, Policies, Secret, Value,
+    ActivityPolicy, AnyInput, ErrorKind, IntegrationExt as _, Kind, Policies, Secret, Value,
     config::Instance, integration::Support,
 };
 use tokio::task::JoinSet;
@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::Base;
 use crate::{
     conformance::{
-        Items,
+        configuration::Configuration,
         places::{differences, listed},
         report::Check,
         trial::{NAME, Run, accepting, brief, failing_from},
@@ -22,103 +22,13 @@ use crate::{
     server::Answer,
 };
 
-/// Shorter credentials are found where they do not stand.
-const MIN_SECRET_CHARS: usize = 8;
-
-pub(crate) fn setup(run: &Run<'_>) {
-    match &run.suite.secrets {
-        None => run.fail(
-            Check::Setup,
-            None,
-            "the configurations' credentials, named with `secrets`",
-            "none named; say `secrets` with an empty list if there are none",
-        ),
-        Some(_) => {
-            let short = run
-                .suite
-                .credentials()
-                .filter(|s| s.chars().count() < MIN_SECRET_CHARS);
-            for _ in short {
-                run.fail(
-                    Check::Setup,
-                    None,
-                    format!("credentials of at least {MIN_SECRET_CHARS} characters"),
-                    "a shorter one",
-                );
-            }
-        }
-    }
-    let given = |is_given: bool, expected: &str, seen: &str| {
-        run.expect(is_given, Check::Setup, None, expected, || {
-            format!("nothing; {seen}")
-        });
-    };
-    given(
-        run.suite.accepts_whatever || !run.suite.invalid.is_empty(),
-        "what the vendor's own rules refuse, given with `invalid`",
-        "say `accepts_whatever()` if the vendor takes whatever is an event",
-    );
-    if !run.suite.wired {
-        return;
-    }
-    given(
-        run.suite.answers.is_some() || run.suite.says_nothing.is_some(),
-        "what the vendor answers when it accepts, given with `answers`",
-        "say `says_nothing(|_| true)` if its status alone says that it has taken a request",
-    );
-    given(
-        run.suite.refusal.is_some(),
-        "what a 2xx that says failure looks like, given with `refusal`",
-        "say `refusal(|_| None)` if the vendor has no such answer",
-    );
-    given(
-        run.suite.items.is_some(),
-        "what the vendor answers when it refuses one event of a request and takes the others, \
-         given with `refuses_item`",
-        "say `takes_all_or_nothing()` if it takes or refuses a request as a whole",
-    );
-    given(
-        !matches!(&run.suite.items, Some(Items::Each { delays: None, .. })),
-        "what the vendor answers when it leaves one event of a request to be sent again and \
-         takes the others, given with `delays_item` after `refuses_item`",
-        "say `delays_item(|_, _| None)` if the vendor has no such answer",
-    );
-}
-
-/// The vendor's answer has something by which the reading knows it.
-pub(crate) fn words(run: &Run<'_>, bases: &[Base]) {
-    if run.suite.answers.is_none() {
-        return;
-    }
-    for base in bases {
-        for sent in &base.sent {
-            let answer = run.suite.answering()(&sent.request);
-            let is_blank = match answer.body_json() {
-                Value::Object(fields) => fields.is_empty(),
-                _ => answer.body.is_empty(),
-            };
-            run.expect(
-                !is_blank || run.suite.says_nothing_to(&sent.request),
-                Check::Setup,
-                base.kind,
-                format!("the vendor's own words from `answers`, for {}", sent.line()),
-                || {
-                    "an answer that says nothing; declare that with `says_nothing` if the vendor \
-                     has no other"
-                        .to_owned()
-                },
-            );
-        }
-    }
-}
-
 pub(crate) async fn builds(run: &Run<'_>) {
     for configuration in &run.suite.configurations {
         let Some(trial) = run.trial(configuration, NAME, Duration::ZERO, accepting()) else {
             continue;
         };
         let subject = &trial.subject;
-        let label = &configuration.label;
+        let label = configuration.label();
         let expected = format!("the {label} makes {:?} of {NAME:?}", run.suite.vendor);
         let seen = || format!("{:?} of {:?}", subject.vendor(), subject.name());
         run.expect(
@@ -187,7 +97,7 @@ pub(crate) fn support(run: &Run<'_>) {
         let declare = |declares: bool| {
             let mut all = run.suite.configurations.iter();
             all.find(|c| c.supports().contains(kind) == declares)
-                .map(|c| c.label.as_str())
+                .map(Configuration::label)
         };
         let (with, without) = (declare(true), declare(false));
         let seen = match (support(kind), with, without) {
@@ -441,6 +351,9 @@ fn compare_previews(run: &Run<'_>, base: &Base, previews: &[analytics_spec::inte
 pub(crate) async fn invalid(run: &Run<'_>) {
     let too_long = "m".repeat(analytics_spec::context::MAX_MESSAGE_ID_CHARS + 1);
     let mut inputs: Vec<_> = run.suite.invalid.clone();
+    for input in &run.suite.invalid {
+        refused_by_the_vendor(run, input);
+    }
     for kind in run.suite.kinds().iter() {
         let mut input = run.suite.fixture_of(kind);
         input.context.message_id = Some(too_long.clone());
@@ -477,6 +390,27 @@ pub(crate) async fn invalid(run: &Run<'_>) {
             kind,
             "no request for an invalid input",
             || format!("{} requests", trial.wire.count()),
+        );
+    }
+}
+
+/// What is given with `invalid` is refused by the vendor's own rules: what the
+/// specification refuses says nothing of them.
+fn refused_by_the_vendor(run: &Run<'_>, input: &AnyInput) {
+    let kind = input.kind();
+    run.expect(
+        run.suite.kinds().contains(kind),
+        Check::Setup,
+        kind,
+        "`invalid` has events of kinds that some configuration delivers",
+        || "none delivers this kind".to_owned(),
+    );
+    if let Err(error) = input.validate() {
+        run.fail(
+            Check::Setup,
+            kind,
+            "`invalid` has events that only the vendor's own rules refuse",
+            format!("one that is none: {error}"),
         );
     }
 }

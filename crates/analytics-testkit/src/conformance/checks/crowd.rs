@@ -10,7 +10,8 @@ use analytics_spec::{AnyInput, Kind, Timestamp};
 
 use super::Base;
 use crate::conformance::{
-    Configuration, fixtures,
+    configuration::Configuration,
+    fixtures,
     places::{leaves, text},
     report::Check,
     trial::{NAME, Outcome, Run, Trial, accepting, brief},

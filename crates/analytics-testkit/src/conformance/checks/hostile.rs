@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::Base;
 use crate::conformance::{
+    fixtures::{IDS, NAMES},
     places::{leaves, shorten},
     report::Check,
     trial::{Run, accepting, brief},
@@ -32,10 +33,6 @@ const ODD: [&str; 5] = [
     ".",
     "..",
 ];
-
-/// The fields that are ids or names.
-pub(super) const IDS: [&str; 4] = ["user_id", "anonymous_id", "group_id", "previous_user_id"];
-pub(super) const NAMES: [&str; 2] = ["event", "name"];
 
 pub(crate) async fn all(run: &Run<'_>, bases: &[Base]) {
     for base in bases {

@@ -5,10 +5,11 @@ use std::{collections::BTreeSet, time::Duration};
 use analytics_spec::{AnyInput, Kind, Secret, Value, config::Instance};
 use jiff::SignedDuration;
 
-use super::Base;
+use super::{Base, also::Other};
 use crate::conformance::{
     places::{Difference, differences, leaves, listed},
     report::Check,
+    secrets::Needles,
     snapshot,
     trial::{Run, accepting, brief, documents, failing_once},
     wire::{Reply, Sent},
@@ -72,81 +73,90 @@ pub(crate) async fn baselines(run: &Run<'_>) -> Vec<Base> {
     bases
 }
 
-pub(crate) fn requests(run: &Run<'_>, bases: &[Base]) {
-    for base in bases {
-        for sent in &base.sent {
-            let line = sent.line();
-            let wrong = |holds: bool, expected: &str, seen: &str| {
-                let seen = format!("{seen} in {line}");
-                run.expect(holds, Check::Requests, base.kind, expected, || seen);
-            };
-            let authority = sent.url.split('/').nth(2).unwrap_or_default();
-            wrong(sent.url.starts_with("https://"), "https", "another scheme");
-            wrong(
-                !authority.contains('@'),
-                "no credentials before the host",
-                "some",
-            );
-            wrong(
-                sent.request
-                    .header_value("user-agent")
-                    .is_some_and(|v| !v.is_empty()),
-                "a user agent",
-                "none",
-            );
-            let found = run.needles.borrow().found_in(&sent.url);
-            run.expect(
-                found.is_none() || run.suite.credentials_in_url,
-                Check::Secrets,
-                base.kind,
-                "no credential in a URL, which proxies and logs keep: put it in a header, or say \
-                 `credentials_in_url()` in the test if the vendor documents no other way",
-                || {
-                    let place = sent.url.split('?').next().unwrap_or_default();
-                    let is_query = run.needles.borrow().found_in(place).is_none();
-                    let place = if is_query { "the query" } else { "the path" };
-                    format!("{} in {place}", found.unwrap_or_default())
-                },
-            );
-            if let Some(problem) = &sent.unreadable {
-                wrong(false, "a body that is what the headers say", problem);
-            }
-            let body = String::from_utf8_lossy(&sent.request.body);
-            let headers = sent.request.headers.values();
-            let mut all = headers.map(|v| String::from_utf8_lossy(v.as_bytes()));
-            wrong(
-                !sent.url.contains(Secret::REDACTED)
-                    && !body.contains(Secret::REDACTED)
-                    && !all.any(|value| value.contains(Secret::REDACTED)),
-                "nothing redacted",
-                "something redacted",
-            );
-            for (name, value) in &sent.request.headers {
-                let value = String::from_utf8_lossy(value.as_bytes());
-                let is_secret = run.needles.borrow().is_in_header(&value);
-                run.expect(
-                    !is_secret || sent.sensitive.contains(name),
-                    Check::Secrets,
-                    base.kind,
-                    "headers with credentials are marked as sensitive",
-                    || format!("`{name}` is not"),
-                );
-            }
-        }
+pub(crate) fn requests(run: &Run<'_>, bases: &[Base], others: &[Other<'_>]) {
+    let all = bases.iter().chain(others.iter().map(|other| &other.base));
+    for base in all.clone() {
+        sound(run, base.kind, &base.sent);
     }
-    credentials_in_urls(run, bases);
+    let sent: Vec<_> = all.flat_map(|base| &base.sent).collect();
+    credentials_in_urls(run, &sent);
     // What is not delivered yet may be what they are for.
     if bases.len() == run.suite.kinds().iter().count() {
-        used_credentials(run, bases);
+        used_credentials(run, &sent);
+    }
+}
+
+/// Each of a kind's requests is one that may be sent.
+fn sound(run: &Run<'_>, kind: Kind, sent: &[Sent]) {
+    for sent in sent {
+        let line = sent.line();
+        let wrong = |holds: bool, expected: &str, seen: &str| {
+            let seen = format!("{seen} in {line}");
+            run.expect(holds, Check::Requests, kind, expected, || seen);
+        };
+        let authority = sent.url.split('/').nth(2).unwrap_or_default();
+        wrong(sent.url.starts_with("https://"), "https", "another scheme");
+        wrong(
+            !authority.contains('@'),
+            "no credentials before the host",
+            "some",
+        );
+        wrong(
+            sent.request
+                .header_value("user-agent")
+                .is_some_and(|v| !v.is_empty()),
+            "a user agent",
+            "none",
+        );
+        let found = run.needles.borrow().found_in(&sent.url);
+        run.expect(
+            found.is_none() || run.suite.credentials_in_url,
+            Check::Secrets,
+            kind,
+            "no credential in a URL, which proxies and logs keep: put it in a header, or say \
+             `credentials_in_url()` in the test if the vendor documents no other way",
+            || {
+                let place = sent.url.split('?').next().unwrap_or_default();
+                let is_query = run.needles.borrow().found_in(place).is_none();
+                let place = if is_query { "the query" } else { "the path" };
+                format!("{} in {place}", found.unwrap_or_default())
+            },
+        );
+        if let Some(problem) = &sent.unreadable {
+            wrong(false, "a body that is what the headers say", problem);
+        }
+        let body = String::from_utf8_lossy(&sent.request.body);
+        let headers = sent.request.headers.values();
+        let mut all = headers.map(|v| String::from_utf8_lossy(v.as_bytes()));
+        wrong(
+            !sent.url.contains(Secret::REDACTED)
+                && !body.contains(Secret::REDACTED)
+                && !all.any(|value| value.contains(Secret::REDACTED)),
+            "nothing redacted",
+            "something redacted",
+        );
+        for (name, value) in &sent.request.headers {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            let is_secret = run.needles.borrow().is_in_header(&value);
+            run.expect(
+                !is_secret || sent.sensitive.contains(name),
+                Check::Secrets,
+                kind,
+                "headers with credentials are marked as sensitive",
+                || format!("`{name}` is not"),
+            );
+        }
     }
 }
 
 /// What was said of URLs holds.
-fn credentials_in_urls(run: &Run<'_>, bases: &[Base]) {
-    let mut sent = bases.iter().flat_map(|base| &base.sent);
+fn credentials_in_urls(run: &Run<'_>, sent: &[&Sent]) {
     let needles = run.needles.borrow();
     run.expect(
-        !run.suite.credentials_in_url || sent.any(|sent| needles.found_in(&sent.url).is_some()),
+        !run.suite.credentials_in_url
+            || sent
+                .iter()
+                .any(|sent| needles.found_in(&sent.url).is_some()),
         Check::Setup,
         None,
         "a credential in some URL, as `credentials_in_url` says",
@@ -155,21 +165,10 @@ fn credentials_in_urls(run: &Run<'_>, bases: &[Base]) {
 }
 
 /// A credential that authenticates nothing is missing where it belongs.
-fn used_credentials(run: &Run<'_>, bases: &[Base]) {
+fn used_credentials(run: &Run<'_>, sent: &[&Sent]) {
     let is_in_some = |secret| {
-        let needles = crate::conformance::secrets::Needles::new([secret]);
-        let carries = |sent: &Sent| {
-            needles.found_in(&sent.url).is_some()
-                || needles
-                    .found_in(&String::from_utf8_lossy(&sent.request.body))
-                    .is_some()
-                || sent
-                    .request
-                    .headers
-                    .values()
-                    .any(|v| v.to_str().is_ok_and(|v| needles.is_in_header(v)))
-        };
-        bases.iter().flat_map(|base| &base.sent).any(carries)
+        let needles = Needles::new([secret]);
+        sent.iter().any(|sent| needles.are_in(sent))
     };
     for (index, secret) in run.suite.secrets.iter().flatten().enumerate() {
         run.expect(

@@ -1,5 +1,6 @@
 //! The checks, in the order in which they are made.
 
+mod also;
 mod answers;
 mod batches;
 mod contract;
@@ -10,6 +11,7 @@ mod mapping;
 mod order;
 mod people;
 mod secrets;
+mod setup;
 mod verbatim;
 
 use analytics_spec::{AnyInput, Kind, Value};
@@ -27,7 +29,7 @@ pub(crate) struct Base {
 
 pub(crate) async fn all(run: &Run<'_>) {
     unwritten::check(run);
-    contract::setup(run);
+    setup::whole(run);
     contract::builds(run).await;
     contract::support(run);
     contract::unsupported(run).await;
@@ -42,9 +44,11 @@ pub(crate) async fn all(run: &Run<'_>) {
     if !run.suite.wired {
         return;
     }
-    contract::words(run, &bases);
-    mapping::requests(run, &bases);
+    setup::words(run, &bases);
+    let others = also::delivered(run, &bases).await;
+    mapping::requests(run, &bases, &others);
     mapping::reviewed(run, &bases).await;
+    also::reviewed(run, &bases, &others);
     mapping::reserved(run, &bases).await;
     mapping::identity(run, &bases).await;
     mapping::screens(run, &bases).await;
@@ -63,7 +67,7 @@ pub(crate) async fn all(run: &Run<'_>) {
         answers::passing(run, base).await;
         answers::network(run, base).await;
         answers::ends(run, base).await;
-        secrets::echoed(run, base).await;
+        secrets::echoed(run, base, &bases).await;
     }
     contract::isolation(run, &bases).await;
     contract::in_flight(run, &bases).await;
@@ -73,4 +77,8 @@ pub(crate) async fn all(run: &Run<'_>) {
     batches::partial(run, &bases).await;
     order::kept(run, &bases).await;
     order::in_part(run, &bases).await;
+    // What is not delivered yet may be what they are for.
+    if bases.len() == run.suite.kinds().iter().count() {
+        setup::takes_effect(run, &bases).await;
+    }
 }

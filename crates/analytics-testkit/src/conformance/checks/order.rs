@@ -12,7 +12,6 @@ use super::{
     crowd::{Crowd, PEOPLE, first},
 };
 use crate::conformance::{
-    Items,
     report::Check,
     trial::{Outcome, Run, Trial, accepting, brief, failing_once},
     wire::{Reply, Sent},
@@ -50,13 +49,10 @@ pub(crate) async fn kept(run: &Run<'_>, bases: &[Base]) {
 /// The vendor takes a request but for one event, which is to be sent again: no
 /// later one of that person may have been in it.
 pub(crate) async fn in_part(run: &Run<'_>, bases: &[Base]) {
-    let Some(Items::Each {
-        delays: Some(delays),
-        ..
-    }) = &run.suite.items
-    else {
+    let Some(delays) = &run.suite.delays_item else {
         return;
     };
+    let mut was_asked = false;
     for base in bases {
         let Some(configuration) = run.suite.configuration_of(base.kind) else {
             continue;
@@ -86,6 +82,7 @@ pub(crate) async fn in_part(run: &Run<'_>, bases: &[Base]) {
         let Some((first, taken)) = carried.split_first() else {
             continue;
         };
+        was_asked = true;
         let outcome = |event: usize| outcomes.get(event);
         run.expect(
             outcome(*first).is_some_and(|o| o.as_ref().is_err_and(Error::is_retryable)),
@@ -112,6 +109,13 @@ pub(crate) async fn in_part(run: &Run<'_>, bases: &[Base]) {
             );
         }
     }
+    run.expect(
+        was_asked || bases.is_empty(),
+        Check::Setup,
+        None,
+        "`delays_item` answers a request that carries several events",
+        || "`None` for all of them, or there is none: say `delays_no_item()`".to_owned(),
+    );
 }
 
 /// After the first attempt: later events of a person who has to wait were not

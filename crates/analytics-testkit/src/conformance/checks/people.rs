@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use analytics_spec::{AnyInput, Kind, Value};
 
-use super::Base;
+use super::{Base, limits::largest};
 use crate::conformance::{
-    fixtures,
-    places::{leaves, text},
+    fixtures::{self, IDS, NAMES},
+    places::{Leaf, leaves, text},
     report::Check,
     trial::{Run, accepting, brief},
     with,
@@ -125,33 +125,42 @@ async fn anonymous(run: &Run<'_>, base: &Base) {
     );
 }
 
-/// As long as an id may be.
+/// What no vendor cuts, and as long as an id may be.
+const SHORT: usize = 8;
 const LONGEST: usize = 255;
+
+/// Whether of two texts of so many characters that differ in the last one, the
+/// same is delivered; nothing, if that is so of short ones too, for what is not sent
+/// at all is not cut either, or if validation refuses them.
+async fn is_cut(run: &Run<'_>, base: &Base, key: &str, chars: usize) -> Option<bool> {
+    let pair = |chars| {
+        Some([
+            ending(base, key, "x", chars)?,
+            ending(base, key, "y", chars)?,
+        ])
+    };
+    if !differ(run, base, pair(SHORT)?).await? {
+        return None;
+    }
+    Some(!differ(run, base, pair(chars)?).await?)
+}
+
+/// The input with a text of so many characters in an id or name, if there is such a
+/// one.
+fn ending(base: &Base, key: &str, end: &str, chars: usize) -> Option<AnyInput> {
+    let text = "n".repeat(chars.saturating_sub(end.len())) + end;
+    with(&base.input, &format!("/{}/{key}", base.kind), text.into())
+}
 
 /// Ids and names that differ where they end.
 async fn long(run: &Run<'_>, base: &Base) {
-    let ids = ["user_id", "anonymous_id", "group_id", "previous_user_id"];
-    let names = ["event", "name"];
-    let names = names.into_iter().filter(|_| !run.suite.cuts_names);
-    for key in ids.into_iter().chain(names) {
-        let pointer = format!("/{}/{key}", base.kind);
-        let ending = |end: &str, chars: usize| {
-            let text = "n".repeat(chars - end.len()) + end;
-            with(&base.input, &pointer, Value::from(text))
-        };
-        let pair = |chars| Some([ending("x", chars)?, ending("y", chars)?]);
-        let (Some(short), Some(long)) = (pair(8), pair(LONGEST)) else {
-            continue;
-        };
-        // What is not sent at all is not cut either.
-        if differ(run, base, short).await != Some(true) {
-            continue;
-        }
-        let Some(differ) = differ(run, base, long).await else {
+    let names = NAMES.into_iter().filter(|_| !run.suite.cuts_names);
+    for key in IDS.into_iter().chain(names) {
+        let Some(is_cut) = is_cut(run, base, key, LONGEST).await else {
             continue;
         };
         run.expect(
-            differ,
+            !is_cut,
             Check::Cut,
             base.kind,
             format!(
@@ -162,25 +171,55 @@ async fn long(run: &Run<'_>, base: &Base) {
     }
 }
 
-/// A vendor is not told once more what it is to forget.
-fn says_little(run: &Run<'_>, base: &Base) {
+/// More than most vendors take of a name.
+const MOST_CHARS: usize = 40_000;
+
+/// Whether the longest of some name that validation accepts is cut.
+pub(super) async fn some_name_is_cut(run: &Run<'_>, bases: &[Base]) -> bool {
+    for base in bases {
+        let Some(trial) = run.trial_of(base.kind, accepting()) else {
+            continue;
+        };
+        for key in NAMES {
+            let fits = |more| {
+                let input = ending(base, key, "x", SHORT + more);
+                input.is_some_and(|input| trial.accepts(&input))
+            };
+            let more = largest(MOST_CHARS, fits).unwrap_or(MOST_CHARS);
+            if is_cut(run, base, key, SHORT + more).await == Some(true) {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+/// The traits of a delete, but for addresses, that its requests have.
+pub(super) fn traits_told(base: &Base) -> Vec<String> {
     let Ok(Value::Object(traits)) = serde_json::to_value(base.input.event.traits()) else {
-        return;
+        return Vec::new();
     };
     let tokens: Vec<_> = base.sent.iter().map(|sent| sent.tokens()).collect();
-    for leaf in leaves(&Value::Object(traits)) {
+    let is_told = |leaf: &Leaf| {
         // By an address a vendor may know them; a short value is there by
         // chance.
         let value = text(&leaf.value);
-        if leaf.key == "email" || !leaf.value.is_string() || value.len() < 4 {
-            continue;
-        }
-        run.expect(
-            !tokens.iter().any(|tokens| tokens.contains(&value)),
+        let counts = leaf.key != "email" && leaf.value.is_string() && value.len() >= 4;
+        counts && tokens.iter().any(|tokens| tokens.contains(&value))
+    };
+    let told = leaves(&Value::Object(traits)).into_iter().filter(is_told);
+    told.map(|leaf| format!("traits{}", leaf.pointer.replace('/', ".")))
+        .collect()
+}
+
+/// A vendor is not told once more what it is to forget.
+fn says_little(run: &Run<'_>, base: &Base) {
+    for told in traits_told(base) {
+        run.fail(
             Check::Delete,
             base.kind,
             "whom it is about, and nothing else of them",
-            || format!("traits{}", leaf.pointer.replace('/', ".")),
+            told,
         );
     }
 }

@@ -11,6 +11,7 @@ use crate::{
         fixtures,
         places::{leaves, normal, shorten},
         report::Check,
+        secrets::Needles,
         trial::{NAME, Run, accepting},
         wire::{Plan, Reply, Sent},
     },
@@ -56,11 +57,14 @@ pub(crate) fn shown(run: &Run<'_>, bases: &[Base]) {
 
 /// A vendor that repeats all that it was told, in every kind of answer. What
 /// comes of it is looked at wherever an outcome is.
-pub(crate) async fn echoed(run: &Run<'_>, base: &Base) {
+pub(crate) async fn echoed(run: &Run<'_>, base: &Base, bases: &[Base]) {
+    let secrets = told(run, base, bases);
     for nth in 0..base.sent.len() {
         for status in [200, 400, 401, 404, 422, 429, 500] {
             for as_json in [true, false] {
-                let Some(trial) = run.trial_of(base.kind, echo(run, nth, status, as_json)) else {
+                let Some(trial) =
+                    run.trial_of(base.kind, echo(run, &secrets, nth, status, as_json))
+                else {
                     continue;
                 };
                 let _ = trial.attempt(&base.input).await;
@@ -69,8 +73,30 @@ pub(crate) async fn echoed(run: &Run<'_>, base: &Base) {
     }
 }
 
-fn echo(run: &Run<'_>, nth: usize, status: u16, as_json: bool) -> Plan {
-    let secrets = run.suite.secrets.clone().unwrap_or_default();
+/// The credentials that a vendor is told by the configuration that delivers a kind:
+/// it cannot repeat those of another one.
+fn told(run: &Run<'_>, base: &Base, bases: &[Base]) -> Vec<String> {
+    let configuration = |base: &Base| {
+        run.suite
+            .configuration_of(base.kind)
+            .map(std::ptr::from_ref)
+    };
+    let same = |other: &&Base| configuration(other) == configuration(base);
+    let sent: Vec<_> = bases
+        .iter()
+        .filter(same)
+        .flat_map(|base| &base.sent)
+        .collect();
+    let is_told = |secret: &&String| {
+        let needles = Needles::new([*secret]);
+        sent.iter().any(|sent| needles.are_in(sent))
+    };
+    let secrets = run.suite.secrets.iter().flatten();
+    secrets.filter(is_told).cloned().collect()
+}
+
+fn echo(run: &Run<'_>, secrets: &[String], nth: usize, status: u16, as_json: bool) -> Plan {
+    let secrets = secrets.to_vec();
     let accept = run.suite.answering();
     Box::new(move |sent: &Sent, before| {
         if before < nth {

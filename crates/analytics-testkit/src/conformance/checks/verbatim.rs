@@ -5,10 +5,11 @@ use serde_json::json;
 
 use super::{
     Base,
-    hostile::{IDS, NAMES, ORDINARY, with_entries},
+    hostile::{ORDINARY, with_entries},
     limits::{PAIR, largest},
 };
 use crate::conformance::{
+    fixtures::{IDS, NAMES},
     places::{Leaf, leaves, text},
     report::Check,
     trial::{Run, accepting},
@@ -126,12 +127,26 @@ async fn whole(run: &Run<'_>, base: &Base, leaf: &Leaf) {
     );
 }
 
+/// A number of a few digits that the input's requests do not have.
+fn unused(base: &Base) -> i64 {
+    let taken = |number: &i64| {
+        let forms = forms(*number);
+        forms.iter().any(|form| carries(&base.sent, form))
+    };
+    (7_001..).find(|number| !taken(number)).unwrap_or_default()
+}
+
+/// How a number of a few digits may be written.
+fn forms(number: i64) -> [String; 2] {
+    [number.to_string(), format!("{number}.0")]
+}
+
 /// Numbers of 64 bits stay those, and nothing stays nothing.
 async fn values(run: &Run<'_>, base: &Base) {
-    let ordinary = 7_001;
+    let ordinary = unused(base);
     let counted = sent_with(run, base, &json!(ordinary)).await;
     let places = counted.map_or(0, |sent| {
-        let forms = [ordinary.to_string(), format!("{ordinary}.0")];
+        let forms = forms(ordinary);
         forms.iter().map(|form| places(&sent, form)).sum()
     });
     for number in [
