@@ -167,6 +167,9 @@ async fn a_worker_works_until_it_is_asked_to_end() {
             let lines: Vec<Value> = lines.map(|l| serde_json::from_str(l).unwrap()).collect();
             assert_eq!(lines[0]["message"], "registered", "{run:#?}");
             assert_eq!(lines[0]["integration"], "segment", "{run:#?}");
+            assert_eq!(lines[0]["at_once"], 4, "{run:#?}");
+            let queue = format!("{}/segment", world.queue);
+            assert_eq!(lines[0]["task_queue"], json!(queue), "{run:#?}");
             let names = |key: &str| lines[0][key].as_str().unwrap().to_owned();
             assert!(names("workflows").contains("segment(analytics).Batch"));
             assert!(names("activities").contains("segment(analytics).Track.Request"));
@@ -176,9 +179,11 @@ async fn a_worker_works_until_it_is_asked_to_end() {
             let head = run.stdout.lines().next().unwrap();
             assert!(head.ends_with(&format!("namespace default, task queue {}", world.queue)));
             for part in [
-                "segment(analytics).Alias .Batch",
+                &format!(" {}/segment ", world.queue),
+                "segment(analytics).Alias",
                 ".Track",
-                "Activities: each workflow's name with .Request and .Validation.",
+                "Activities, on the integration's task queue: each workflow's name with .Request \
+                 and .Validation.",
             ] {
                 assert!(run.stdout.contains(part), "{run:#?}");
             }
