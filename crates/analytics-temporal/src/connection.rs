@@ -414,7 +414,7 @@ impl Connection {
         }
     }
 
-    fn refused(&self, status: &Status) -> Error {
+    pub(crate) fn refused(&self, status: &Status) -> Error {
         let message = format!("Temporal at {}: {}", self.address, said(status));
         Error::new(status_kind(status), message)
     }

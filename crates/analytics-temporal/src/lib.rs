@@ -58,6 +58,7 @@ mod limits;
 mod options;
 mod payload;
 mod running;
+mod waiting;
 mod worker;
 mod workflow;
 
@@ -67,4 +68,5 @@ pub use limits::{MAX_BATCH_EVENTS, MAX_INPUT_BYTES};
 pub use running::Running;
 /// The SDK's client, which [`Connection::client`] is.
 pub use temporalio_client;
+pub use waiting::WaitsFor;
 pub use worker::TemporalWorker;

@@ -111,15 +111,23 @@ impl TemporalWorker {
             let ended = worker.run().await;
             ended.map_err(|error| failed(&queue, &error))
         });
-        let mut running: FuturesUnordered<_> = running.collect();
-        let mut outcome = Ok(());
-        while let Some(ended) = running.next().await {
-            // Without one of them, the others would work on half.
-            stop();
-            outcome = outcome.and(ended);
-        }
-        outcome
+        together(running, &*stop).await
     }
+}
+
+/// Until all of them have ended, which the end of one asks of the others:
+/// without it, they would do a part of the work. The first that failed says why.
+async fn together<W>(workers: impl Iterator<Item = W>, stop: &dyn Fn()) -> Result<(), Error>
+where
+    W: Future<Output = Result<(), Error>>,
+{
+    let mut running: FuturesUnordered<W> = workers.collect();
+    let mut outcome = Ok(());
+    while let Some(ended) = running.next().await {
+        stop();
+        outcome = outcome.and(ended);
+    }
+    outcome
 }
 
 /// Why the worker of a task queue does not work.
@@ -204,5 +212,37 @@ async fn asked_to_end() -> &'static str {
     tokio::select! {
         signal = interrupted => signal,
         signal = terminated => signal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::watch;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn when_one_of_its_workers_fails_all_of_them_end() {
+        let stopped = watch::Sender::new(false);
+        let workers = ["a", "b", "c"].map(|name| {
+            let mut stopped = stopped.subscribe();
+            async move {
+                if name != "b" {
+                    let asked = stopped.wait_for(|stopped| *stopped).await;
+                    assert!(asked.is_ok());
+                }
+                match name {
+                    "a" => Ok(()),
+                    _ => Err(Error::new(ErrorKind::Unavailable, name)),
+                }
+            }
+        });
+        let stop = || {
+            stopped.send_replace(true);
+        };
+        let ended = together(workers.into_iter(), &stop);
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(10), ended);
+        let error = ended.await.unwrap().unwrap_err();
+        assert_eq!(error.message(), "b");
     }
 }

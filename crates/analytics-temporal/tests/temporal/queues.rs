@@ -10,15 +10,15 @@ use std::{
 };
 
 use analytics_kit::{
-    Error, ErrorKind, Handler, Integration,
+    Error, ErrorKind, Handler, Input, Integration, Track,
     spec::{
-        Delivery, Policies,
+        BatchInput, Delivery, Policies,
         handler::Config,
         integration::Batching,
         policies::{ActivityPolicy, RetryPolicy},
     },
 };
-use analytics_temporal::TemporalWorker;
+use analytics_temporal::{Client, Started, TemporalWorker, WaitsFor};
 use serde_json::{Value, json};
 use temporalio_client::{
     UntypedWorkflow, WorkflowDescribeOptions, WorkflowHandle, WorkflowTerminateOptions,
@@ -29,7 +29,7 @@ use temporalio_common::protos::temporal::api::{
 
 use crate::{
     puppet::Puppet,
-    world::{End, World, alone, connect, end, input, unique},
+    world::{End, SOON, World, alone, connect, end, input, unique},
 };
 
 const HANGING: Duration = Duration::from_secs(3600);
@@ -66,7 +66,7 @@ async fn begun(begun: &AtomicUsize, count: usize) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let all = tokio::time::timeout(crate::world::SOON, all).await;
+    let all = tokio::time::timeout(SOON, all).await;
     assert!(all.is_ok(), "{begun:?} of {count}");
 }
 
@@ -209,7 +209,7 @@ async fn what_has_begun_ends_before_its_worker_does() {
     for workflow in &started {
         assert!(matches!(end(workflow).await, End::Output(_)));
     }
-    let (made, rest) = (made.lock().unwrap(), rest.lock().unwrap());
+    let (made, rest) = (made.lock().unwrap().clone(), rest.lock().unwrap().clone());
     let mut ids: Vec<_> = made.iter().chain(rest.iter()).map(|made| &made.0).collect();
     ids.sort();
     ids.dedup();
@@ -291,15 +291,52 @@ async fn a_request_on_the_workflows_queue_hears_where_it_belongs() {
     world.stop().await;
 }
 
-/// The server takes the name of the workflows' queue, and not the longer one.
+/// Why another attempt follows.
+async fn retry<T>(started: &Started<T>) -> Error {
+    let retry = async {
+        loop {
+            if let Some(WaitsFor::Retry(error)) = started.waits_for().await.unwrap() {
+                return error;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::time::timeout(SOON, retry).await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_one_of_its_queues_a_worker_ends() {
-    let long = unique("queue") + &"x".repeat(1000);
-    let connection = connect(&long[..995]).await;
-    let worker = once([puppet("puppet", 2, Duration::ZERO)]);
+async fn why_nothing_comes_is_said() {
+    let down = Puppet::new(|_| Err(Error::new(ErrorKind::Unavailable, "down for today")));
+    let patient = RetryPolicy::new().initial_interval(Duration::from_secs(600));
+    let request = ActivityPolicy::new().retry_policy(patient);
+    let config = Config::new(Arc::new(down) as Arc<dyn Integration>)
+        .policies(Policies::new().request(request));
+    let mut worker = TemporalWorker::new();
+    Handler::new(config).unwrap().register(&mut worker).unwrap();
+
+    let connection = connect(&unique("queue")).await;
+    let client = Client::new(&connection);
+    let track = || Input::new(Track::new("Signed Up").user_id("u1"));
+    let event = client.start::<Track>("puppet", track()).await.unwrap();
+    let batch = BatchInput::new([track().into_any()]);
+    let batch = client.start_batch("puppet", batch).await.unwrap();
+    for why in [event.waits_for().await, batch.waits_for().await] {
+        let why = why.unwrap().unwrap().to_string();
+        let queue = connection.task_queue();
+        assert_eq!(why, format!("no worker polls the task queue {queue}"));
+    }
     let mut running = worker.start(&connection).await.unwrap();
-    let ended = tokio::time::timeout(crate::world::SOON, running.ended()).await;
-    let error = ended.unwrap().unwrap_err();
-    assert!(error.message().contains("/puppet: "), "{error}");
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    for error in [retry(&event).await, retry(&batch).await] {
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.message().contains("down for today"), "{error}");
+    }
+    event.cancel().await.unwrap();
+    batch.cancel().await.unwrap();
+    for ended in [event.result().await.err(), batch.result().await.err()] {
+        assert_eq!(ended.unwrap().kind(), ErrorKind::Closed);
+    }
+    assert!(event.waits_for().await.unwrap().is_none());
+    assert!(batch.waits_for().await.unwrap().is_none());
+    running.stop();
+    running.ended().await.unwrap();
 }
