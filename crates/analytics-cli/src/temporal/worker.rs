@@ -130,7 +130,7 @@ impl Registered {
         }
         format!(
             "Temporal at {}, namespace {}, task queue {}\n\n{}\n\nActivities, on the \
-             integration's task queue: each workflow's name with {}. Ctrl-C ends it.\n",
+             integration's task queue: each workflow's name with {}.\nCtrl-C ends it.\n",
             connection.address(),
             connection.namespace(),
             connection.task_queue(),

@@ -304,6 +304,9 @@ async fn without_a_worker_events_wait_in_temporal() {
 #[tokio::test(flavor = "multi_thread")]
 async fn why_nothing_comes_is_said() {
     let world = World::new("silent").await;
+    let patient = segment(&world.vendor.base_url(), KEY);
+    let patient = patient.replace("10ms", "5m").replace("20ms", "5m");
+    world.dir.write("analytics.toml", patient);
     let worker = world.worker(&[]);
     world.events(2);
     let down = Answer::text(503, "down for today");
