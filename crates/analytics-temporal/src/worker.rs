@@ -216,7 +216,8 @@ impl TemporalWorker {
 }
 
 impl Instance {
-    /// How many activities it has under way at once.
+    /// How many activities it has under way at once: the SDK holds them with a
+    /// semaphore.
     fn at_once(&self) -> usize {
         let batching = self.handler.integration().batching();
         batching.max_in_flight.clamp(1, Semaphore::MAX_PERMITS)
