@@ -55,11 +55,12 @@ class Checkout:
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
         )
         # Or as an activity, which costs one workflow less; the time-out and the
-        # retries are then this workflow's. The activity validates by itself.
+        # retries are then this workflow's. The activity validates by itself. It is
+        # on the integration's own task queue, where it waits for its turn.
         await workflow.execute_activity(
             "segment(analytics).Identify.Request",
             {"identify": {"user_id": order.user_id, "traits": {"customer": True}}},
-            task_queue=order.analytics,
+            task_queue=f"{order.analytics}/segment",
             start_to_close_timeout=timedelta(minutes=1),
             # How often a worker has to say that it lives.
             heartbeat_timeout=timedelta(seconds=10),

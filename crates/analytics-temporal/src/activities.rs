@@ -84,6 +84,24 @@ pub(crate) async fn request(
     .into())
 }
 
+/// A request on the workflows' task queue, which nothing limits to what the
+/// vendor takes at once: where it belongs. Unknown there, it would be tried
+/// again for ever.
+pub(crate) async fn elsewhere(
+    handler: Handler,
+    ctx: Attempting,
+) -> Result<RawValue, ActivityError> {
+    let info = ctx.info();
+    let message = format!(
+        "{} is executed on the task queue {}, not on {}",
+        info.activity_type,
+        options::queue(&info.task_queue, handler.name()),
+        info.task_queue
+    );
+    let error = Error::configuration(message).with_integration(handler.name());
+    Err(permanent(error))
+}
+
 fn read(
     handler: &Handler,
     kind: Kind,

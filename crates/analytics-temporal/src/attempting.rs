@@ -1,11 +1,9 @@
-//! What an attempt is made in: it ends in time, waits for its turn before that
-//! time begins, is given up when it is cancelled, and lets the server hear that
-//! its worker lives.
+//! What an attempt is made in: it ends in time, is given up when it is cancelled
+//! or its worker has to end, and lets the server hear that its worker lives.
 
 use std::{
     convert::Infallible,
     panic::AssertUnwindSafe,
-    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -13,7 +11,6 @@ use analytics_spec::{Error, ErrorKind, Retries};
 use futures::FutureExt as _;
 use temporalio_common::ActivityError;
 use temporalio_sdk::activities::{ActivityContext, ActivityInfo};
-use tokio::sync::Semaphore;
 
 use crate::{options, payload};
 
@@ -22,22 +19,18 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// An activity under way.
 pub(crate) struct Attempting {
     ctx: ActivityContext,
-    /// An integration has so many attempts under way. The others wait: the
-    /// time of an attempt is not for that.
-    turns: Arc<Semaphore>,
     /// When the server takes it for failed, by this machine's clock.
     end: Instant,
 }
 
 impl Attempting {
     /// The activity that has just been begun.
-    pub(crate) fn new(ctx: ActivityContext, turns: Arc<Semaphore>) -> Self {
+    pub(crate) fn new(ctx: ActivityContext) -> Self {
         let info = ctx.info();
         let given = given(info.started_time, info.deadline);
         Self {
             end: Instant::now() + given,
             ctx,
-            turns,
         }
     }
 
@@ -58,13 +51,13 @@ impl Attempting {
         }
     }
 
-    /// Makes an attempt when it is its turn. It is given its time, which is
-    /// `limit` or what the server leaves of it, and ends in it, even if the
-    /// integration hangs or panics.
+    /// Makes an attempt. It is given its time, which is `limit` or what the
+    /// server leaves of it, and ends in it, even if the integration hangs or
+    /// panics.
     ///
     /// # Errors
     ///
-    /// The activity was cancelled.
+    /// The activity was cancelled, or its worker ends.
     pub(crate) async fn within<T, A>(
         &self,
         limit: Duration,
@@ -74,23 +67,12 @@ impl Attempting {
     where
         A: Future<Output = Result<T, Error>>,
     {
-        let attempted = async {
-            // The semaphore is never closed.
-            let _turn = self.turns.acquire().await;
-            let limit = self.left().min(limit);
-            tokio::select! {
-                outcome = unbroken(attempt(limit)) => outcome,
-                () = tokio::time::sleep(limit) => Err(Error::new(
-                    ErrorKind::Timeout,
-                    format!("the integration did not finish the attempt within {limit:?}"),
-                )),
-            }
-        };
+        let limit = self.left().min(limit);
         tokio::select! {
-            outcome = attempted => Ok(outcome),
-            () = tokio::time::sleep(self.left()) => Ok(Err(Error::new(
+            outcome = unbroken(attempt(limit)) => Ok(outcome),
+            () = tokio::time::sleep(limit) => Ok(Err(Error::new(
                 ErrorKind::Timeout,
-                "the attempt's time was over before its turn",
+                format!("the integration did not finish the attempt within {limit:?}"),
             ))),
             () = self.ctx.cancelled() => Err(ActivityError::cancelled()),
             never = self.pulses(retries) => match never {},

@@ -32,7 +32,7 @@ use crate::{
         MAX_SENT_BYTES,
     },
     options, payload,
-    workflow::{fail, log_unread, tell},
+    workflow::{fail, log_unread, queue, tell},
 };
 
 /// A batch on its way: what a run hands to the next one.
@@ -187,8 +187,8 @@ pub(crate) async fn run(
             let argument = payload::write(&call).map_err(fail)?;
             sent = sent.saturating_add(payload::bytes(&argument));
             let name = activity_name(handler.name(), Takes::Batch, Step::Request);
-            let running =
-                ctx.execute_activity(UntypedActivity::new(name), argument, options::call(timeout));
+            let options = options::call(timeout, queue(&handler, &ctx));
+            let running = ctx.execute_activity(UntypedActivity::new(name), argument, options);
             calls.push(async move { (positions, running.await) });
         }
         let mut nexts = Vec::with_capacity(calls.len());

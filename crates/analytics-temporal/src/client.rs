@@ -52,7 +52,9 @@ impl Client {
     }
 
     /// Starts the workflow of an event at an integration, and waits for its
-    /// end.
+    /// end: for as long as that takes, also if no worker
+    /// [polls](Connection::has_worker). [`Started::waits_for`] says why nothing
+    /// comes.
     ///
     /// # Errors
     ///
@@ -93,7 +95,8 @@ impl Client {
     }
 
     /// Starts the workflow of many events at an integration, and waits until
-    /// each of them has ended. That some of them failed is in the output.
+    /// each of them has ended, as [`execute`](Self::execute) does. That some of
+    /// them failed is in the output.
     ///
     /// # Errors
     ///
@@ -198,6 +201,7 @@ impl Client {
             }
         };
         Ok(Started {
+            connection: self.connection.clone(),
             handle,
             id,
             integration: integration.to_owned(),
@@ -209,9 +213,10 @@ impl Client {
 
 /// A workflow that was started.
 pub struct Started<T> {
+    pub(crate) connection: Connection,
     handle: WorkflowHandle<temporalio_client::Client, UntypedWorkflow>,
     id: String,
-    integration: String,
+    pub(crate) integration: String,
     is_new: bool,
     output: PhantomData<fn() -> T>,
 }
@@ -243,16 +248,18 @@ impl<T> Started<T> {
     /// ([`Closed`](ErrorKind::Closed)).
     pub async fn cancel(&self) -> Result<(), Error> {
         let cancelled = self.handle.cancel(WorkflowCancelOptions::default()).await;
-        cancelled.map_err(|error| {
-            self.error(match error {
-                WorkflowInteractionError::NotFound(_) => {
-                    Error::new(ErrorKind::Closed, "the workflow has ended")
-                }
-                WorkflowInteractionError::Rpc(status) => {
-                    Error::new(status_kind(&status), said(&status))
-                }
-                other => Error::new(ErrorKind::Unavailable, other.to_string()),
-            })
+        cancelled.map_err(|error| self.refused(error))
+    }
+
+    pub(crate) fn refused(&self, error: WorkflowInteractionError) -> Error {
+        self.error(match error {
+            WorkflowInteractionError::NotFound(_) => {
+                Error::new(ErrorKind::Closed, "the workflow has ended")
+            }
+            WorkflowInteractionError::Rpc(status) => {
+                Error::new(status_kind(&status), said(&status))
+            }
+            other => Error::new(ErrorKind::Unavailable, other.to_string()),
         })
     }
 
@@ -265,7 +272,7 @@ impl<T> Started<T> {
 }
 
 impl<T: DeserializeOwned> Started<T> {
-    /// Waits for the workflow's end.
+    /// Waits for the workflow's end; see [`waits_for`](Self::waits_for).
     ///
     /// # Errors
     ///

@@ -25,6 +25,8 @@ use temporalio_common::{
     },
 };
 
+use crate::options;
+
 /// The task queue, if none is given.
 pub const TASK_QUEUE: &str = "analytics";
 
@@ -42,7 +44,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ConnectOptions {
-    /// `host:port`, or a URL.
+    /// `host:port`, a URL, or a host with the port 7233.
     pub address: Option<String>,
     /// The namespace.
     pub namespace: Option<String>,
@@ -86,7 +88,7 @@ impl ConnectOptions {
         }
     }
 
-    /// Sets the address: `host:port`, or a URL.
+    /// Sets the [address](Self::address).
     #[must_use]
     pub fn address(mut self, address: impl Into<String>) -> Self {
         self.address = Some(address.into());
@@ -205,7 +207,8 @@ impl ConnectOptions {
         };
         // A variable that is empty is not set.
         let said = |text: &String| !text.is_empty();
-        profile.address = self.address.or(profile.address.filter(said));
+        let address = self.address.or(profile.address.filter(said));
+        profile.address = address.map(with_port);
         profile.namespace = self.namespace.or(profile.namespace.filter(said));
         if let Some(key) = self.api_key {
             profile.api_key = Some(key.expose().to_owned());
@@ -246,6 +249,15 @@ struct Resolved {
     options: ConnectionOptions,
     namespace: String,
     task_queue: String,
+}
+
+/// Temporal's own port, for an address without one. A URL has its scheme's.
+fn with_port(address: String) -> String {
+    let after_host = address.rsplit(']').next().unwrap_or_default();
+    if address.contains("://") || after_host.contains(':') {
+        return address;
+    }
+    format!("{address}:7233")
 }
 
 /// Temporal's own reader takes what is neither for `true`.
@@ -294,7 +306,7 @@ pub(crate) fn said(status: &Status) -> String {
 
 /// What is at the bottom of an error: the layers above only say that there is
 /// something below.
-fn root_cause(error: &dyn std::error::Error) -> String {
+pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
@@ -330,10 +342,19 @@ impl Connection {
         &self.namespace
     }
 
-    /// The task queue that workers poll and clients start workflows on.
+    /// The task queue of the workflows, which workers poll and clients start
+    /// them on.
     #[must_use]
     pub fn task_queue(&self) -> &str {
         &self.task_queue
+    }
+
+    /// The task queue of an integration's activities, `analytics/segment`: each
+    /// worker that has the integration polls it beside the other one. Somebody
+    /// else's workflow executes them there.
+    #[must_use]
+    pub fn activity_task_queue(&self, integration: &str) -> String {
+        options::queue(&self.task_queue, integration)
     }
 
     /// Whether a worker has polled the task queue within the last minutes.
@@ -343,13 +364,29 @@ impl Connection {
     ///
     /// The server cannot be reached, or does not say.
     pub async fn has_worker(&self) -> Result<bool, Error> {
+        let queue = self.task_queue.clone();
+        self.is_polled(queue, TaskQueueType::Workflow).await
+    }
+
+    /// The same for an integration's [activities](Self::activity_task_queue).
+    /// Nobody asks for more while as many are under way as the vendor takes.
+    ///
+    /// # Errors
+    ///
+    /// See [`has_worker`](Self::has_worker).
+    pub async fn has_worker_of(&self, integration: &str) -> Result<bool, Error> {
+        let queue = self.activity_task_queue(integration);
+        self.is_polled(queue, TaskQueueType::Activity).await
+    }
+
+    async fn is_polled(&self, name: String, of: TaskQueueType) -> Result<bool, Error> {
         let request = DescribeTaskQueueRequest {
             namespace: self.namespace.clone(),
             task_queue: Some(TaskQueue {
-                name: self.task_queue.clone(),
+                name,
                 ..TaskQueue::default()
             }),
-            task_queue_type: TaskQueueType::Workflow.into(),
+            task_queue_type: of.into(),
             ..DescribeTaskQueueRequest::default()
         };
         let mut service = self.client.clone();
@@ -377,7 +414,7 @@ impl Connection {
         }
     }
 
-    fn refused(&self, status: &Status) -> Error {
+    pub(crate) fn refused(&self, status: &Status) -> Error {
         let message = format!("Temporal at {}: {}", self.address, said(status));
         Error::new(status_kind(status), message)
     }
@@ -462,6 +499,15 @@ mod tests {
             &resolve(own, &env, FILE),
             ["http://own:3/", "own", "own-queue"],
         );
+        for (address, url) in [
+            ("localhost", "http://localhost:7233/"),
+            ("[::1]", "http://[::1]:7233/"),
+            ("[::1]:3", "http://[::1]:3/"),
+            ("https://own", "https://own/"),
+        ] {
+            let address = none().address(address);
+            is(&resolve(address, &[], ""), [url, "default", "analytics"]);
+        }
         let isolated = ConnectOptions::isolated("own:3");
         is(
             &resolve(isolated, &env, FILE),

@@ -10,7 +10,10 @@ use temporalio_common::{
     protos::temporal::api::failure::v1::{Failure as Proto, failure::FailureInfo},
 };
 
-use crate::{limits, payload};
+use crate::{activities, limits, payload};
+
+/// What the SDK says of an attempt for which a worker had no time left.
+const WORKER_SHUTDOWN: &str = "WorkerShutdown";
 
 /// A failure for good.
 pub(crate) fn permanent(error: &Error) -> ApplicationFailure {
@@ -54,6 +57,7 @@ pub(crate) fn of(failure: &Proto) -> Error {
             let details = info.details.as_ref().and_then(|d| d.payloads.first());
             match details.and_then(payload::parse::<Failure>) {
                 Some(failure) => failure.into(),
+                None if info.r#type == WORKER_SHUTDOWN => activities::lost(),
                 None => {
                     let kind = ErrorKind::from_name(&info.r#type).unwrap_or(ErrorKind::Internal);
                     Error::new(kind, &failure.message).with_retryable(!info.non_retryable)

@@ -38,6 +38,10 @@
 //! - In a batch, one event's failure is not another's, and events that share a
 //!   [`Person`](analytics_spec::event::Person) arrive in their order. Between
 //!   workflows there is no order.
+//! - Of each integration, a worker has as many requests under way as the vendor
+//!   takes at once. The others wait on the server, on a
+//!   [task queue of the integration's own](Connection::activity_task_queue):
+//!   they hold no other integration up, and do not count as attempts.
 //! - No input hangs a workflow, nor does an integration or a hook that panics.
 //! - A vendor's answer is cut to what Temporal takes, and then says
 //!   `"truncated": true`.
@@ -53,12 +57,16 @@ mod ids;
 mod limits;
 mod options;
 mod payload;
+mod running;
+mod waiting;
 mod worker;
 mod workflow;
 
 pub use client::{Client, Started};
 pub use connection::{ConnectOptions, Connection, TASK_QUEUE};
 pub use limits::{MAX_BATCH_EVENTS, MAX_INPUT_BYTES};
+pub use running::Running;
 /// The SDK's client, which [`Connection::client`] is.
 pub use temporalio_client;
-pub use worker::{Running, TemporalWorker};
+pub use waiting::WaitsFor;
+pub use worker::TemporalWorker;

@@ -15,9 +15,9 @@ const REQUESTS: u32 = 4;
 /// What an attempt needs beside its requests.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// How long an attempt may wait for its turn, beside its own time. That its
-/// worker is dead is known long before.
-const WAITING: Duration = Duration::from_secs(60 * 60);
+/// What it takes to hand an attempt to a worker and to report how it ended: the
+/// worker ends it by itself, and says why, before the server takes it for lost.
+const HANDING: Duration = Duration::from_secs(5);
 
 /// After how long a worker that says nothing is taken for dead: its attempt is
 /// made again by another one.
@@ -30,10 +30,17 @@ pub(crate) const PULSE: Duration = Duration::from_secs(3);
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
+/// The task queue of an integration's activities: each worker takes as many of
+/// them as the vendor has at once, and the others wait on the server, where they
+/// hold nothing and do not count as attempts.
+pub(crate) fn queue(task_queue: &str, integration: &str) -> String {
+    format!("{task_queue}/{integration}")
+}
+
 /// Of the request of one event. Its activity decides when the attempts end, by
 /// the policy, and stops them with a failure that is not retryable; what it
 /// does not live to decide, the server retries within the same number.
-pub(crate) fn request(policy: &RequestPolicy) -> ActivityOptions {
+pub(crate) fn request(policy: &RequestPolicy, queue: String) -> ActivityOptions {
     let attempts = match policy.maximum_attempts {
         attempts @ (0 | 1) => attempts,
         // Those that the vendor answers with its own delay do not count.
@@ -47,20 +54,23 @@ pub(crate) fn request(policy: &RequestPolicy) -> ActivityOptions {
         .maximum_attempts(attempts)
         .non_retryable_error_types(policy.non_retryable_error_types.clone())
         .build();
-    let timeout = attempt_timeout(policy.single_attempt_timeout);
-    ActivityOptions::with_start_to_close_timeout((timeout + WAITING).min(LONGEST))
-        .heartbeat_timeout(SILENCE)
-        .retry_policy(retry)
-        .build()
+    requested(attempt_timeout(policy.single_attempt_timeout), retry, queue)
 }
 
 /// Of one call for several events. Its activity says what follows for each, and
 /// fails for none of them: another attempt is that of a call which no worker
 /// lived to report. It counts those, and so ends them.
-pub(crate) fn call(timeout: Duration) -> ActivityOptions {
-    ActivityOptions::with_start_to_close_timeout((call_timeout(timeout) + WAITING).min(LONGEST))
+pub(crate) fn call(timeout: Duration, queue: String) -> ActivityOptions {
+    requested(call_timeout(timeout), RetryPolicy::default(), queue)
+}
+
+/// An attempt may wait for a worker for as long as it takes: there is no limit
+/// from when it is scheduled.
+fn requested(timeout: Duration, retry: RetryPolicy, queue: String) -> ActivityOptions {
+    ActivityOptions::with_start_to_close_timeout((timeout + HANDING).min(LONGEST))
         .heartbeat_timeout(SILENCE)
-        .retry_policy(RetryPolicy::default())
+        .retry_policy(retry)
+        .task_queue(queue)
         .build()
 }
 
@@ -114,7 +124,7 @@ mod tests {
             policy.initial_interval = initial;
             policy.maximum_interval = longest;
             policy.backoff_coefficient = coefficient;
-            let options = request(&policy);
+            let options = request(&policy, "q/i".to_owned());
             let retry = options.retry_policy.unwrap_or_default();
             assert!(retry.initial_interval() >= SHORTEST);
             assert!(retry.maximum_interval() >= Some(retry.initial_interval()));
@@ -129,7 +139,9 @@ mod tests {
         let attempts = |maximum| {
             let mut policy = RequestPolicy::default();
             policy.maximum_attempts = maximum;
-            let retry = request(&policy).retry_policy.unwrap_or_default();
+            let retry = request(&policy, "q/i".to_owned())
+                .retry_policy
+                .unwrap_or_default();
             retry.maximum_attempts()
         };
         assert_eq!((attempts(0), attempts(1)), (0, 1));

@@ -1,6 +1,13 @@
-//! The worker: what handlers register on, and what polls the server.
+//! The worker: what handlers register on, and what is executed on which task
+//! queue.
 
-use std::{collections::BTreeMap, fmt, panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::Duration,
+};
 
 use analytics_spec::{
     Error, ErrorKind, Handler, Integration, Worker,
@@ -9,17 +16,22 @@ use analytics_spec::{
 use futures::FutureExt as _;
 use temporalio_client::WorkflowHistory;
 use temporalio_sdk::{
-    Runtime, WorkerOptions,
+    WorkerOptions,
+    runtime::{
+        PollerBehavior,
+        worker_tuner::{FixedSizeSlotSupplier, TunerHolder, WorkerTuner},
+    },
     workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions},
 };
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
-    Connection, activities,
+    activities,
     attempting::{self, Attempting},
     batch,
     dynamic::{ActivityBodyOf, DynWorkflow, Ended},
-    options::PULSE,
+    options::{self, PULSE},
+    running::gone,
     workflow,
 };
 
@@ -27,8 +39,17 @@ use crate::{
 /// the server warns of.
 const MAX_HISTORY: u32 = 4_000;
 
+/// How many requests for work an integration has at the server: each brings one
+/// activity, and is made again while there is room for more.
+const POLLERS: usize = 2;
+
 /// A worker on Temporal: every workflow and activity of every handler that is
 /// registered on it, for any Temporal client to execute.
+///
+/// Workflows are on the connection's task queue. The activities of each
+/// integration are on [one of its own](crate::Connection::activity_task_queue): of
+/// these it takes as many as the vendor has at once, and the others wait on the
+/// server. So a vendor that hangs is waited for by nobody else.
 ///
 /// ```no_run
 /// # async fn run(integration: std::sync::Arc<dyn analytics_spec::Integration>) -> Result<(), analytics_spec::Error> {
@@ -42,21 +63,24 @@ const MAX_HISTORY: u32 = 4_000;
 /// ```
 pub struct TemporalWorker {
     workflows: BTreeMap<String, DynWorkflow>,
-    activities: BTreeMap<String, ActivityBodyOf>,
-    handlers: BTreeMap<String, Handler>,
-    /// How many attempts each integration has under way at once.
-    turns: BTreeMap<String, Arc<Semaphore>>,
+    pub(crate) instances: BTreeMap<String, Instance>,
     max_history: u32,
+    pub(crate) grace: Option<Duration>,
+}
+
+/// An integration, and what is executed on its own task queue.
+pub(crate) struct Instance {
+    pub(crate) handler: Handler,
+    activities: BTreeMap<String, (Step, ActivityBodyOf)>,
 }
 
 impl Default for TemporalWorker {
     fn default() -> Self {
         Self {
             workflows: BTreeMap::new(),
-            activities: BTreeMap::new(),
-            handlers: BTreeMap::new(),
-            turns: BTreeMap::new(),
+            instances: BTreeMap::new(),
             max_history: MAX_HISTORY,
+            grace: None,
         }
     }
 }
@@ -64,7 +88,7 @@ impl Default for TemporalWorker {
 impl fmt::Debug for TemporalWorker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TemporalWorker")
-            .field("handlers", &self.handlers.keys())
+            .field("integrations", &self.instances.keys())
             .finish_non_exhaustive()
     }
 }
@@ -85,6 +109,16 @@ impl TemporalWorker {
         self
     }
 
+    /// How long attempts under way may take once the worker has been asked to
+    /// end. What has not ended then is given up: it counts as attempted, and
+    /// another worker makes the attempt again, as the policy says. Without it,
+    /// each attempt has its own time.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = Some(grace);
+        self
+    }
+
     /// Registers an integration as it is configured. With hooks or a context,
     /// make a [`Handler`] and [register](Handler::register) it.
     ///
@@ -102,100 +136,38 @@ impl TemporalWorker {
 
     /// The names of all activities, sorted.
     pub fn activities(&self) -> impl Iterator<Item = &str> {
-        self.activities.keys().map(String::as_str)
+        let of_each = self.instances.values().map(|one| one.activities.keys());
+        of_each.flatten().map(String::as_str)
     }
 
-    /// Works until the process is asked to end, by SIGINT or SIGTERM; then
-    /// takes nothing new, finishes the attempts that are under way, and returns.
-    ///
-    /// # Errors
-    ///
-    /// An integration cannot start, nothing is registered, or the server does
-    /// not have the worker.
-    pub async fn run(self, connection: &Connection) -> Result<(), Error> {
-        let mut running = self.start(connection).await?;
-        tokio::select! {
-            ended = running.ended() => ended,
-            signal = asked_to_end() => {
-                tracing::info!(signal, "finishing what is under way");
-                running.stop();
-                running.ended().await
-            }
-        }
+    /// The integrations' names, sorted, and how many activities of each are
+    /// under way at once.
+    pub fn integrations(&self) -> impl Iterator<Item = (&str, usize)> {
+        let instances = self.instances.iter();
+        instances.map(|(name, instance)| (name.as_str(), instance.at_once()))
     }
 
-    /// Starts to work, on a thread of its own.
-    ///
-    /// # Errors
-    ///
-    /// See [`run`](Self::run).
-    pub async fn start(self, connection: &Connection) -> Result<Running, Error> {
-        for handler in self.handlers.values() {
-            if let Err(error) = handler.init().await {
-                close(self.handlers.values()).await;
-                return Err(error);
-            }
-        }
-        let (started_tx, started) = oneshot::channel();
-        let (ended_tx, ended) = oneshot::channel();
-        let runtime = tokio::runtime::Handle::current();
-        let client = connection.client().clone();
-        let task_queue = connection.task_queue().to_owned();
-        // The SDK's future stays on its thread.
-        let thread = std::thread::Builder::new().name("analytics-temporal".to_owned());
-        let spawned = thread.spawn(move || {
-            runtime.block_on(async move {
-                let ended = self.work(client, task_queue, started_tx).await;
-                close(self.handlers.values()).await;
-                let _ = ended_tx.send(ended);
-            });
-        });
-        spawned.map_err(|error| {
-            Error::new(ErrorKind::Internal, "the worker's thread cannot start").with_source(error)
-        })?;
-        let mut running = Running {
-            stop: None,
-            ended: Some(ended),
-        };
-        match started.await {
-            Ok(stop) => {
-                running.stop = Some(stop);
-                Ok(running)
-            }
-            Err(_) => Err(running.ended().await.err().unwrap_or_else(gone)),
-        }
-    }
-
-    async fn work(
-        &self,
-        client: temporalio_client::Client,
-        task_queue: String,
-        started: oneshot::Sender<Stop>,
-    ) -> Result<(), Error> {
-        let failed = |error: &dyn std::error::Error| {
-            Error::new(ErrorKind::Unavailable, format!("the worker: {error}"))
-        };
+    /// What is executed on the task queue itself: the workflows, with their
+    /// validations.
+    pub(crate) fn workflows_on(&self, task_queue: &str) -> Result<WorkerOptions, Error> {
         let mut options = WorkerOptions::new(task_queue)
-            // Else most of them are kept back, and one that is late is the last.
-            .max_heartbeat_throttle_interval(PULSE)
+            // Those that somebody executes alone.
+            .activity_task_poller_behavior(PollerBehavior::SimpleMaximum(1))
             .build();
         for (name, workflow) in &self.workflows {
             workflow
                 .register(name, &mut options)
                 .map_err(Error::configuration)?;
         }
-        for (name, activity) in &self.activities {
-            activity.register(name, &mut options);
+        for instance in self.instances.values() {
+            for (name, (step, activity)) in &instance.activities {
+                match step {
+                    Step::Validation => activity.register(name, &mut options),
+                    Step::Request => instance.elsewhere().register(name, &mut options),
+                }
+            }
         }
-        let runtime =
-            Runtime::from_current_tokio(Default::default()).map_err(|error| failed(&error))?;
-        let mut worker = temporalio_sdk::Worker::new(&runtime, client, options)
-            .map_err(|error| failed(&error))?;
-        let stop: Stop = Box::new(worker.shutdown_handle());
-        if let Err(stop) = started.send(stop) {
-            stop();
-        }
-        worker.run().await.map_err(|error| failed(&error))
+        Ok(options)
     }
 
     /// Replays a workflow's history against this worker's workflows, without a
@@ -229,25 +201,64 @@ impl TemporalWorker {
         ended.await.map_err(|_| gone())?.map_err(internal)
     }
 
-    fn own(&mut self, handler: &Handler) -> Result<(), Error> {
-        let name = handler.name();
-        match self.handlers.get(name) {
-            Some(known) if !known.is(handler) => Err(taken(name)),
-            Some(_) => Ok(()),
-            None => {
-                self.handlers.insert(name.to_owned(), handler.clone());
-                Ok(())
+    fn instance(&mut self, handler: &Handler) -> Result<&mut Instance, Error> {
+        match self.instances.entry(handler.name().to_owned()) {
+            Entry::Occupied(known) if !known.get().handler.is(handler) => {
+                Err(taken(handler.name()))
             }
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(new) => Ok(new.insert(Instance {
+                handler: handler.clone(),
+                activities: BTreeMap::new(),
+            })),
         }
     }
+}
 
-    fn turns(&mut self, handler: &Handler) -> Arc<Semaphore> {
-        let turns = self.turns.entry(handler.name().to_owned());
-        let turns = turns.or_insert_with(|| {
-            let at_once = handler.integration().batching().max_in_flight;
-            Arc::new(Semaphore::new(at_once.clamp(1, Semaphore::MAX_PERMITS)))
-        });
-        Arc::clone(turns)
+impl Instance {
+    /// How many activities it has under way at once: the SDK holds them with a
+    /// semaphore.
+    fn at_once(&self) -> usize {
+        let batching = self.handler.integration().batching();
+        batching.max_in_flight.clamp(1, Semaphore::MAX_PERMITS)
+    }
+
+    /// What is executed on its own task queue.
+    pub(crate) fn activities_beside(
+        &self,
+        task_queue: &str,
+        grace: Option<Duration>,
+    ) -> WorkerOptions {
+        let at_once = self.at_once();
+        let slots = FixedSizeSlotSupplier::new(at_once);
+        let tuner: WorkerTuner = TunerHolder::builder()
+            .activity_task_slot_supplier(slots)
+            // Of these it has none.
+            .workflow_task_slot_supplier(slots)
+            .local_activity_task_slot_supplier(slots)
+            .nexus_task_slot_supplier(slots)
+            .build()
+            .into();
+        let queue = options::queue(task_queue, self.handler.name());
+        let mut options = WorkerOptions::new(queue)
+            .tuner(tuner)
+            .activity_task_poller_behavior(PollerBehavior::SimpleMaximum(POLLERS.min(at_once)))
+            // Else most of them are kept back, and one that is late is the last.
+            .max_heartbeat_throttle_interval(PULSE)
+            .maybe_graceful_shutdown_period(grace)
+            .build();
+        for (name, (_, activity)) in &self.activities {
+            activity.register(name, &mut options);
+        }
+        options
+    }
+
+    /// What its requests are on the workflows' task queue.
+    fn elsewhere(&self) -> ActivityBodyOf {
+        let handler = self.handler.clone();
+        ActivityBodyOf::new(move |ctx, _| {
+            Box::pin(activities::elsewhere(handler.clone(), Attempting::new(ctx)))
+        })
     }
 }
 
@@ -255,19 +266,6 @@ fn taken(name: &str) -> Error {
     Error::configuration(format!(
         "{name} is registered already: instances need different names"
     ))
-}
-
-fn gone() -> Error {
-    Error::new(ErrorKind::Internal, "the worker's thread has ended")
-}
-
-/// Those that were ready; the others say that they are not.
-async fn close(handlers: impl Iterator<Item = &Handler>) {
-    for handler in handlers.filter(|handler| handler.is_ready()) {
-        if let Err(error) = handler.close().await {
-            tracing::warn!(%error, "an integration could not be closed");
-        }
-    }
 }
 
 impl Worker for TemporalWorker {
@@ -278,7 +276,7 @@ impl Worker for TemporalWorker {
             handler,
             ..
         } = registered;
-        self.own(&handler)?;
+        self.instance(&handler)?;
         if self.workflows.contains_key(&name) {
             return Err(taken(&name));
         }
@@ -311,16 +309,15 @@ impl Worker for TemporalWorker {
             handler,
             ..
         } = registered;
-        self.own(&handler)?;
+        let max_history = self.max_history;
+        let instance = self.instance(&handler)?;
         // The SDK would silently put it in the other one's place.
-        if self.activities.contains_key(&name) {
+        if instance.activities.contains_key(&name) {
             return Err(taken(&name));
         }
-        let max_history = self.max_history;
-        let turns = self.turns(&handler);
         let activity = ActivityBodyOf::new(move |ctx, input| {
             let handler = handler.clone();
-            let ctx = Attempting::new(ctx, Arc::clone(&turns));
+            let ctx = Attempting::new(ctx);
             match (takes, step) {
                 (Takes::Event(kind), Step::Validation) => {
                     Box::pin(activities::validate(handler, kind, ctx, input))
@@ -334,73 +331,7 @@ impl Worker for TemporalWorker {
                 (Takes::Batch, Step::Request) => Box::pin(batch::request(handler, ctx, input)),
             }
         });
-        self.activities.insert(name, activity);
+        instance.activities.insert(name, (step, activity));
         Ok(())
-    }
-}
-
-type Stop = Box<dyn Fn() + Send + Sync>;
-
-/// A worker that works, on a thread of its own: until it is
-/// [stopped](Self::stop), also if this value is dropped.
-pub struct Running {
-    stop: Option<Stop>,
-    ended: Option<oneshot::Receiver<Result<(), Error>>>,
-}
-
-impl Running {
-    /// Takes nothing new from now on. What is under way is finished; see
-    /// [`ended`](Self::ended).
-    pub fn stop(&self) {
-        if let Some(stop) = &self.stop {
-            stop();
-        }
-    }
-
-    /// Waits until the worker has ended.
-    ///
-    /// # Errors
-    ///
-    /// The server did not have it, or it was waited for before.
-    pub async fn ended(&mut self) -> Result<(), Error> {
-        let Some(ended) = &mut self.ended else {
-            return Err(gone());
-        };
-        let outcome = ended.await.unwrap_or_else(|_| Err(gone()));
-        self.ended = None;
-        outcome
-    }
-}
-
-impl fmt::Debug for Running {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Running").finish_non_exhaustive()
-    }
-}
-
-/// Completes when the process is asked to end, with how.
-async fn asked_to_end() -> &'static str {
-    let interrupted = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        "SIGINT"
-    };
-    #[cfg(unix)]
-    let terminated = async {
-        use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_) => std::future::pending().await,
-        }
-        "SIGTERM"
-    };
-    #[cfg(not(unix))]
-    let terminated = std::future::pending();
-    tokio::select! {
-        signal = interrupted => signal,
-        signal = terminated => signal,
     }
 }

@@ -41,9 +41,15 @@ pub(crate) async fn run(
 
     let policy = handler.request_policy(&handler.complete(&input));
     let request = UntypedActivity::new(activity_name(handler.name(), kind, Step::Request));
-    ctx.execute_activity(request, argument, options::request(&policy))
+    let queue = queue(&handler, &ctx);
+    ctx.execute_activity(request, argument, options::request(&policy, queue))
         .await
         .map_err(|error| ended(&handler, &ctx, &input, &error))
+}
+
+/// Where the workflow's requests are executed.
+pub(crate) fn queue(handler: &Handler, ctx: &WorkflowContext<DynWorkflow>) -> String {
+    options::queue(ctx.task_queue(), handler.name())
 }
 
 /// How a failed activity ends the workflow. That somebody cancelled it is no

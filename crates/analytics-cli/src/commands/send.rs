@@ -174,10 +174,17 @@ impl Send {
     ) -> Result<Summary, Failure> {
         let name = source.name.clone();
         let console = &globals.console;
+        let say = console.clone();
+        let stop = Stop::when_signalled(console.clone(), move || {
+            say.note(
+                "stopping: Temporal goes on with what was started, and the same command waits for \
+                 it; once more ends at once",
+            );
+        })?;
         let plan = temporal::Plan {
             server: &self.server,
             integrations: configuration.integrations(),
-            stop: Stop::on_signals(console.clone())?,
+            stop,
             on_problem: Box::new(|problem| report::say(console, &name, &problem)),
             receipts: self.receipts,
             give_up_after: self.give_up_after,

@@ -17,7 +17,7 @@ use std::{
 use analytics_kit::{
     AnyInput, Error, ErrorKind, Integration, Timestamp,
     spec::BatchInput,
-    temporal::{Client, Connection},
+    temporal::{Client, Connection, Started},
 };
 use futures::future::join_all;
 use serde::Serialize;
@@ -41,6 +41,9 @@ use crate::{
 /// larger has one for itself.
 const MAX_EVENTS: usize = 500;
 const MAX_BYTES: usize = 512 * 1024;
+
+/// How often it is looked why nothing comes of a batch.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How many batches are read ahead of the slowest integration.
 const READ_AHEAD: usize = 2;
@@ -91,7 +94,7 @@ struct Lane {
 
 /// A receipt as `--receipts` prints it.
 #[derive(Serialize)]
-struct Started<'a> {
+struct Begun<'a> {
     line: u64,
     message_id: &'a str,
     integration: &'a str,
@@ -361,7 +364,11 @@ impl<'a> Carrier<'a> {
             }
             is_first = false;
             let output = loop {
-                match started.result().await {
+                let result = tokio::select! {
+                    result = started.result() => result,
+                    never = self.explain(name, &started) => match never {},
+                };
+                match result {
                     Err(error) if error.kind() == ErrorKind::Unavailable => {
                         self.pause(&error).await;
                     }
@@ -407,10 +414,26 @@ impl<'a> Carrier<'a> {
         }
     }
 
+    /// Says why nothing comes of a batch, and says it again if it is another
+    /// reason.
+    async fn explain<T>(&self, name: &str, started: &Started<T>) -> Infallible {
+        let mut said = String::new();
+        loop {
+            tokio::time::sleep(PATIENCE).await;
+            if let Ok(Some(waits_for)) = started.waits_for().await {
+                let why = waits_for.to_string();
+                if said != why {
+                    self.plan.console.note(format_args!("{name}: {why}"));
+                }
+                said = why;
+            }
+        }
+    }
+
     fn receipts(&self, integration: &str, chunk: &Chunk, workflow_id: &str) -> Result<(), Failure> {
         let mut out = self.out.borrow_mut();
         for (line, input) in chunk.lines.iter().zip(&chunk.inputs) {
-            let receipt = Started {
+            let receipt = Begun {
                 line: *line,
                 message_id: input.message_id(),
                 integration,

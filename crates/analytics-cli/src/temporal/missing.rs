@@ -1,5 +1,7 @@
 //! Without Temporal.
 
+use std::time::Duration;
+
 use super::{Plan, Server};
 use crate::{
     Globals,
@@ -12,7 +14,12 @@ const HOW_TO_GET_IT: &str = "this command is built without Temporal. From a clon
 `cargo run --features temporal --`, and then what you asked for; to install it: \
 `cargo install analytics-cli --features temporal`";
 
-pub(crate) async fn work(_: &Server, _: bool, _: &Globals) -> Result<Exit, Failure> {
+pub(crate) async fn work(
+    _: &Server,
+    _: bool,
+    _: Option<Duration>,
+    _: &Globals,
+) -> Result<Exit, Failure> {
     Err(Failure::usage(HOW_TO_GET_IT))
 }
 

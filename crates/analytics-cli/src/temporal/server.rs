@@ -7,8 +7,8 @@ use clap::Args;
 /// The same options as the `temporal` command has.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Server {
-    /// The server, `host:port` or a URL; else `TEMPORAL_ADDRESS`, else
-    /// localhost:7233
+    /// The server: `host:port`, a URL, or a host with the port 7233; else
+    /// `TEMPORAL_ADDRESS`, else localhost
     #[arg(long, value_name = "ADDRESS", help_heading = "Temporal")]
     address: Option<String>,
 

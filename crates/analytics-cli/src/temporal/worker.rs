@@ -1,6 +1,9 @@
-//! Working on a task queue until the process is asked to end.
+//! Working on task queues until the process is asked to end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use analytics_kit::temporal::{Connection, TemporalWorker};
 
@@ -14,11 +17,19 @@ use crate::{
 };
 
 /// Executes the workflows of everything that is configured.
-pub(crate) async fn work(server: &Server, json: bool, globals: &Globals) -> Result<Exit, Failure> {
+pub(crate) async fn work(
+    server: &Server,
+    json: bool,
+    grace: Option<Duration>,
+    globals: &Globals,
+) -> Result<Exit, Failure> {
     let configuration = configuration::load(&globals.config)?;
-    let worker = configuration
+    let mut worker = configuration
         .temporal_worker()
         .map_err(|error| Failure::configuration(&error))?;
+    if let Some(grace) = grace {
+        worker = worker.grace(grace);
+    }
     let stop = Stop::when_signalled(globals.console.clone(), || {
         tracing::info!("stopping: what is in flight is finished; a second signal ends at once");
     })?;
@@ -27,7 +38,7 @@ pub(crate) async fn work(server: &Server, json: bool, globals: &Globals) -> Resu
     let failed = |error: analytics_kit::Error| Failure::failed(error.message());
     let mut running = worker.start(&connection).await.map_err(failed)?;
     if json {
-        registered.log();
+        registered.log(&connection);
     } else {
         let mut out = Out::new();
         out.line(registered.show(&connection))?;
@@ -51,11 +62,13 @@ pub(crate) async fn work(server: &Server, json: bool, globals: &Globals) -> Resu
     Ok(Exit::Success)
 }
 
-/// The names of workflows and activities, by integration.
+/// What each integration has on the server.
 struct Registered(BTreeMap<String, Names>);
 
 #[derive(Default)]
 struct Names {
+    /// How many activities are under way at once.
+    at_once: usize,
     workflows: Vec<String>,
     activities: Vec<String>,
 }
@@ -64,6 +77,9 @@ impl Registered {
     fn of(worker: &TemporalWorker) -> Self {
         let mut by_integration = BTreeMap::<String, Names>::new();
         let integration = |name: &str| name.split('(').next().unwrap_or(name).to_owned();
+        for (name, at_once) in worker.integrations() {
+            by_integration.entry(name.to_owned()).or_default().at_once = at_once;
+        }
         for name in worker.workflows() {
             let names = by_integration.entry(integration(name)).or_default();
             names.workflows.push(name.to_owned());
@@ -75,10 +91,12 @@ impl Registered {
         Self(by_integration)
     }
 
-    fn log(&self) {
+    fn log(&self, connection: &Connection) {
         for (integration, names) in &self.0 {
             tracing::info!(
                 integration,
+                task_queue = connection.activity_task_queue(integration),
+                at_once = names.at_once,
                 workflows = names.workflows.join(" "),
                 activities = names.activities.join(" "),
                 "registered"
@@ -89,14 +107,19 @@ impl Registered {
     /// A row for each integration. The activities have the names of their
     /// workflows, with the same endings for all.
     fn show(&self, connection: &Connection) -> String {
-        let mut table = table::new(["integration", "workflows"]);
-        table::keep_whole(&mut table, 1);
+        let mut table = table::new(["integration", "its task queue", "at once", "workflows"]);
+        table::keep_whole(&mut table, 3);
         let mut steps = BTreeSet::new();
         for (integration, names) in &self.0 {
             let start = format!("{integration}(analytics)");
             let kinds = names.workflows.iter().map(|name| name.replace(&start, ""));
             let kinds = kinds.collect::<Vec<_>>().join(" ");
-            table.add_row([integration.clone(), format!("{start}{kinds}")]);
+            table.add_row([
+                integration.clone(),
+                connection.activity_task_queue(integration),
+                names.at_once.to_string(),
+                format!("{start}{kinds}"),
+            ]);
             for activity in &names.activities {
                 steps.extend(
                     activity
@@ -106,8 +129,8 @@ impl Registered {
             }
         }
         format!(
-            "Temporal at {}, namespace {}, task queue {}\n\n{}\n\nActivities: each workflow's \
-             name with {}. Ctrl-C ends it.\n",
+            "Temporal at {}, namespace {}, task queue {}\n\n{}\n\nActivities, on the \
+             integration's task queue: each workflow's name with {}.\nCtrl-C ends it.\n",
             connection.address(),
             connection.namespace(),
             connection.task_queue(),

@@ -16,15 +16,17 @@ mod support;
 use std::{
     io::{BufRead as _, BufReader, Read as _},
     process::{Child, Command, Output, Stdio},
-    time::SystemTime,
+    time::{Duration, Instant, SystemTime},
 };
 
-use analytics_testkit::{Fault, ScriptedSegment, SegmentAccount};
+use analytics_testkit::{Answer, Fault, ScriptedSegment, SegmentAccount};
 use serde_json::{Value, json};
 
 use crate::support::{Dir, Run, segment};
 
 const KEY: &str = "key-of-the-shop";
+
+const SOON: Duration = Duration::from_secs(60);
 
 fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
@@ -106,9 +108,7 @@ struct Worker {
 impl Worker {
     /// Asks it to end: how it did, and what it printed.
     fn end(mut self, signal: &str) -> Run {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args([signal, &id]).status().unwrap();
-        assert!(sent.success());
+        assert!(kill(signal, &self.child.id().to_string()));
         let mut stdout = String::new();
         let pipe = self.child.stdout.as_mut().unwrap();
         pipe.read_to_string(&mut stdout).unwrap();
@@ -120,6 +120,11 @@ impl Worker {
             stderr,
         }
     }
+}
+
+fn kill(signal: &str, id: &str) -> bool {
+    let sent = Command::new("kill").args([signal, id]).status();
+    sent.unwrap().success()
 }
 
 /// A workflow, executed by the `temporal` command.
@@ -167,6 +172,9 @@ async fn a_worker_works_until_it_is_asked_to_end() {
             let lines: Vec<Value> = lines.map(|l| serde_json::from_str(l).unwrap()).collect();
             assert_eq!(lines[0]["message"], "registered", "{run:#?}");
             assert_eq!(lines[0]["integration"], "segment", "{run:#?}");
+            assert_eq!(lines[0]["at_once"], 4, "{run:#?}");
+            let queue = format!("{}/segment", world.queue);
+            assert_eq!(lines[0]["task_queue"], json!(queue), "{run:#?}");
             let names = |key: &str| lines[0][key].as_str().unwrap().to_owned();
             assert!(names("workflows").contains("segment(analytics).Batch"));
             assert!(names("activities").contains("segment(analytics).Track.Request"));
@@ -176,9 +184,11 @@ async fn a_worker_works_until_it_is_asked_to_end() {
             let head = run.stdout.lines().next().unwrap();
             assert!(head.ends_with(&format!("namespace default, task queue {}", world.queue)));
             for part in [
-                "segment(analytics).Alias .Batch",
+                &format!(" {}/segment ", world.queue),
+                "segment(analytics).Alias",
                 ".Track",
-                "Activities: each workflow's name with .Request and .Validation.",
+                "Activities, on the integration's task queue: each workflow's name with .Request \
+                 and .Validation.",
             ] {
                 assert!(run.stdout.contains(part), "{run:#?}");
             }
@@ -289,6 +299,64 @@ async fn without_a_worker_events_wait_in_temporal() {
     assert_eq!(tally["earlier"]["delivered"], 500, "{report}");
     assert_eq!(world.vendor.received().len(), 600);
     worker.end("-TERM").ends_with(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_nothing_comes_is_said() {
+    let world = World::new("silent").await;
+    let patient = segment(&world.vendor.base_url(), KEY);
+    let patient = patient.replace("10ms", "5m").replace("20ms", "5m");
+    world.dir.write("analytics.toml", patient);
+    let worker = world.worker(&[]);
+    world.events(2);
+    let down = Answer::text(503, "down for today");
+    world.vendor.faults().push(Fault::Answer(down).always());
+    let run = world.send(&["--give-up-after", "12s"]);
+    run.ends_with(1)
+        .says("segment: an attempt failed, and is made again: ")
+        .says("503")
+        .says("giving up: no batch has ended for too long");
+    assert_eq!(run.stderr.matches("is made again").count(), 1, "{run:#?}");
+    worker.end("-TERM").ends_with(0);
+}
+
+/// A request that is never answered has its own time, unless the worker has no
+/// more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_ends_when_its_time_is_over_or_at_the_second_signal() {
+    for (args, signals, code) in [
+        (&["--grace", "1s"][..], &["-TERM"][..], 0),
+        (&[], &["-INT", "-INT"], 130),
+    ] {
+        let world = World::new("grace").await;
+        world.vendor.faults().push(Fault::AcceptThenHang.always());
+        let worker = world.worker(args);
+        world.events(1);
+        let mut send = world.command(&["send", "events.jsonl", "--engine", "temporal"]);
+        let mut send = send.spawn().unwrap();
+        let is_under_way = world.vendor.wait_until(SOON, |counts| counts.requests >= 1);
+        assert!(is_under_way.await);
+        // It says that Temporal goes on.
+        let (id, begin) = (send.id().to_string(), Instant::now());
+        assert!(kill("-INT", &id));
+        let mut said = String::new();
+        let mut pipe = send.stderr.take().unwrap();
+        pipe.read_to_string(&mut said).unwrap();
+        assert_eq!(send.wait().unwrap().code(), Some(1), "{said}");
+        for part in [
+            "stopping: Temporal goes on",
+            "on their way in segment(analytics).Batch/",
+        ] {
+            assert!(said.contains(part), "{said}");
+        }
+        let (last, first) = signals.split_last().unwrap();
+        for signal in first {
+            assert!(kill(signal, &worker.child.id().to_string()));
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        worker.end(last).ends_with(code);
+        assert!(begin.elapsed() < Duration::from_secs(15));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

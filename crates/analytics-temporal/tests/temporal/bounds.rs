@@ -9,11 +9,10 @@ use analytics_kit::{
 use analytics_temporal::{MAX_BATCH_EVENTS, MAX_INPUT_BYTES, TemporalWorker};
 use serde_json::{Map, Value, json};
 use temporalio_common::data_converters::RawValue;
-use tokio::process::Command;
 
 use crate::{
     puppet::{Puppet, in_twos},
-    world::{self, End, World, end, input, payload},
+    world::{End, World, alone, end, input, payload},
 };
 
 const TRACK: &str = "puppet(analytics).Track";
@@ -29,31 +28,10 @@ fn delivered(_: u32) -> Result<Delivery, Error> {
     Ok(Delivery::default())
 }
 
-/// An activity, executed alone: its output, or what is said of its failure.
-async fn alone(world: &World, name: &str, input: &Value) -> Result<Value, String> {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), input.to_string()).unwrap();
-    let output = Command::new(world::variable("ANALYTICS_TEMPORAL_COMMAND"))
-        .args(["activity", "execute", "--address", &world::address()])
-        .args(["--task-queue", world.connection.task_queue()])
-        .args(["--type", name, "--activity-id", &world::unique("activity")])
-        .args(["--start-to-close-timeout", "30s", "--output", "json"])
-        .arg("--input-file")
-        .arg(file.path())
-        .kill_on_drop(true)
-        .output();
-    let output = tokio::time::timeout(world::SOON, output).await;
-    let output = output.expect("the activity hangs").unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    match serde_json::from_str::<Value>(&text) {
-        Ok(value) if output.status.success() => Ok(value["result"].clone()),
-        _ => Err(format!("{text}{}", String::from_utf8_lossy(&output.stderr))),
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thousands_of_violations_are_a_failure_that_is_kept() {
     let world = world(Puppet::new(delivered)).await;
+    let queue = world.connection.activity_task_queue("puppet");
     let unknown: Map<String, Value> = (0..8_000)
         .map(|n| (format!("f{n}"), json!(1)))
         .chain([
@@ -77,7 +55,7 @@ async fn thousands_of_violations_are_a_failure_that_is_kept() {
         }
         for step in ["Validation", "Request"] {
             let name = format!("{TRACK}.{step}");
-            let error = alone(&world, &name, wrong).await.unwrap_err();
+            let error = alone(&queue, &name, wrong).await.unwrap_err();
             assert!(error.contains("ValidationError"), "{what}: {error}");
             assert!(error.len() < 60_000, "{what}: {}", error.len());
         }
@@ -276,7 +254,8 @@ async fn a_batch_alone_attempts_every_event() {
         .map(|n| json!({"track": {"user_id": format!("u{}", n % 2), "event": "e"}}))
         .collect();
     let name = format!("{BATCH}.Request");
-    let output = alone(&world, &name, &json!({"inputs": events}))
+    let queue = world.connection.activity_task_queue("puppet");
+    let output = alone(&queue, &name, &json!({"inputs": events}))
         .await
         .unwrap();
     for outcome in output["outcomes"].as_array().unwrap() {

@@ -18,6 +18,7 @@ mod failures;
 mod kill;
 mod kinds;
 mod puppet;
+mod queues;
 mod replay;
 mod throughput;
 mod tls;

@@ -1,6 +1,9 @@
 //! An integration that does what a test says.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use analytics_kit::spec::{AnyInput, Attempt, Delivery, integration::Batching};
 use analytics_kit::{Error, Integration, KindSet, ValidationError};
@@ -17,11 +20,14 @@ pub(crate) fn in_twos(max_items: usize) -> Batching {
 pub(crate) type Play = Box<dyn Fn(u32) -> Result<Delivery, Error> + Send + Sync>;
 
 pub(crate) struct Puppet {
+    pub(crate) name: &'static str,
     pub(crate) play: Play,
     /// How long an attempt takes.
     pub(crate) takes: std::time::Duration,
     pub(crate) batching: Batching,
-    /// Message ids, numbers and progress of all attempts.
+    /// How many attempts have begun.
+    pub(crate) begun: Arc<AtomicUsize>,
+    /// Message ids, numbers and progress of all attempts that have ended.
     pub(crate) attempts: Arc<Mutex<Vec<(String, u32, u32)>>>,
 }
 
@@ -36,9 +42,11 @@ impl Puppet {
         play: impl Fn(u32) -> Result<Delivery, Error> + Send + Sync + 'static,
     ) -> Self {
         Self {
+            name: "puppet",
             play: Box::new(play),
             takes: std::time::Duration::ZERO,
             batching: in_twos(1),
+            begun: Arc::default(),
             attempts: Arc::default(),
         }
     }
@@ -51,7 +59,7 @@ impl Integration for Puppet {
     }
 
     fn name(&self) -> &str {
-        "puppet"
+        self.name
     }
 
     fn supports(&self) -> KindSet {
@@ -68,6 +76,7 @@ impl Integration for Puppet {
     }
 
     async fn deliver(&self, attempt: &Attempt<'_>) -> Result<Delivery, Error> {
+        self.begun.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(self.takes).await;
         let id = attempt.input.message_id().to_owned();
         let made = (id, attempt.number, attempt.progress.0);

@@ -166,6 +166,28 @@ pub(crate) async fn end(
     }
 }
 
+/// An activity, executed alone: its output, or what is said of its failure.
+pub(crate) async fn alone(queue: &str, name: &str, input: &Value) -> Result<Value, String> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), input.to_string()).unwrap();
+    let output = Command::new(variable("ANALYTICS_TEMPORAL_COMMAND"))
+        .args(["activity", "execute", "--address", &address()])
+        .args(["--task-queue", queue])
+        .args(["--type", name, "--activity-id", &unique("activity")])
+        .args(["--start-to-close-timeout", "30s", "--output", "json"])
+        .arg("--input-file")
+        .arg(file.path())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(SOON, output).await;
+    let output = output.expect("the activity hangs").unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    match serde_json::from_str::<Value>(&text) {
+        Ok(value) if output.status.success() => Ok(value["result"].clone()),
+        _ => Err(format!("{text}{}", String::from_utf8_lossy(&output.stderr))),
+    }
+}
+
 /// The types of the events in a workflow's history, and the names of what was
 /// scheduled.
 pub(crate) async fn history(

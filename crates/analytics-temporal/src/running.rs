@@ -1,0 +1,248 @@
+//! A worker from its start to its end: one of the SDK's for each task queue, of
+//! which none works without the others.
+
+use std::{fmt, sync::Arc};
+
+use analytics_spec::{Error, ErrorKind, Handler};
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use temporalio_sdk::Runtime;
+use tokio::sync::oneshot;
+
+use crate::{Connection, TemporalWorker, connection::root_cause};
+
+impl TemporalWorker {
+    /// Works until the process is asked to end, by SIGINT or SIGTERM; then
+    /// takes nothing new, finishes the attempts that are under way within the
+    /// [grace](Self::grace), and returns. Asked once more, it returns at once.
+    ///
+    /// # Errors
+    ///
+    /// An integration cannot start, nothing is registered, or the server does
+    /// not have the worker; it was asked to end [twice](ErrorKind::Closed).
+    pub async fn run(self, connection: &Connection) -> Result<(), Error> {
+        let mut running = self.start(connection).await?;
+        tokio::select! {
+            ended = running.ended() => return ended,
+            signal = asked_to_end() => {
+                tracing::info!(signal, "finishing what is under way; a second signal ends at once");
+            }
+        }
+        running.stop();
+        tokio::select! {
+            ended = running.ended() => ended,
+            signal = asked_to_end() => Err(Error::new(
+                ErrorKind::Closed,
+                format!("{signal} came again: what was under way is left to other workers"),
+            )),
+        }
+    }
+
+    /// Starts to work, on a thread of its own.
+    ///
+    /// # Errors
+    ///
+    /// See [`run`](Self::run).
+    pub async fn start(self, connection: &Connection) -> Result<Running, Error> {
+        for handler in self.handlers() {
+            if let Err(error) = handler.init().await {
+                close(self.handlers()).await;
+                return Err(error);
+            }
+        }
+        let (started_tx, started) = oneshot::channel();
+        let (ended_tx, ended) = oneshot::channel();
+        let runtime = tokio::runtime::Handle::current();
+        let client = connection.client().clone();
+        let task_queue = connection.task_queue().to_owned();
+        // The SDK's future stays on its thread.
+        let thread = std::thread::Builder::new().name("analytics-temporal".to_owned());
+        let spawned = thread.spawn(move || {
+            runtime.block_on(async move {
+                let ended = self.work(client, task_queue, started_tx).await;
+                close(self.handlers()).await;
+                let _ = ended_tx.send(ended);
+            });
+        });
+        spawned.map_err(|error| {
+            Error::new(ErrorKind::Internal, "the worker's thread cannot start").with_source(error)
+        })?;
+        let mut running = Running {
+            stop: None,
+            ended: Some(ended),
+        };
+        match started.await {
+            Ok(stop) => {
+                running.stop = Some(stop);
+                Ok(running)
+            }
+            Err(_) => Err(running.ended().await.err().unwrap_or_else(gone)),
+        }
+    }
+
+    fn handlers(&self) -> impl Iterator<Item = &Handler> {
+        self.instances.values().map(|instance| &instance.handler)
+    }
+
+    async fn work(
+        &self,
+        client: temporalio_client::Client,
+        task_queue: String,
+        started: oneshot::Sender<Stop>,
+    ) -> Result<(), Error> {
+        let runtime = Runtime::from_current_tokio(Default::default())
+            .map_err(|error| failed(&task_queue, &error))?;
+        let instances = self.instances.values();
+        let mut all = vec![self.workflows_on(&task_queue)?];
+        all.extend(instances.map(|one| one.activities_beside(&task_queue, self.grace)));
+        let mut workers = Vec::with_capacity(all.len());
+        for options in all {
+            let queue = options.task_queue.clone();
+            let worker = temporalio_sdk::Worker::new(&runtime, client.clone(), options)
+                .map_err(|error| failed(&queue, &error))?;
+            workers.push(worker);
+        }
+        let stops: Vec<_> = workers.iter().map(|one| one.shutdown_handle()).collect();
+        let stop: Stop = Arc::new(move || stops.iter().for_each(|stop| stop()));
+        if started.send(Arc::clone(&stop)).is_err() {
+            stop();
+        }
+        let running = workers.iter_mut().map(|worker| async {
+            let queue = worker.task_queue().to_owned();
+            let ended = worker.run().await;
+            ended.map_err(|error| failed(&queue, &error))
+        });
+        together(running, &*stop).await
+    }
+}
+
+/// Until all of them have ended, which the end of one asks of the others:
+/// without it, they would do a part of the work. The first that failed says why.
+async fn together<W>(workers: impl Iterator<Item = W>, stop: &dyn Fn()) -> Result<(), Error>
+where
+    W: Future<Output = Result<(), Error>>,
+{
+    let mut running: FuturesUnordered<W> = workers.collect();
+    let mut outcome = Ok(());
+    while let Some(ended) = running.next().await {
+        stop();
+        outcome = outcome.and(ended);
+    }
+    outcome
+}
+
+/// Why the worker of a task queue does not work.
+fn failed(queue: &str, error: &dyn std::error::Error) -> Error {
+    let message = format!("the worker of {queue}: {}", root_cause(error));
+    Error::new(ErrorKind::Unavailable, message)
+}
+
+pub(crate) fn gone() -> Error {
+    Error::new(ErrorKind::Internal, "the worker's thread has ended")
+}
+
+/// Those that were ready; the others say that they are not.
+async fn close(handlers: impl Iterator<Item = &Handler>) {
+    for handler in handlers.filter(|handler| handler.is_ready()) {
+        if let Err(error) = handler.close().await {
+            tracing::warn!(%error, "an integration could not be closed");
+        }
+    }
+}
+
+type Stop = Arc<dyn Fn() + Send + Sync>;
+
+/// A worker that works, on a thread of its own: until it is
+/// [stopped](Self::stop), also if this value is dropped.
+pub struct Running {
+    stop: Option<Stop>,
+    ended: Option<oneshot::Receiver<Result<(), Error>>>,
+}
+
+impl Running {
+    /// Takes nothing new from now on. What is under way is finished; see
+    /// [`ended`](Self::ended).
+    pub fn stop(&self) {
+        if let Some(stop) = &self.stop {
+            stop();
+        }
+    }
+
+    /// Waits until the worker has ended.
+    ///
+    /// # Errors
+    ///
+    /// The server did not have it, or it was waited for before.
+    pub async fn ended(&mut self) -> Result<(), Error> {
+        let Some(ended) = &mut self.ended else {
+            return Err(gone());
+        };
+        let outcome = ended.await.unwrap_or_else(|_| Err(gone()));
+        self.ended = None;
+        outcome
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").finish_non_exhaustive()
+    }
+}
+
+/// Completes when the process is asked to end, with how.
+async fn asked_to_end() -> &'static str {
+    let interrupted = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        "SIGINT"
+    };
+    #[cfg(unix)]
+    let terminated = async {
+        use tokio::signal::unix::{SignalKind, signal};
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+        "SIGTERM"
+    };
+    #[cfg(not(unix))]
+    let terminated = std::future::pending();
+    tokio::select! {
+        signal = interrupted => signal,
+        signal = terminated => signal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::watch;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn when_one_of_its_workers_fails_all_of_them_end() {
+        let stopped = watch::Sender::new(false);
+        let workers = ["a", "b", "c"].map(|name| {
+            let mut stopped = stopped.subscribe();
+            async move {
+                if name != "b" {
+                    let asked = stopped.wait_for(|stopped| *stopped).await;
+                    assert!(asked.is_ok());
+                }
+                match name {
+                    "a" => Ok(()),
+                    _ => Err(Error::new(ErrorKind::Unavailable, name)),
+                }
+            }
+        });
+        let stop = || {
+            stopped.send_replace(true);
+        };
+        let ended = together(workers.into_iter(), &stop);
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(10), ended);
+        let error = ended.await.unwrap().unwrap_err();
+        assert_eq!(error.message(), "b");
+    }
+}
