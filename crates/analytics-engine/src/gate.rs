@@ -4,7 +4,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
 };
 
 use tokio::sync::{Notify, futures::Notified};
@@ -17,11 +17,21 @@ use crate::lane::Signals;
 pub(crate) struct Gate {
     is_closed: AtomicBool,
     is_sealed: AtomicBool,
-    entering: AtomicUsize,
+    /// How many have entered, and how many have left again: two counts, for
+    /// who brings an event enters, and who writes it says for him that he has
+    /// left, on another core.
+    entered: Apart<AtomicU64>,
+    left: Apart<AtomicU64>,
     sealed: Notify,
     /// Of the lanes, which wait for the last one to come in.
     lanes: Vec<Arc<Signals>>,
 }
+
+/// Alone in its part of a core's cache: others are not slowed down by whoever
+/// writes to it.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Apart<T>(T);
 
 /// Says from elsewhere that somebody has come in; only the first word counts.
 #[derive(Clone, Debug)]
@@ -61,11 +71,11 @@ impl Gate {
     /// Counts somebody who comes in, also if the gate is closed; whoever does
     /// calls [`leave`](Self::leave).
     pub(crate) fn enter(&self) {
-        self.entering.fetch_add(1, SeqCst);
+        self.entered.0.fetch_add(1, SeqCst);
     }
 
     pub(crate) fn leave(&self) {
-        self.entering.fetch_sub(1, SeqCst);
+        self.left.0.fetch_add(1, SeqCst);
         if self.is_quiet() {
             for lane in &self.lanes {
                 lane.wake.notify_one();
@@ -84,7 +94,11 @@ impl Gate {
 
     /// Whether nobody comes in any more, and nobody is on the way.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.is_closed() && self.entering.load(SeqCst) == 0
+        // Who leaves between the two looks is one too few that have left.
+        self.is_closed() && {
+            let left = self.left.0.load(SeqCst);
+            left == self.entered.0.load(SeqCst)
+        }
     }
 
     /// Turns those back who are on the way in.

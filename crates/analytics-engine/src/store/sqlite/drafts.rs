@@ -10,6 +10,8 @@ use super::super::{Loaded, OnKept, People, Reason};
 pub(super) struct Drafts {
     json: Vec<u8>,
     events: Vec<Draft>,
+    /// The lanes of the last event.
+    lanes: Option<Arc<[Arc<str>]>>,
 }
 
 /// An event, ready to be written.
@@ -21,7 +23,9 @@ pub(super) struct Draft {
     /// The user to be erased after it.
     pub(super) deletes: Option<Box<str>>,
     pub(super) people: People,
-    pub(super) lanes: Arc<[Arc<str>]>,
+    /// `None` for those of the event before it: nearly all events have the
+    /// same, and to share them is to count them, on two cores.
+    pub(super) lanes: Option<Arc<[Arc<str>]>>,
     pub(super) refused: Vec<(Arc<str>, Reason)>,
     pub(super) kept: Option<OnKept>,
 }
@@ -58,13 +62,27 @@ impl Drafts {
     }
 
     /// The event whose JSON was written last.
-    pub(super) fn push(&mut self, draft: Draft) {
+    pub(super) fn push(&mut self, mut draft: Draft) {
+        self.keep_lanes(&mut draft);
         self.events.push(draft);
+    }
+
+    /// Of lanes that are those of the event before, one is enough.
+    fn keep_lanes(&mut self, draft: &mut Draft) {
+        match (&self.lanes, &draft.lanes) {
+            (Some(last), Some(own)) if Arc::ptr_eq(last, own) => draft.lanes = None,
+            (_, Some(own)) => self.lanes = Some(Arc::clone(own)),
+            (_, None) => {}
+        }
     }
 
     /// Moves everything behind what others have.
     pub(super) fn move_to(&mut self, others: &mut Self) {
         others.json.extend_from_slice(&self.json);
+        if let Some(first) = self.events.first_mut() {
+            others.keep_lanes(first);
+            others.lanes = self.lanes.take();
+        }
         others.events.append(&mut self.events);
         self.json.clear();
     }
@@ -72,6 +90,7 @@ impl Drafts {
     pub(super) fn clear(&mut self) {
         self.json.clear();
         self.events.clear();
+        self.lanes = None;
     }
 
     pub(super) fn len(&self) -> usize {
@@ -123,7 +142,7 @@ mod tests {
             loaded: Arc::new(Loaded::new(Input::from(Track::new("e")).into_any())),
             deletes: None,
             people: People::default(),
-            lanes: Arc::default(),
+            lanes: Some(Arc::default()),
             refused: Vec::new(),
             kept: None,
         });

@@ -174,7 +174,7 @@ impl SqliteStore {
                 _ => None,
             },
             loaded: accepted.loaded,
-            lanes: accepted.lanes,
+            lanes: Some(accepted.lanes),
             refused: accepted.refused,
             kept: accepted.kept,
         });

@@ -640,7 +640,7 @@ mod tests {
             deletes: None,
             kept: None,
             people: People::default(),
-            lanes: Arc::default(),
+            lanes: Some(Arc::default()),
             refused: Vec::new(),
         });
         drafts

@@ -126,12 +126,16 @@ impl<'a> Tx<'a> {
     /// Appends what was drafted: the place of the first.
     pub(super) fn append(&mut self, drafts: &Drafts) -> Outcome<Seq> {
         let mut items = Vec::with_capacity(drafts.len());
+        let mut lanes = Default::default();
         for (json, draft) in drafts.iter() {
-            let lanes = draft.lanes.iter().map(|name| self.lane_or_new(name));
+            if let Some(names) = &draft.lanes {
+                let ids = names.iter().map(|name| self.lane_or_new(name));
+                lanes = ids.collect::<Outcome<_>>()?;
+            }
             items.push(Item {
                 json,
                 people: &draft.people,
-                lanes: lanes.collect::<Outcome<_>>()?,
+                lanes: Clone::clone(&lanes),
                 deletes: draft.deletes.as_deref(),
                 through: None,
             });
