@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use analytics_kit::spec::{AnyInput, Attempt, Delivery, integration::Batching};
+use analytics_kit::spec::{
+    AnyInput, Attempt, Delivery, Policies, Progress, Timestamp,
+    integration::{Batching, unattempted},
+};
 use analytics_kit::{Error, Integration, KindSet, ValidationError};
 use async_trait::async_trait;
 
@@ -18,11 +21,16 @@ pub(crate) type Play = Box<dyn Fn(u32) -> Result<Delivery, Error> + Send + Sync>
 
 pub(crate) struct Puppet {
     pub(crate) play: Play,
-    /// How long an attempt takes.
+    pub(crate) policies: Policies,
+    /// How many requests an event takes.
+    pub(crate) requests: u32,
+    /// How long each of them takes.
     pub(crate) takes: std::time::Duration,
     pub(crate) batching: Batching,
     /// Message ids, numbers and progress of all attempts.
     pub(crate) attempts: Arc<Mutex<Vec<(String, u32, u32)>>>,
+    /// Their events' times.
+    pub(crate) times: Arc<Mutex<Vec<Option<Timestamp>>>>,
 }
 
 impl std::fmt::Debug for Puppet {
@@ -37,9 +45,12 @@ impl Puppet {
     ) -> Self {
         Self {
             play: Box::new(play),
+            policies: Policies::new(),
+            requests: 1,
             takes: std::time::Duration::ZERO,
             batching: in_twos(1),
             attempts: Arc::default(),
+            times: Arc::default(),
         }
     }
 }
@@ -67,8 +78,24 @@ impl Integration for Puppet {
         self.batching
     }
 
+    fn policies(&self) -> Policies {
+        self.policies.clone()
+    }
+
     async fn deliver(&self, attempt: &Attempt<'_>) -> Result<Delivery, Error> {
-        tokio::time::sleep(self.takes).await;
+        match attempt.input.event.user_id() {
+            Some("panics") => panic!("as told"),
+            Some("hangs") => std::future::pending().await,
+            _ => {}
+        }
+        for done in attempt.progress.0..self.requests {
+            if done > attempt.progress.0 && attempt.is_over() {
+                return Err(unattempted().with_progress(Progress(done)));
+            }
+            tokio::time::sleep(self.takes).await;
+        }
+        let time = attempt.input.context.timestamp;
+        self.times.lock().unwrap().push(time);
         let id = attempt.input.message_id().to_owned();
         let made = (id, attempt.number, attempt.progress.0);
         self.attempts.lock().unwrap().push(made);
