@@ -30,7 +30,7 @@ pub enum Next {
         /// Why the last one failed.
         error: Box<Failure>,
         /// In a call of at most so many events, if not in one as large as the
-        /// integration takes: see [`share`].
+        /// integration takes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at_most: Option<usize>,
     },
@@ -83,7 +83,6 @@ pub async fn attempt(
     };
     let is_over = attempts.iter().any(Attempt::is_over);
     let is_idle = is_over && attempts.iter().zip(&outcomes).all(is_as_before);
-    let max_items = handler.integration().batching().max_items;
     let mut waiting = HashSet::new();
     let mut nexts = Vec::with_capacity(events.len());
     for (((input, retries), policy), outcome) in events.iter().zip(&policies).zip(outcomes) {
@@ -109,11 +108,8 @@ pub async fn attempt(
         nexts.push(match retries.failed(&error, policy, jitter) {
             Some(after) if !waits_for_nothing => {
                 waiting.extend(input.event.people());
-                let mut share = share(max_items, policy.maximum_attempts, &retries);
-                if is_idle {
-                    share = share.min(events.len() / IDLE).max(1);
-                }
-                again(retries, after, &error, share, max_items)
+                let at_most = is_idle.then(|| (events.len() / IDLE).max(1));
+                again(retries, after, &error, at_most)
             }
             _ => Next::Settled(Box::new(Outcome::failure(input.message_id(), &error))),
         });
@@ -147,8 +143,8 @@ pub fn failed_together(
         match retries.failed(error, &policy, jitter) {
             Some(after) => {
                 let share = share(max_items, policy.maximum_attempts, &retries);
-                let share = share.min(events.len() / 2).max(1);
-                again(retries, after, error, share, max_items)
+                let at_most = share.min(events.len() / 2).max(1);
+                again(retries, after, error, Some(at_most))
             }
             None => Next::Settled(Box::new(Outcome::failure(input.message_id(), error))),
         }
@@ -185,12 +181,12 @@ async fn unbroken<T>(work: impl Future<Output = T>) -> Option<T> {
     .await
 }
 
-fn again(retries: Retries, after: Duration, error: &Error, share: usize, max_items: usize) -> Next {
+fn again(retries: Retries, after: Duration, error: &Error, at_most: Option<usize>) -> Next {
     Next::Again {
         retries,
         after,
         error: Box::new(Failure::from(error)),
-        at_most: (share < max_items).then_some(share),
+        at_most,
     }
 }
 
