@@ -589,8 +589,10 @@ mod tests {
 
     #[test]
     fn without_end_is_without_end_whatever_the_vendor_asks_for() {
-        let mut policy = RequestPolicy::default();
-        policy.maximum_attempts = 0;
+        let policy = RequestPolicy {
+            maximum_attempts: 0,
+            ..RequestPolicy::default()
+        };
         for seconds in [1, 3600] {
             let asked = transient().with_retry_after(Duration::from_secs(seconds));
             let mut retries = Retries::new();
