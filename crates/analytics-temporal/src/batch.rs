@@ -459,7 +459,7 @@ pub(crate) async fn validate(
         .zip(&sizes)
         .map(|((input, _), bytes)| {
             let input = call.batch.complete(input);
-            let error = accept(&handler, input, *bytes).err()?;
+            let error = accept(&handler, &input, *bytes).err()?;
             failed("", &error, call.outcome_bytes).error
         });
     let validated = Validated {
@@ -472,11 +472,11 @@ pub(crate) async fn validate(
 
 /// The validation step for an event of a batch that has so many bytes: it with
 /// its context, if it is right.
-fn accept(handler: &Handler, input: AnyInput, bytes: usize) -> Result<AnyInput, Error> {
+fn accept(handler: &Handler, input: &AnyInput, bytes: usize) -> Result<AnyInput, Error> {
     if bytes > MAX_INPUT_BYTES {
         return Err(payload::too_large(bytes).with_integration(handler.name()));
     }
-    let input = handler.complete(&input).into_owned();
+    let input = handler.complete(input).into_owned();
     check(handler, &input).map(|()| input)
 }
 
@@ -586,7 +586,7 @@ async fn alone(
         let input = input?;
         let size = limits::json_bytes(&input);
         let id = input.message_id().to_owned();
-        match accept(handler, batch.batch.complete(input), size) {
+        match accept(handler, &batch.batch.complete(input), size) {
             Err(error) => Err(Box::new(failed(&id, &error, bytes))),
             Ok(_) if step == Step::Validation => Err(Box::new(Outcome::success(&id, None))),
             Ok(input) => Ok(input),
