@@ -654,6 +654,33 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Validation);
     }
 
+    /// With one too few, each would be somebody else's.
+    #[test]
+    fn what_is_not_one_for_each_event_is_refused() {
+        let plan = Plan {
+            limits: Batching::single(1),
+            extra: 0,
+            outcome_bytes: 0,
+            max_history: 0,
+            max_sent: 0,
+        };
+        let read = |failures: usize, sizes: usize| {
+            let validated = Validated {
+                failures: vec![None; failures],
+                sizes: vec![1; sizes],
+                plan,
+            };
+            let output = payload::write(&validated).unwrap();
+            Validated::read(&output, 2).map(|_| ())
+        };
+        assert!(read(2, 2).is_ok());
+        for (failures, sizes) in [(1, 2), (3, 2), (2, 1), (2, 3)] {
+            let error = read(failures, sizes).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Internal);
+            assert!(error.message().contains("was given 2 events"), "{error}");
+        }
+    }
+
     /// Whatever has failed for good and whatever will be tried again: what a run
     /// hands to the next is below what Temporal takes.
     #[test]
