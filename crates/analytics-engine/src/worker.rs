@@ -8,7 +8,6 @@ use analytics_spec::{
     batch::{Deliveries, Outcome, attempt},
     handler::{Activity, Step, Takes, Workflow, workflow_name},
     integration::drive,
-    policies::MAX_ASKED,
 };
 use futures::future::join_all;
 use serde::Serialize;
@@ -120,7 +119,8 @@ impl EmbeddedWorker {
         handler.validate(input)?;
         let policy = handler.request_policy(input);
         let attempt = |attempt| Box::pin(async move { handler.request(&attempt).await }) as _;
-        drive(self.clock.as_ref(), &policy, input, MAX_ASKED, attempt).await
+        // `Retries` say how long the vendor's delays are waited for.
+        drive(self.clock.as_ref(), &policy, input, Duration::MAX, attempt).await
     }
 
     /// The events of a batch to their ends, or one step of it, once.

@@ -210,11 +210,10 @@ impl<'a, V: HttpVendor> Batch<'a, V> {
         cap.map_or(usize::MAX, |cap| cap.items)
     }
 
-    /// Takes the answer to a group's request: whether its events have come further
-    /// by it, and are not only to be sent in smaller groups.
-    pub(crate) fn answered(&mut self, group: &Group<'a, V::Route>, answer: &Answer) -> bool {
+    /// Takes the answer to a group's request.
+    pub(crate) fn answered(&mut self, group: &Group<'a, V::Route>, answer: &Answer) {
         if self.adapt(group, &answer.reading) {
-            return false;
+            return;
         }
         for (index, member) in group.members.iter().enumerate() {
             let Some(item) = self.items.get_mut(*member) else {
@@ -234,7 +233,6 @@ impl<'a, V: HttpVendor> Batch<'a, V> {
                 }
             }
         }
-        true
     }
 
     /// Learns from an answer how many steps the route takes at once; `true` if

@@ -490,14 +490,14 @@ impl<V: HttpVendor> Client<V> {
         is_over: impl Fn() -> bool,
     ) -> Vec<Result<Delivery, Error>> {
         let mut batch = Batch::new(&self.vendor, items);
-        // Of a call that ends before anything has come of it, the next one would
-        // be the same again.
-        let mut has_come_further = false;
+        // Without any request, the next call would be the same again.
+        let mut has_sent = false;
         while let Some(group) = batch.next()
-            && !(has_come_further && is_over())
+            && !(has_sent && is_over())
         {
             let answer = self.exchange(&group, &batch).await;
-            has_come_further |= batch.answered(&group, &answer);
+            batch.answered(&group, &answer);
+            has_sent = true;
         }
         let named = |error: Error| error.with_integration(&self.instance.name);
         batch

@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
@@ -578,11 +579,13 @@ impl Handler {
         }
     }
 
-    /// Calls `on_activity_error`: for engines, when a step failed.
+    /// Calls `on_activity_error`: for engines, when a step failed. A hook that
+    /// panics does not take along what other events came to.
     fn activity_failed(&self, event: &AnyEvent, step: Step, error: &Error) {
         if let Some(hook) = &self.0.config.on_activity_error {
             let name = activity_name(self.name(), crate::Event::kind(event), step);
-            call(hook, &name, event, error);
+            let told = AssertUnwindSafe(|| call(hook, &name, event, error));
+            let _ = catch_unwind(told);
         }
     }
 

@@ -152,6 +152,8 @@ pub trait Integration: Debug + Send + Sync + 'static {
     /// - Sends the input's message id and timestamp, where the vendor has a
     ///   place for them, and makes neither up.
     /// - Says in an error's [`progress`](Error::progress) what it got through.
+    /// - Begins no further request after the [`deadline`](Attempt::deadline): the
+    ///   event is [`Deferred`](ErrorKind::Deferred) then.
     async fn deliver(&self, attempt: &Attempt<'_>) -> Result<Delivery, Error>;
 
     /// Makes one attempt to deliver several events.
@@ -162,7 +164,9 @@ pub trait Integration: Debug + Send + Sync + 'static {
     ///   order: after a failure that may pass, or for want of the right
     ///   credentials, the later ones are [`Deferred`](ErrorKind::Deferred).
     /// - So are those for which there was no time before the attempts'
-    ///   [`deadline`](Attempt::deadline).
+    ///   [`deadline`](Attempt::deadline), and one that needs further requests,
+    ///   with its [`progress`](Error::progress). The first request is made
+    ///   whatever the time.
     async fn deliver_batch(&self, attempts: &[Attempt<'_>]) -> Vec<Result<Delivery, Error>> {
         let mut waiting = HashSet::new();
         let mut outcomes = Vec::with_capacity(attempts.len());

@@ -362,11 +362,11 @@ pub struct Retries {
 }
 
 /// The longest that one event waits in all for delays that the vendor asked
-/// for.
+/// for, unless its attempts are without end.
 pub const MAX_ASKED: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// The most attempts at one event that do not count because the vendor
-/// answered them with its own delay.
+/// answered them with its own delay, unless attempts are without end.
 pub const MAX_ASKED_ATTEMPTS: u32 = 100;
 
 impl Retries {
@@ -415,7 +415,8 @@ impl Retries {
                     .saturating_sub(self.counted)
                     .saturating_sub(self.outage);
                 let is_patient = self.asked <= MAX_ASKED && uncounted <= MAX_ASKED_ATTEMPTS;
-                is_patient.then_some(after)
+                let is_endless = policy.maximum_attempts == 0;
+                (is_patient || is_endless).then_some(after)
             }
         }
     }
@@ -584,6 +585,23 @@ mod tests {
         let policy = RequestPolicy::default();
         let waits = std::iter::from_fn(|| retries.failed(&asked, &policy, 0.0));
         assert_eq!(waits.take(1000).count(), 100);
+    }
+
+    #[test]
+    fn without_end_is_without_end_whatever_the_vendor_asks_for() {
+        let policy = RequestPolicy {
+            maximum_attempts: 0,
+            ..RequestPolicy::default()
+        };
+        for seconds in [1, 3600] {
+            let asked = transient().with_retry_after(Duration::from_secs(seconds));
+            let mut retries = Retries::new();
+            for _ in 0..1000 {
+                let pause = retries.failed(&asked, &policy, 0.0);
+                assert_eq!(pause, asked.retry_after());
+            }
+            assert!(retries.asked > Duration::from_secs(900) && retries.counted == 0);
+        }
     }
 
     #[test]

@@ -782,6 +782,19 @@ async fn hooks_hear_of_failures() {
     );
 }
 
+/// What has been delivered stays so.
+#[tokio::test]
+async fn a_hook_that_panics_takes_no_outcome_along() {
+    let script = [Ok(Delivery::default()), Err(rejected())];
+    let config = config(Scripted::new(script)).on_activity_error(|_| panic!("the hook's mistake"));
+    let handler = ready(config).await;
+    let (first, second) = (track("E", "u"), track("F", "v"));
+    let outcomes = handler
+        .request_batch(&[attempt(&first), attempt(&second)])
+        .await;
+    assert_eq!(kinds(&outcomes), [Ok(()), Err(ErrorKind::RequestRejected)]);
+}
+
 #[tokio::test]
 async fn a_batch_leaves_out_what_is_wrong_and_keeps_its_order() {
     let integration = Arc::new(Scripted {

@@ -1,6 +1,9 @@
 //! What the activities of one event do.
 
-use std::time::Duration;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, Instant},
+};
 
 use analytics_spec::{
     AnyInput, AnyOutput, Attempt, Delivery, Error, ErrorKind, Handler, Kind, Output, RequestPolicy,
@@ -10,7 +13,7 @@ use temporalio_common::{ActivityError, data_converters::RawValue};
 use temporalio_sdk::activities::ActivityInfo;
 
 use crate::{
-    attempting::{Attempting, unbroken},
+    attempting::{Attempting, panicked},
     failures, ids, limits, options, payload,
 };
 
@@ -22,10 +25,15 @@ pub(crate) async fn validate(
     input: RawValue,
 ) -> Result<RawValue, ActivityError> {
     let input = read(&handler, kind, ctx.info(), input)?;
-    unbroken(async { handler.validate(&input) })
-        .await
-        .map_err(permanent)?;
+    check(&handler, &input).map_err(permanent)?;
     output(input, Delivery::default())
+}
+
+/// The validation step for one event: that it makes the integration panic is
+/// its own failure.
+pub(crate) fn check(handler: &Handler, input: &AnyInput) -> Result<(), Error> {
+    let checked = AssertUnwindSafe(|| handler.validate(input));
+    catch_unwind(checked).unwrap_or_else(|_| Err(panicked().with_integration(handler.name())))
 }
 
 /// One attempt at the request.
@@ -56,14 +64,33 @@ pub(crate) async fn request(
     } else {
         Duration::MAX
     };
-    let request = async |limit: Duration| {
-        let attempt = retries.attempt(&input, &policy);
-        let timeout = attempt.timeout.min(limit);
-        handler.request(&Attempt { timeout, ..attempt }).await
-    };
-    let error = match ctx.within(limit, retries, request).await? {
-        Ok(delivery) => return output(input, delivery),
-        Err(error) => error,
+    let error = loop {
+        let request = async |limit: Duration| {
+            let attempt = retries.attempt(&input, &policy);
+            let timeout = attempt.timeout.min(limit);
+            // What has been got through by then is said, and not lost with the
+            // attempt's time.
+            let deadline = Instant::now().checked_add(limit / 2);
+            let attempt = Attempt {
+                timeout,
+                deadline,
+                ..attempt
+            };
+            handler.request(&attempt).await
+        };
+        let attempted = ctx.within(limit, retries, request).await;
+        let attempted = attempted.map_err(|error| if is_ours { given_up() } else { error })?;
+        let error = match attempted {
+            Ok(delivery) => return output(input, delivery),
+            Err(error) => error,
+        };
+        let is_under_way =
+            error.kind() == ErrorKind::Deferred && error.progress() > retries.progress;
+        if !is_under_way {
+            break error.with_integration(handler.name());
+        }
+        retries.progress = error.progress();
+        ctx.carry(&retries).await;
     };
     let asked = error.retry_after().max(error.wait());
     let next = retries.failed(&error, &policy, fastrand::f64());
@@ -141,6 +168,14 @@ fn carried(ctx: &Attempting) -> (Retries, u32) {
 
 fn is_used_up(policy: &RequestPolicy, retries: &Retries) -> bool {
     policy.maximum_attempts != 0 && retries.counted >= policy.maximum_attempts
+}
+
+/// How an attempt that our workflow asked for ends when it is given up. The SDK
+/// does not tell a cancellation from a pause or a reset, and the server hears of
+/// these only by a failure: it would wait for the answer. Our workflows do not
+/// wait for an activity that they have cancelled, so they can have the same.
+pub(crate) fn given_up() -> ActivityError {
+    failures::transient(&lost(), None).into()
 }
 
 /// Of attempts that no worker lived to report.

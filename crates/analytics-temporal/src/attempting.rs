@@ -107,15 +107,15 @@ fn given(started: Option<SystemTime>, deadline: Option<SystemTime>) -> Duration 
     given.unwrap_or_default().min(LONGEST)
 }
 
-/// A panic of an integration or a hook is an error, and for good: the same
-/// event would panic again.
+/// A panic in an attempt is a failure that may pass, as in every engine.
 pub(crate) async fn unbroken<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     AssertUnwindSafe(work)
         .catch_unwind()
         .await
-        .unwrap_or_else(|_| Err(panicked()))
+        .unwrap_or_else(|_| Err(panicked().with_retryable(true)))
 }
 
+/// A panic where nothing is sent is for good: the same event would panic again.
 pub(crate) fn panicked() -> Error {
     Error::new(ErrorKind::Internal, "the integration or a hook panicked")
 }

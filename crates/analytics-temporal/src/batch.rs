@@ -9,7 +9,7 @@ use std::{
 use analytics_spec::{
     AnyInput, BatchInput, BatchOutput, Code, Error, ErrorKind, Failure, Handler, Retries,
     ValidationError, Value, Violation,
-    batch::{Deliveries, Next, Outcome, attempt},
+    batch::{Deliveries, Next, Outcome, attempt, failed_together},
     handler::{Step, Takes, activity_name},
     integration::Batching,
 };
@@ -22,8 +22,8 @@ use temporalio_sdk::{
 };
 
 use crate::{
-    activities::{self, permanent},
-    attempting::{Attempting, panicked},
+    activities::{self, check, permanent},
+    attempting::Attempting,
     dynamic::{DynWorkflow, Ended},
     failures, ids,
     ids::Origin,
@@ -59,8 +59,9 @@ impl Continued {
 
 /// What decides how a batch is split into calls and runs, as it was when the
 /// batch was validated. It is read from the history alone, as the events' sizes
-/// are: a batch on its way goes on as it began, also if the next version has
-/// other limits or writes events in another way.
+/// are, and how small a call an event goes in: a batch on its way goes on as it
+/// began, also if the next version has other limits or writes events in another
+/// way.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Plan {
     limits: Batching,
@@ -70,7 +71,7 @@ struct Plan {
     outcome_bytes: usize,
     /// A run whose history has this many events goes on in a new one.
     max_history: u32,
-    /// A run whose calls have so many bytes goes on in a new one.
+    /// A run whose calls have events of so many bytes goes on in a new one.
     max_sent: usize,
 }
 
@@ -101,6 +102,29 @@ struct Validated {
     /// How many bytes each event has as JSON.
     sizes: Vec<usize>,
     plan: Plan,
+}
+
+impl Validated {
+    fn read(output: &RawValue, events: usize) -> Result<Self, Error> {
+        let this: Self = payload::parse_output(output)?;
+        one_each(&this.failures, events)?;
+        one_each(&this.sizes, events)?;
+        Ok(this)
+    }
+}
+
+/// What an activity says is whose place it stands at: with fewer or more, nobody
+/// could tell.
+fn one_each<T>(said: &[T], events: usize) -> Result<(), Error> {
+    if said.len() == events {
+        return Ok(());
+    }
+    let message = format!(
+        "the activity was given {events} events and speaks of {}: are there workers of another \
+         version?",
+        said.len()
+    );
+    Err(Error::new(ErrorKind::Internal, message))
 }
 
 /// What the activities are given by the workflow. Nobody else's input has the
@@ -185,7 +209,8 @@ pub(crate) async fn run(
             };
             let timeout = longest(&handler, &call);
             let argument = payload::write(&call).map_err(fail)?;
-            sent = sent.saturating_add(payload::bytes(&argument));
+            let bytes = deliveries.bytes(&positions).saturating_add(plan.extra);
+            sent = sent.saturating_add(bytes);
             let name = activity_name(handler.name(), Takes::Batch, Step::Request);
             let options = options::call(timeout, queue(&handler, &ctx));
             let running = ctx.execute_activity(UntypedActivity::new(name), argument, options);
@@ -194,7 +219,9 @@ pub(crate) async fn run(
         let mut nexts = Vec::with_capacity(calls.len());
         for (positions, result) in join_all(calls).await {
             let output = result.map_err(|error| ended(&handler, &ctx, &deliveries, &error))?;
-            let next: Vec<Next> = payload::parse_output(&output).map_err(named)?;
+            let next = payload::parse_output::<Vec<Next>>(&output);
+            let next = next.and_then(|next| one_each(&next, positions.len()).map(|()| next));
+            let next = next.map_err(|error| all_failed(&handler, &ctx, &deliveries, error))?;
             nexts.push((positions, next));
         }
         for failed in deliveries.apply(nexts, now(&ctx)) {
@@ -233,7 +260,11 @@ impl Batch {
         Ok(Self { batch, duplicates })
     }
 
-    /// Takes the inputs out: each read, or how its event ended.
+    /// Takes the inputs out: each read, or how its event ended. A workflow does so
+    /// again when it is replayed, and has to come to the same: events are read, and
+    /// their levels counted, alike by all versions between which a batch may be
+    /// on its way. How large an event is when it is written is for an activity to
+    /// say.
     fn take_inputs(
         &mut self,
         handler: &Handler,
@@ -253,7 +284,6 @@ impl Batch {
             }
             let mut input = AnyInput::accept(value, None)?;
             stamp(index, &mut input);
-            payload::write_input(&input)?;
             Ok(input)
         };
         let accepted = values.into_iter().enumerate().map(|input| {
@@ -291,7 +321,7 @@ async fn validated(
     mut new: Batch,
 ) -> Result<Continued, WorkflowTermination> {
     let origin = Origin::of(&ctx.info());
-    let mut inputs = new.take_inputs(handler, |index, input| origin.stamp_at(index, input));
+    let inputs = new.take_inputs(handler, |index, input| origin.stamp_at(index, input));
     let Batch { batch, .. } = new;
     tell_unread(handler, ctx, &inputs);
     let outcome_bytes = limits::outcome_bytes(inputs.len());
@@ -305,45 +335,40 @@ async fn validated(
     };
     let events = argument.call.len();
     let argument = payload::write(&argument).map_err(fail)?;
-    // Beside the events: how far each has come, and what is around it.
-    let beside = events * (limits::json_bytes(&Retries::new()) + "[,],".len());
-    let bytes = payload::bytes(&argument).saturating_sub(beside);
-    if bytes > MAX_BATCH_BYTES {
-        let error = payload::too_large(bytes).with_integration(handler.name());
-        log_unread(handler, ctx, Some(events), &error);
-        return Err(fail(error));
-    }
     let name = activity_name(handler.name(), Takes::Batch, Step::Validation);
     let output = ctx
         .execute_local_activity(UntypedActivity::new(name), argument, options::validation())
-        .await
-        .map_err(|error| {
-            let deliveries = Deliveries::measured(inputs.drain(..).map(|input| Ok((input?, 0))));
-            ended(handler, ctx, &deliveries, &error)
-        })?;
+        .await;
+    let validated = match &output {
+        Ok(output) => Validated::read(output, events)
+            .map_err(|error| all_failed(handler, ctx, &unmeasured(&inputs), error)),
+        Err(error) => Err(ended(handler, ctx, &unmeasured(&inputs), error)),
+    };
     let Validated {
         failures,
         sizes,
         plan,
-    } = payload::parse_output(&output).map_err(fail)?;
+    } = validated?;
     let mut validations = failures.into_iter().zip(sizes);
     let measured = inputs.into_iter().map(|input| {
         let input = input?;
         match validations.next() {
-            Some((None, bytes)) => Ok((input, bytes)),
             Some((Some(failure), _)) => {
                 let error = Error::from(failure);
                 tell(handler, ctx, &input, &error);
                 Err(Box::new(failed(input.message_id(), &error, outcome_bytes)))
             }
-            None => {
-                let error = Error::new(ErrorKind::Internal, "its validation says nothing of it");
-                Err(Box::new(failed(input.message_id(), &error, outcome_bytes)))
-            }
+            validation => Ok((input, validation.map_or(0, |(_, bytes)| bytes))),
         }
     });
     let deliveries = Deliveries::measured(measured);
     Ok(Continued::new(deliveries, batch, plan))
+}
+
+/// The inputs of a batch that does not get beyond its validation.
+fn unmeasured(inputs: &[Result<AnyInput, Box<Outcome>>]) -> Deliveries {
+    let inputs = inputs.iter().cloned();
+    Deliveries::measured(inputs.map(|input| Ok((input?, 0))))
 }
 
 /// An outcome that leaves room for the others.
@@ -379,7 +404,17 @@ fn ended(
     if error.as_cancelled().is_some() {
         return WorkflowTermination::cancelled();
     }
-    let error = failures::of_activity(error).with_integration(handler.name());
+    all_failed(handler, ctx, deliveries, failures::of_activity(error))
+}
+
+/// How an error of none of the single events ends the workflow.
+fn all_failed(
+    handler: &Handler,
+    ctx: &WorkflowContext<DynWorkflow>,
+    deliveries: &Deliveries,
+    error: Error,
+) -> WorkflowTermination {
+    let error = error.with_integration(handler.name());
     for (_, input) in deliveries.pending() {
         tell(handler, ctx, input, &error);
     }
@@ -410,12 +445,23 @@ pub(crate) async fn validate(
     };
     let plan = Plan::new(&handler, max_history, &call);
     let sizes = call.call.iter().map(|(input, _)| limits::json_bytes(input));
-    let sizes = sizes.collect();
-    let failures = call.call.into_iter().map(|(input, _)| {
-        let input = handler.complete(&call.batch.complete(input)).into_owned();
-        let error = check(&handler, &input).err()?;
-        failed("", &error, call.outcome_bytes).error
-    });
+    let sizes: Vec<_> = sizes.collect();
+    // What is too large by itself is not among those that are handed on.
+    let together = sizes.iter().filter(|bytes| **bytes <= MAX_INPUT_BYTES);
+    let together = together.sum::<usize>().saturating_add(plan.extra);
+    if together > MAX_BATCH_BYTES {
+        let error = payload::too_large(together);
+        return Err(permanent(error.with_integration(handler.name())));
+    }
+    let failures = call
+        .call
+        .into_iter()
+        .zip(&sizes)
+        .map(|((input, _), bytes)| {
+            let input = call.batch.complete(input);
+            let error = accept(&handler, &input, *bytes).err()?;
+            failed("", &error, call.outcome_bytes).error
+        });
     let validated = Validated {
         failures: failures.collect(),
         sizes,
@@ -424,12 +470,14 @@ pub(crate) async fn validate(
     payload::write(&validated).map_err(permanent)
 }
 
-/// The validation step for one event: that it makes the integration panic is
-/// its own failure.
-fn check(handler: &Handler, input: &AnyInput) -> Result<(), Error> {
-    let checked = std::panic::AssertUnwindSafe(|| handler.validate(input));
-    let checked = std::panic::catch_unwind(checked);
-    checked.unwrap_or_else(|_| Err(panicked().with_integration(handler.name())))
+/// The validation step for an event of a batch that has so many bytes: it with
+/// its context, if it is right.
+fn accept(handler: &Handler, input: &AnyInput, bytes: usize) -> Result<AnyInput, Error> {
+    if bytes > MAX_INPUT_BYTES {
+        return Err(payload::too_large(bytes).with_integration(handler.name()));
+    }
+    let input = handler.complete(input).into_owned();
+    check(handler, &input).map(|()| input)
 }
 
 /// One attempt at the events of a call. For the workflow, what follows for
@@ -490,13 +538,11 @@ async fn requested(
         Ok(attempt(handler, &events, deadline, fastrand::f64()).await)
     };
     let limit = options::call_timeout(timeout);
-    let nexts = ctx.within(limit, Retries::new(), attempted).await?;
+    let nexts = ctx.within(limit, Retries::new(), attempted).await;
+    let nexts = nexts.map_err(|_| activities::given_up())?;
     let nexts = nexts.unwrap_or_else(|error| {
         let error = error.with_integration(handler.name());
-        let events = events.into_iter();
-        events
-            .map(|(input, retries)| after_failure(handler, &error, &input, retries))
-            .collect()
+        failed_together(handler, &events, &error, fastrand::f64())
     });
     let mut nexts = nexts.into_iter();
     let next = |ended: Option<Next>| ended.or_else(|| nexts.next());
@@ -512,36 +558,24 @@ fn after_lost(
     mut retries: Retries,
 ) -> Result<(AnyInput, Retries), Next> {
     let error = activities::lost().with_integration(handler.name());
+    let policy = handler.request_policy(&input);
     for _ in 0..lost {
-        match after_failure(handler, &error, &input, retries) {
-            Next::Again { retries: next, .. } => retries = next,
-            settled @ Next::Settled(_) => return Err(settled),
+        if retries.failed(&error, &policy, 0.0).is_none() {
+            let outcome = Outcome::failure(input.message_id(), &error);
+            return Err(Next::Settled(Box::new(outcome)));
         }
     }
     Ok((input, retries))
 }
 
-/// What follows an attempt that failed for all events of its call.
-fn after_failure(handler: &Handler, error: &Error, input: &AnyInput, mut retries: Retries) -> Next {
-    match retries.failed(error, &handler.request_policy(input), fastrand::f64()) {
-        Some(after) => Next::Again {
-            retries,
-            after,
-            error: Box::new(Failure::from(error)),
-        },
-        None => Next::Settled(Box::new(Outcome::failure(input.message_id(), error))),
-    }
-}
-
-/// One step of a batch, once, for whoever executes the activity alone.
+/// One step of a batch, once, for whoever executes the activity alone, who says
+/// how often that is.
 async fn alone(
     handler: &Handler,
     ctx: &Attempting,
     input: RawValue,
     step: Step,
 ) -> Result<BatchOutput, ActivityError> {
-    /// What has been attempted is due then: not within this attempt.
-    const LATER: Duration = Duration::from_secs(1);
     let mut batch =
         Batch::read(input).map_err(|e| permanent(e.with_integration(handler.name())))?;
     let bytes = limits::outcome_bytes(batch.batch.inputs.len());
@@ -549,41 +583,62 @@ async fn alone(
         ids::stamp_activity_at(ctx.info(), index, input);
     });
     let inputs = inputs.into_iter().map(|input| {
-        let input = handler.complete(&batch.batch.complete(input?)).into_owned();
-        match check(handler, &input) {
-            Err(error) => Err(Box::new(failed(input.message_id(), &error, bytes))),
-            Ok(()) if step == Step::Validation => {
-                Err(Box::new(Outcome::success(input.message_id(), None)))
-            }
-            Ok(()) => Ok(input),
+        let input = input?;
+        let size = limits::json_bytes(&input);
+        let id = input.message_id().to_owned();
+        match accept(handler, &batch.batch.complete(input), size) {
+            Err(error) => Err(Box::new(failed(&id, &error, bytes))),
+            Ok(_) if step == Step::Validation => Err(Box::new(Outcome::success(&id, None))),
+            Ok(input) => Ok(input),
         }
     });
     let mut deliveries = Deliveries::new(inputs);
-    let limits = handler.integration().batching();
-    let steps = async |limit: Duration| {
-        let deadline = Instant::now().checked_add(limit / 2);
-        loop {
-            let round = deliveries.round(Duration::ZERO, &limits, 0);
-            let mut nexts = Vec::new();
-            for positions in round.calls {
-                let events = deliveries.call(&positions);
-                let next = attempt(handler, &events, deadline, fastrand::f64()).await;
-                nexts.push((positions, next));
+    if !deliveries.is_done() {
+        let requests = async |limit: Duration| {
+            request_each(handler, &mut deliveries, limit / 2).await;
+            Ok(())
+        };
+        let requested = ctx.within(Duration::MAX, Retries::new(), requests).await?;
+        requested.map_err(|error| {
+            let error = error.with_integration(handler.name());
+            if error.is_retryable() {
+                failures::transient(&error, None)
+            } else {
+                failures::permanent(&error)
             }
-            if nexts.is_empty() {
-                break;
-            }
-            // Their attempts' failures have been told where they happened.
-            let _ = deliveries.apply(nexts, LATER);
-        }
-        Ok(deliveries.into_output())
-    };
-    let output = ctx.within(Duration::MAX, Retries::new(), steps).await?;
-    let mut output = output.map_err(permanent)?;
+        })?;
+    }
+    let mut output = deliveries.into_output();
     for outcome in &mut output.outcomes {
         limits::cut_outcome(outcome, bytes);
     }
     Ok(output)
+}
+
+/// Attempts each event once, as far as there is time. What is due again at once
+/// was not attempted, or was in a call that panicked.
+async fn request_each(handler: &Handler, deliveries: &mut Deliveries, time: Duration) {
+    let limits = handler.integration().batching();
+    let deadline = Instant::now().checked_add(time);
+    let is_over = || deadline.is_some_and(|at| Instant::now() >= at);
+    loop {
+        let round = deliveries.round(Duration::ZERO, &limits, 0);
+        let mut called = Vec::new();
+        for positions in round.calls {
+            if is_over() && !called.is_empty() {
+                break;
+            }
+            let events = deliveries.call(&positions);
+            let nexts = attempt(handler, &events, deadline, fastrand::f64()).await;
+            called.push((positions, nexts));
+        }
+        let is_done = called.is_empty() || is_over();
+        // Their attempts' failures have been told where they happened.
+        let _ = deliveries.apply(called, Duration::ZERO);
+        if is_done {
+            break;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -597,6 +652,33 @@ mod tests {
         assert!(check_count(MAX_BATCH_EVENTS).is_ok());
         let error = check_count(MAX_BATCH_EVENTS + 1).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Validation);
+    }
+
+    /// With one too few, each would be somebody else's.
+    #[test]
+    fn what_is_not_one_for_each_event_is_refused() {
+        let plan = Plan {
+            limits: Batching::single(1),
+            extra: 0,
+            outcome_bytes: 0,
+            max_history: 0,
+            max_sent: 0,
+        };
+        let read = |failures: usize, sizes: usize| {
+            let validated = Validated {
+                failures: vec![None; failures],
+                sizes: vec![1; sizes],
+                plan,
+            };
+            let output = payload::write(&validated).unwrap();
+            Validated::read(&output, 2).map(|_| ())
+        };
+        assert!(read(2, 2).is_ok());
+        for (failures, sizes) in [(1, 2), (3, 2), (2, 1), (2, 3)] {
+            let error = read(failures, sizes).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Internal);
+            assert!(error.message().contains("was given 2 events"), "{error}");
+        }
     }
 
     /// Whatever has failed for good and whatever will be tried again: what a run
@@ -638,6 +720,7 @@ mod tests {
                     retries,
                     after: Duration::new(u32::MAX.into(), 999_999_999),
                     error: Box::new(error.error.unwrap()),
+                    at_most: Some(MAX_BATCH_EVENTS),
                 }
             });
             let nexts = vec![(positions.clone(), nexts.collect())];

@@ -41,6 +41,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// `TEMPORAL_API_KEY`, `TEMPORAL_TLS_*`, `TEMPORAL_PROFILE`,
 /// `TEMPORAL_CONFIG_FILE`; and the task queue from `TEMPORAL_TASK_QUEUE`.
 /// Without any: `localhost:7233`, `default`, and the task queue `analytics`.
+///
+/// A server's certificate is always verified: with
+/// `TEMPORAL_TLS_DISABLE_HOST_VERIFICATION`, nothing connects.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ConnectOptions {
@@ -238,6 +241,14 @@ impl ConnectOptions {
                 if let DataSource::Path(path) = file {
                     *file = read(Path::new(path))?;
                 }
+            }
+            // The SDK would verify it all the same, without a word.
+            if tls.disable_host_verification {
+                return Err(wrong(
+                    &"the server's certificate is always verified: leave out \
+                      disable_host_verification and TEMPORAL_TLS_DISABLE_HOST_VERIFICATION, and \
+                      name its authority and the name in it instead",
+                ));
             }
         }
         Ok(profile)
@@ -567,6 +578,23 @@ mod tests {
             (&own.client_cert[..], &own.client_private_key[..]),
             (&b"cert"[..], &b"key"[..])
         );
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_verified_is_refused() {
+        let resolve = |variables: &[(&str, &str)]| {
+            let variables = variables.iter();
+            let env = variables.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            let options = ConnectOptions::from_environment().address("own:3");
+            options.resolve(Some(&env.collect())).map(|_| ())
+        };
+        let unverified = "TEMPORAL_TLS_DISABLE_HOST_VERIFICATION";
+        let error = resolve(&[("TEMPORAL_TLS", "true"), (unverified, "true")]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.message().contains(unverified), "{error}");
+        resolve(&[("TEMPORAL_TLS", "true"), (unverified, "false")]).unwrap();
+        // Without TLS, there is nothing to verify.
+        resolve(&[("TEMPORAL_TLS", "false"), (unverified, "true")]).unwrap();
     }
 
     #[tokio::test]

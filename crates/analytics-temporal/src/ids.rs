@@ -1,7 +1,7 @@
 //! Message ids and timestamps that an input lacks, from the workflow's or the
-//! activity's own ids: the same over retries, replays and restarts.
+//! activity's own ids: the same over retries, replays, resets and restarts.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use analytics_spec::{AnyInput, Timestamp};
 use temporalio_sdk::{WorkflowContextView, activities::ActivityInfo};
@@ -10,48 +10,55 @@ use uuid::Uuid;
 /// What a workflow's events get their ids and their time from.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
-    /// The first run's: a workflow that is retried or continued keeps it.
-    run_id: String,
-    started: Option<SystemTime>,
+    id: String,
+    time: Timestamp,
 }
 
 impl Origin {
     pub(crate) fn of(workflow: &WorkflowContextView) -> Self {
-        // The runs of a cron workflow are so many events.
-        let run_id = match workflow.cron_schedule() {
-            Some(_) => workflow.run_id(),
-            None => workflow.first_execution_run_id(),
-        };
+        // A workflow that is retried, continued or reset keeps its first run's.
+        let first = workflow.first_execution_run_id();
+        let started = workflow.start_time();
+        if workflow.cron_schedule().is_none() {
+            return Self {
+                id: first.to_owned(),
+                time: time_of(first).unwrap_or_else(|| timestamp(started)),
+            };
+        }
+        // The runs of a cron workflow are so many events. Each is scheduled when
+        // the one before has ended, and waits for its time; one that is reset has
+        // another run id, and stays scheduled when it was.
+        let wait = workflow.raw().cron_schedule_to_schedule_interval;
+        let wait = wait.and_then(|wait| Duration::try_from(wait).ok());
+        let due = started.and_then(|at| at.checked_add(wait.unwrap_or_default()));
         Self {
-            run_id: run_id.to_owned(),
-            started: workflow.start_time(),
+            id: match started.map(|at| at.duration_since(SystemTime::UNIX_EPOCH)) {
+                Some(Ok(scheduled)) => derived(first, &scheduled.as_nanos().to_string()),
+                _ => workflow.run_id().to_owned(),
+            },
+            time: timestamp(due),
         }
     }
 
     /// Fixes the identity of the workflow's one event.
     pub(crate) fn stamp(&self, input: &mut AnyInput) {
-        stamp(input, || self.run_id.clone(), || self.time());
+        stamp(input, || self.id.clone(), || self.time);
     }
 
     /// Fixes the identity of the event at a place of a batch.
     pub(crate) fn stamp_at(&self, index: usize, input: &mut AnyInput) {
-        let id = || derived(&self.run_id, &index.to_string());
-        stamp(input, id, || self.time());
+        let id = || derived(&self.id, &index.to_string());
+        stamp(input, id, || self.time);
     }
+}
 
-    /// When the first run started: servers make run ids that say so. A retried
-    /// run has another time of its own.
-    fn time(&self) -> Timestamp {
-        let of_id = || {
-            let (seconds, nanos) = Uuid::parse_str(&self.run_id)
-                .ok()?
-                .get_timestamp()?
-                .to_unix();
-            let seconds = i64::try_from(seconds).ok()?;
-            Timestamp::new(seconds, i32::try_from(nanos).ok()?).ok()
-        };
-        of_id().unwrap_or_else(|| timestamp(self.started))
-    }
+/// When a run started: servers make run ids that say so. A retried run has
+/// another time of its own.
+fn time_of(run_id: &str) -> Option<Timestamp> {
+    let id = Uuid::parse_str(run_id).ok()?;
+    let (seconds, nanos) = id.get_timestamp()?.to_unix();
+    let seconds = i64::try_from(seconds).ok()?;
+    Timestamp::new(seconds, i32::try_from(nanos).ok()?).ok()
 }
 
 /// Fixes the identity of the event of an activity that was executed alone, or

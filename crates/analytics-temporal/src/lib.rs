@@ -28,7 +28,8 @@
 //!
 //! - Every attempt at an event carries the same message id and timestamp. What
 //!   an input lacks is made of the workflow's first run id, or of an activity's
-//!   own ids: over retries, replays, restarts and continued runs, it stays.
+//!   own ids: over retries, replays, restarts, resets and continued runs, it
+//!   stays. Each run of a cron schedule is an event of its own.
 //! - An invalid input fails its workflow at once, as `ValidationError`; nothing
 //!   is sent. A failure's type is an [`ErrorKind`](analytics_spec::ErrorKind)'s
 //!   name, and its first detail a [`Failure`](analytics_spec::Failure).

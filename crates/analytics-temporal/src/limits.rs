@@ -29,6 +29,10 @@ const MAX_OUTCOMES_BYTES: usize = 704 * 1024;
 /// to five around it.
 pub(crate) const MAX_EVENT_DEPTH: usize = 120;
 
+/// The same in a vendor's answer, which is read again by those who wait for the
+/// workflow, in whatever they put it.
+const MAX_BODY_DEPTH: usize = 100;
+
 /// The largest answer of a vendor that is kept of one event.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 
@@ -52,12 +56,24 @@ pub(crate) fn outcome_bytes(events: usize) -> usize {
 
 /// Cuts what is kept of a vendor's answer.
 pub(crate) fn cut_response(response: &mut HttpResponse) {
+    flatten(response);
     cut(response, MAX_RESPONSE_BYTES);
+}
+
+/// Keeps a body as its text that lies so deep that a reader of JSON might not
+/// take what it is in.
+fn flatten(response: &mut HttpResponse) {
+    if let Some(body) = &mut response.body
+        && depth(body) > MAX_BODY_DEPTH
+    {
+        *body = Value::String(body.to_string());
+    }
 }
 
 /// Cuts a failure's details.
 pub(crate) fn cut_failure(failure: &mut Failure) {
     if let Some(response) = &mut failure.response {
+        flatten(response);
         cut(response, MAX_FAILURE_RESPONSE_BYTES);
     }
     let response = failure.response.take();
@@ -73,6 +89,9 @@ pub(crate) fn cut_message(message: &mut String) {
 /// Cuts an outcome to about so many bytes: first the answer's body, then its
 /// headers, then the error's words.
 pub(crate) fn cut_outcome(outcome: &mut Outcome, bytes: usize) {
+    if let Some(response) = &mut outcome.response {
+        flatten(response);
+    }
     let size = json_bytes(outcome);
     if size <= bytes {
         return;
@@ -212,6 +231,33 @@ mod tests {
         let mut small = HttpResponse::new(200).body("ok");
         cut_response(&mut small);
         assert_eq!(small, HttpResponse::new(200).body("ok"));
+    }
+
+    #[test]
+    fn a_body_that_lies_deep_is_kept_as_its_text() {
+        let nested = |levels: usize| {
+            let nest = |value, _| Value::Array(vec![value]);
+            (0..levels).fold(Value::from(1), nest)
+        };
+        for (levels, is_kept) in [(100, true), (101, false), (127, false), (500, false)] {
+            let response = || HttpResponse::new(200).body(nested(levels));
+            let mut cut = response();
+            cut_response(&mut cut);
+            let text = Value::from(nested(levels).to_string());
+            let expected = if is_kept { nested(levels) } else { text };
+            assert_eq!(cut.body, Some(expected), "{levels}");
+            assert!(!cut.truncated);
+
+            let mut outcome = Outcome::success("m", Some(response()));
+            cut_outcome(&mut outcome, 64 * 1024);
+            assert_eq!(outcome.response, Some(cut));
+
+            let error = Error::new(ErrorKind::RequestRejected, "no").with_response(response());
+            let mut failure = Failure::from(&error);
+            cut_failure(&mut failure);
+            let json = serde_json::to_vec(&[[[[[failure]]]]]).unwrap();
+            assert!(serde_json::from_slice::<Value>(&json).is_ok(), "{levels}");
+        }
     }
 
     #[test]

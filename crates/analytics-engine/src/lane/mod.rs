@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use analytics_spec::{Clock, Handler, Retries, Timestamp, integration::Batching};
+use analytics_spec::{Clock, Handler, Retries, Timestamp, batch::share, integration::Batching};
 use futures::future::OptionFuture;
 use tokio::{
     sync::{Notify, watch},
@@ -566,7 +566,7 @@ impl Running {
             let limits = Limits {
                 max_items,
                 max_bytes: self.lane.batching.max_bytes,
-                share: |retries: &Retries| outcome::share(max_items, maximum_attempts, retries),
+                share: |retries: &Retries| share(max_items, maximum_attempts, retries),
             };
             let batch = self.schedule.claim(&limits, now);
             self.start(batch, is_down);

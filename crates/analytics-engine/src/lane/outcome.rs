@@ -85,18 +85,6 @@ pub(super) struct Held {
     recoveries: u64,
 }
 
-/// In how large a batch an event is tried: smaller and smaller, and alone the
-/// last time, so that an event that the vendor cannot take takes no other with
-/// it.
-pub(super) fn share(max_items: usize, maximum_attempts: u32, retries: &Retries) -> usize {
-    let is_last = maximum_attempts != 0 && retries.counted.saturating_add(1) >= maximum_attempts;
-    if is_last && retries.counted > 0 {
-        return 1;
-    }
-    let halvings = retries.counted.saturating_sub(1);
-    max_items.checked_shr(halvings).unwrap_or_default().max(1)
-}
-
 /// What follows from a batch's outcomes for the vendor.
 #[derive(Default)]
 struct Seen {

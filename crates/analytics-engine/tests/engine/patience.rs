@@ -28,6 +28,64 @@ async fn an_outage_uses_up_no_attempts() {
     }
 }
 
+/// Also one whose answers ask for ever to come back later.
+#[tokio::test(start_paused = true)]
+async fn attempts_without_end_are_so_whatever_the_vendor_asks_for() {
+    for (maximum, is_delivered) in [(0, true), (5, false)] {
+        for store in [Disk::durable(), Arc::default()] {
+            let vendor = Vendor::new("a")
+                .policies(attempts(maximum))
+                .answers(|attempt| {
+                    if attempt.number > 150 {
+                        return Ok(());
+                    }
+                    Err(unavailable().with_retry_after(secs(600)))
+                });
+            let ends = Ends::default();
+            let engine = engine()
+                .integration(Arc::new(vendor))
+                .on_settled(ends.observer())
+                .store(store)
+                .build()
+                .await
+                .unwrap();
+            engine.enqueue(event("u", "e")).await.unwrap();
+            engine.flush(secs(7 * 24 * 3600)).await.unwrap();
+            let kind = (!is_delivered).then_some(ErrorKind::Unavailable);
+            assert_eq!(ends.at("a"), [("e".to_owned(), kind)]);
+        }
+    }
+}
+
+/// A panic takes along what was known of its batch: the others are sent again, in
+/// smaller ones.
+#[tokio::test(start_paused = true)]
+async fn an_event_that_panics_is_alone_with_it() {
+    let vendor = Vendor::new("a")
+        .batches(10, 2)
+        .policies(attempts(6))
+        .answers(|attempt| {
+            let is_told = attempt.input.event.user_id() == Some("u7");
+            assert!(!is_told, "as told");
+            Ok(())
+        });
+    let ends = Ends::default();
+    let engine = engine()
+        .integration(Arc::new(vendor))
+        .on_settled(ends.observer())
+        .store(Disk::durable())
+        .build()
+        .await
+        .unwrap();
+    for n in 0..20 {
+        engine.enqueue(event(&format!("u{n}"), "e")).await.unwrap();
+    }
+    engine.flush(secs(3600)).await.unwrap();
+    ends.assert_once();
+    let failed: Vec<_> = ends.at("a").into_iter().filter_map(|end| end.1).collect();
+    assert_eq!((ends.count(), failed), (20, vec![ErrorKind::Internal]));
+}
+
 #[expect(clippy::indexing_slicing, reason = "a test may stop")]
 async fn sit_out(maximum_attempts: u32) {
     let is_down = Arc::new(AtomicBool::new(true));

@@ -256,6 +256,27 @@ async fn a_batch_has_one_outcome_per_input() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn attempts_without_end_outlast_what_the_vendor_asks_for() {
+    for (maximum, is_delivered) in [(0, true), (5, false)] {
+        let vendor = Vendor::new("a")
+            .policies(attempts(maximum))
+            .answers(|attempt| {
+                if attempt.number > 150 {
+                    return Ok(());
+                }
+                Err(unavailable().with_retry_after(secs(600)))
+            });
+        let engine = engine()
+            .integration(Arc::new(vendor))
+            .build()
+            .await
+            .unwrap();
+        let ended = engine.execute("a(analytics).Track", track()).await;
+        assert_eq!(ended.is_ok(), is_delivered, "{ended:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_handler_that_is_not_initialised_executes_nothing() {
     let vendor = Arc::new(Vendor::new("a"));
     let config = handler::Config::new(vendor.clone() as Arc<dyn Integration>);

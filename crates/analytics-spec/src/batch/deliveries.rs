@@ -1,5 +1,9 @@
 use std::{
     collections::HashSet,
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -7,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BatchOutput, Outcome, Round, Waiting, round};
 use crate::{
-    AnyInput, Attempt, Error, ErrorKind, Failure, Handler, Retries,
+    AnyInput, Attempt, Delivery, Error, ErrorKind, Failure, Handler, Retries,
     integration::{Batching, deferred},
 };
 
@@ -25,13 +29,37 @@ pub enum Next {
         after: Duration,
         /// Why the last one failed.
         error: Box<Failure>,
+        /// In a call of at most so many events, if not in one as large as the
+        /// integration takes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at_most: Option<usize>,
     },
 }
 
+/// In how large a call an event is attempted: smaller and smaller, and alone the
+/// last time, so that an event that the vendor cannot take takes no other with
+/// it.
+#[must_use]
+pub fn share(max_items: usize, maximum_attempts: u32, retries: &Retries) -> usize {
+    let is_last = maximum_attempts != 0 && retries.counted.saturating_add(1) >= maximum_attempts;
+    if is_last && retries.counted > 0 {
+        return 1;
+    }
+    let halvings = retries.counted.saturating_sub(1);
+    max_items.checked_shr(halvings).unwrap_or_default().max(1)
+}
+
+/// How much smaller the next call is after one whose time was over before
+/// anything came of it: within it, requests were halved several times, and all
+/// refused.
+const IDLE: usize = 16;
+
 /// Makes one attempt at several events that go together in one call, and says
 /// what follows for each. `jitter` spreads the pauses: from `0.0` to below
-/// `1.0`. No request begins after `deadline`, if there is one: what was not
-/// attempted is due again at once, and it does not count.
+/// `1.0`. Only the first request begins after `deadline`, if there is one: what
+/// was not attempted is due again at once, and it does not count. If nothing at
+/// all has come of a call, the next ones are much smaller. If the integration
+/// panics, so they are as well: see [`failed_together`].
 pub async fn attempt(
     handler: &Handler,
     events: &[(AnyInput, Retries)],
@@ -50,8 +78,11 @@ pub async fn attempt(
             ..retries.attempt(input, policy)
         })
         .collect();
-    let outcomes = handler.request_batch(&attempts).await;
+    let Some(outcomes) = unbroken(handler.request_batch(&attempts)).await else {
+        return after_panic(handler, events, jitter);
+    };
     let is_over = attempts.iter().any(Attempt::is_over);
+    let is_idle = is_over && attempts.iter().zip(&outcomes).all(is_as_before);
     let mut waiting = HashSet::new();
     let mut nexts = Vec::with_capacity(events.len());
     for (((input, retries), policy), outcome) in events.iter().zip(&policies).zip(outcomes) {
@@ -62,26 +93,101 @@ pub async fn attempt(
                 nexts.push(Next::Settled(Box::new(outcome)));
                 continue;
             }
+            // It would be the same again, for ever.
+            Err(_) if is_idle && events.len() == 1 => {
+                let message = "the time of the attempt was over before anything came of it";
+                Error::new(ErrorKind::Timeout, message).with_integration(handler.name())
+            }
             Err(error) => error,
         };
         // Without an earlier event that fails, and with time, it would wait for
         // ever.
-        let is_idle = error.kind() == ErrorKind::Deferred
+        let waits_for_nothing = error.kind() == ErrorKind::Deferred
             && !is_over
             && !input.event.people().any(|person| waiting.contains(&person));
         nexts.push(match retries.failed(&error, policy, jitter) {
-            Some(after) if !is_idle => {
+            Some(after) if !waits_for_nothing => {
                 waiting.extend(input.event.people());
-                Next::Again {
-                    retries,
-                    after,
-                    error: Box::new(Failure::from(&error)),
-                }
+                let at_most = is_idle.then(|| (events.len() / IDLE).max(1));
+                again(retries, after, &error, at_most)
             }
             _ => Next::Settled(Box::new(Outcome::failure(input.message_id(), &error))),
         });
     }
     nexts
+}
+
+/// Whether an attempt has brought its event no further.
+fn is_as_before((attempt, outcome): (&Attempt<'_>, &Result<Delivery, Error>)) -> bool {
+    outcome.as_ref().is_err_and(|error| {
+        error.kind() == ErrorKind::Deferred && error.progress() <= attempt.progress
+    })
+}
+
+/// What follows for each event of a call of which nothing is known but that it
+/// failed: the integration panicked, or did not end in time. Whether the vendor
+/// has some of the events nobody knows. So each has been attempted, and the next
+/// calls are half as large, or smaller: what one event does to a call, it does
+/// in the end alone.
+#[must_use]
+pub fn failed_together(
+    handler: &Handler,
+    events: &[(AnyInput, Retries)],
+    error: &Error,
+    jitter: f64,
+) -> Vec<Next> {
+    let max_items = handler.integration().batching().max_items;
+    let next = |(input, retries): &(AnyInput, Retries)| {
+        let policy = handler.request_policy(input);
+        let mut retries = *retries;
+        match retries.failed(error, &policy, jitter) {
+            Some(after) => {
+                let share = share(max_items, policy.maximum_attempts, &retries);
+                let at_most = share.min(events.len() / 2).max(1);
+                again(retries, after, error, Some(at_most))
+            }
+            None => Next::Settled(Box::new(Outcome::failure(input.message_id(), error))),
+        }
+    };
+    events.iter().map(next).collect()
+}
+
+/// What one event has done to the others of its call, there is no pause for.
+fn after_panic(handler: &Handler, events: &[(AnyInput, Retries)], jitter: f64) -> Vec<Next> {
+    let error = Error::new(ErrorKind::Internal, "the integration panicked")
+        .with_retryable(true)
+        .with_integration(handler.name());
+    let mut nexts = failed_together(handler, events, &error, jitter);
+    for next in &mut nexts {
+        if let Next::Again { after, .. } = next
+            && events.len() > 1
+        {
+            *after = Duration::ZERO;
+        }
+    }
+    nexts
+}
+
+/// What comes of it, unless it panics.
+async fn unbroken<T>(work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        let polled = AssertUnwindSafe(|| work.as_mut().poll(context));
+        match catch_unwind(polled) {
+            Ok(polled) => polled.map(Some),
+            Err(_) => Poll::Ready(None),
+        }
+    })
+    .await
+}
+
+fn again(retries: Retries, after: Duration, error: &Error, at_most: Option<usize>) -> Next {
+    Next::Again {
+        retries,
+        after,
+        error: Box::new(Failure::from(error)),
+        at_most,
+    }
 }
 
 /// An event of a batch that failed for good.
@@ -112,6 +218,8 @@ struct Pending {
     retries: Retries,
     due: Duration,
     error: Option<Failure>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at_most: Option<usize>,
 }
 
 impl Deliveries {
@@ -142,6 +250,7 @@ impl Deliveries {
                         retries: Retries::new(),
                         due: Duration::ZERO,
                         error: None,
+                        at_most: None,
                     });
                     this.outcomes.push(None);
                 }
@@ -185,6 +294,7 @@ impl Deliveries {
             event: &pending.input.event,
             bytes: pending.bytes.saturating_add(extra),
             due: pending.due,
+            at_most: pending.at_most.unwrap_or(usize::MAX),
         });
         round(&waiting.collect::<Vec<_>>(), now, limits)
     }
@@ -194,6 +304,13 @@ impl Deliveries {
     pub fn call(&self, positions: &[usize]) -> Vec<(AnyInput, Retries)> {
         let pending = positions.iter().filter_map(|&at| self.pending.get(at));
         pending.map(|p| (p.input.clone(), p.retries)).collect()
+    }
+
+    /// How many bytes the events of a call have together as JSON.
+    #[must_use]
+    pub fn bytes(&self, positions: &[usize]) -> usize {
+        let pending = positions.iter().filter_map(|&at| self.pending.get(at));
+        pending.fold(0, |sum, p| sum.saturating_add(p.bytes))
     }
 
     /// Takes what follows for the events of a round's calls, at the time `now`.
@@ -212,7 +329,10 @@ impl Deliveries {
                         retries,
                         after,
                         error,
+                        at_most,
                     } => {
+                        let shares = [pending.at_most, at_most].into_iter().flatten();
+                        pending.at_most = shares.min();
                         pending.retries = retries;
                         pending.error = Some(*error);
                         pending.due = now.saturating_add(after);

@@ -11,6 +11,8 @@ pub struct Waiting<'a> {
     pub bytes: usize,
     /// When it may be attempted, on the clock of whoever delivers the batch.
     pub due: Duration,
+    /// How many events a call with it may have.
+    pub at_most: usize,
 }
 
 /// What to attempt now.
@@ -25,14 +27,15 @@ pub struct Round {
 
 /// Which of the events to attempt at the time `now`.
 ///
-/// No call is larger than the integration takes, and there are no more calls
-/// side by side. Events that share a [`Person`] are never under way in two
+/// No call is larger than the integration takes, or one of its events allows,
+/// and there are no more calls side by side. Events that share a [`Person`] are never under way in two
 /// calls, and none overtakes an earlier one.
 #[must_use]
 pub fn round(events: &[Waiting<'_>], now: Duration, limits: &Batching) -> Round {
     let mut round = Round::default();
     let mut held: HashSet<Person<'_>> = HashSet::new();
     let (mut call, mut bytes) = (Vec::new(), 0_usize);
+    let mut max_items = limits.max_items;
     for (position, event) in events.iter().enumerate() {
         let people = || event.event.people();
         if event.due > now {
@@ -43,7 +46,7 @@ pub fn round(events: &[Waiting<'_>], now: Duration, limits: &Batching) -> Round 
             held.extend(people());
             continue;
         }
-        let is_full = call.len() >= limits.max_items.max(1)
+        let is_full = call.len() >= max_items.min(event.at_most).max(1)
             || bytes.saturating_add(event.bytes) > limits.max_bytes;
         if is_full && !call.is_empty() {
             for sent in call
@@ -54,6 +57,7 @@ pub fn round(events: &[Waiting<'_>], now: Duration, limits: &Batching) -> Round 
             }
             round.calls.push(std::mem::take(&mut call));
             bytes = 0;
+            max_items = limits.max_items;
             if round.calls.len() >= limits.max_in_flight.max(1) {
                 break;
             }
@@ -63,6 +67,7 @@ pub fn round(events: &[Waiting<'_>], now: Duration, limits: &Batching) -> Round 
             }
         }
         bytes = bytes.saturating_add(event.bytes);
+        max_items = max_items.min(event.at_most);
         call.push(position);
     }
     if !call.is_empty() {
@@ -88,6 +93,7 @@ mod tests {
                 event,
                 bytes: 10,
                 due: Duration::from_secs(*due),
+                at_most: usize::MAX,
             })
             .collect();
         let round = round(&events, Duration::from_secs(5), limits);
@@ -127,5 +133,35 @@ mod tests {
         };
         let (sent, _) = calls(&["a", "b"], &[0; 2], &tiny);
         assert_eq!(sent, [[0], [1]]);
+    }
+
+    #[test]
+    fn an_event_that_is_to_be_in_a_small_call_is() {
+        let limits = Batching {
+            max_items: 4,
+            max_bytes: 100,
+            max_in_flight: 9,
+        };
+        for (at_most, calls) in [
+            ([9, 9, 9, 9, 9], vec![vec![0, 1, 2, 3], vec![4]]),
+            ([2, 2, 2, 9, 9], vec![vec![0, 1], vec![2, 3], vec![4]]),
+            ([9, 9, 9, 2, 9], vec![vec![0, 1, 2], vec![3, 4]]),
+            (
+                [9, 1, 9, 0, 9],
+                vec![vec![0], vec![1], vec![2], vec![3], vec![4]],
+            ),
+        ] {
+            let events: Vec<AnyEvent> = (0..5)
+                .map(|n| Track::new("e").user_id(n.to_string()).into())
+                .collect();
+            let waiting = events.iter().zip(at_most).map(|(event, at_most)| Waiting {
+                event,
+                bytes: 1,
+                due: Duration::ZERO,
+                at_most,
+            });
+            let round = round(&waiting.collect::<Vec<_>>(), Duration::ZERO, &limits);
+            assert_eq!(round.calls, calls, "{at_most:?}");
+        }
     }
 }

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use analytics_kit::{
     Error, ErrorKind, Handler, Input, Integration, Track,
-    spec::{AnyInput, BatchInput, Delivery, Policies, handler::Config, policies::ActivityPolicy},
+    spec::{
+        AnyInput, BatchInput, Delivery, Policies,
+        handler::Config,
+        policies::{ActivityPolicy, RetryPolicy},
+    },
 };
 use analytics_temporal::{MAX_BATCH_EVENTS, TemporalWorker};
 use analytics_testkit::{Fault, ScriptedSegment, SegmentAccount};
@@ -170,6 +174,42 @@ async fn a_call_that_is_longer_than_its_time_goes_on_where_it_was() {
     assert_eq!(delivered.len(), 60);
     assert!(delivered.is_sorted(), "{delivered:?}");
     world.stop().await;
+}
+
+/// What one event does to a call takes nothing from the others but time: they are
+/// delivered in smaller ones, in the end without it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_panics_or_hangs_is_alone_with_it() {
+    for (user, kind) in [
+        ("panics", ErrorKind::Internal),
+        ("hangs", ErrorKind::Timeout),
+    ] {
+        let retry = RetryPolicy::new()
+            .initial_interval(Duration::from_millis(10))
+            .maximum_attempts(3);
+        let policy = ActivityPolicy::new()
+            .single_attempt_timeout(Duration::from_millis(1))
+            .retry_policy(retry);
+        let puppet = Puppet {
+            batching: in_twos(500),
+            policies: Policies::new().request(policy),
+            ..Puppet::new(|_| Ok(Delivery::default()))
+        };
+        let mut worker = TemporalWorker::new();
+        worker.integration(std::sync::Arc::new(puppet)).unwrap();
+        let world = World::new(worker).await;
+        let users = ["u0", "u1", user, "u3", "u4"];
+        let batch = users.map(|user| Input::new(Track::new("e").user_id(user)).into_any());
+        let output = world.client.execute_batch("puppet", BatchInput::new(batch));
+        let output = tokio::time::timeout(world::SOON, output).await;
+        let output = output.unwrap().unwrap();
+        let failed: Vec<_> = output
+            .failures()
+            .map(|(place, failure)| (place, failure.error_type.as_str()))
+            .collect();
+        assert_eq!(failed, [(2, kind.as_str())], "{user}");
+        world.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

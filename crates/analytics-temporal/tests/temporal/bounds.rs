@@ -9,10 +9,11 @@ use analytics_kit::{
 use analytics_temporal::{MAX_BATCH_EVENTS, MAX_INPUT_BYTES, TemporalWorker};
 use serde_json::{Map, Value, json};
 use temporalio_common::data_converters::RawValue;
+use tokio::process::Command;
 
 use crate::{
     puppet::{Puppet, in_twos},
-    world::{End, World, alone, end, input, payload},
+    world::{self, End, World, alone, alone_with, end, input, payload},
 };
 
 const TRACK: &str = "puppet(analytics).Track";
@@ -91,6 +92,31 @@ async fn a_message_of_megabytes_is_cut() {
         .start(BATCH, input(&json!({"inputs": [event, event]})))
         .await;
     assert!(matches!(end(&handle).await, End::Output(_)));
+    world.stop().await;
+}
+
+/// A reader of JSON may not take what lies deeper than 128 levels.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_lies_deep_is_kept_as_its_text() {
+    let nested = || (0..126).fold(json!(1), |value, _| json!([value]));
+    let puppet = Puppet::new(move |_| {
+        let response = HttpResponse::new(200).body(nested());
+        Ok(Delivery::new(Some(Arc::new(response))))
+    });
+    let attempts = Arc::clone(&puppet.attempts);
+    let world = world(puppet).await;
+    let event = json!({"track": {"user_id": "u", "event": "e"}});
+    let text = Value::from(nested().to_string());
+    for (name, input_) in [(TRACK, event.clone()), (BATCH, json!({"inputs": [event]}))] {
+        let handle = world.start(name, input(&input_)).await;
+        let End::Output(output) = end(&handle).await else {
+            panic!()
+        };
+        let output = output.pointer("/outcomes/0").unwrap_or(&output);
+        assert_eq!(output["status"], "success", "{name}");
+        assert_eq!(output["response"]["body"], text, "{name}");
+    }
+    assert_eq!(attempts.lock().unwrap().len(), 2);
     world.stop().await;
 }
 
@@ -265,6 +291,51 @@ async fn a_batch_alone_attempts_every_event() {
     world.stop().await;
 }
 
+/// Whoever executes the activity alone says how often it is attempted: what may
+/// pass is not for good, and a validation waits for nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_alone_that_is_not_done_in_time_is_attempted_again() {
+    let world = world(Puppet::new(delivered)).await;
+    let batch = json!({"inputs": [{"track": {"user_id": "hangs", "event": "e"}}]});
+    let options = [
+        "--start-to-close-timeout",
+        "2s",
+        "--retry-maximum-attempts",
+        "2",
+    ];
+    let begin = std::time::Instant::now();
+    let request = format!("{BATCH}.Request");
+    let queue = world.connection.activity_task_queue("puppet");
+    let error = alone_with(&queue, &request, &batch, &options).await;
+    let error = error.unwrap_err();
+    assert!(error.contains("Timeout"), "{error}");
+    assert!(begin.elapsed() > Duration::from_secs(3), "{error}");
+    let validation = format!("{BATCH}.Validation");
+    let output = alone(&queue, &validation, &batch).await.unwrap();
+    assert_eq!(output["outcomes"][0]["status"], "success");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_alone_delivers_what_does_not_panic() {
+    let puppet = Puppet {
+        batching: in_twos(500),
+        ..Puppet::new(delivered)
+    };
+    let world = world(puppet).await;
+    let users = ["u0", "u1", "panics", "u3"];
+    let inputs = users.map(|user| json!({"track": {"user_id": user, "event": "e"}}));
+    let name = format!("{BATCH}.Request");
+    let queue = world.connection.activity_task_queue("puppet");
+    let output = alone(&queue, &name, &json!({"inputs": inputs})).await;
+    let output = output.unwrap();
+    let errors: Vec<_> = (0..4)
+        .map(|n| output["outcomes"][n]["error"]["type"].as_str())
+        .collect();
+    assert_eq!(errors, [None, None, Some("Internal"), None]);
+    world.stop().await;
+}
+
 /// An attempt under way is given up soon after its workflow was cancelled: the
 /// worker, which finishes what is under way, ends long before the attempt would.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -294,4 +365,63 @@ async fn an_attempt_that_is_cancelled_is_given_up() {
         );
         assert_eq!(attempts.lock().unwrap().len(), 0);
     }
+}
+
+/// What the server says of the one activity of a workflow that is under way: its
+/// state and its attempt.
+async fn pending(workflow_id: &str) -> (String, i64) {
+    let output = temporal(&["workflow", "describe", "-o", "json", "-w", workflow_id]).await;
+    let value: Value = serde_json::from_str(&output).unwrap();
+    let activity = &value["pendingActivities"][0];
+    let state = activity["state"].as_str().unwrap_or_default().to_owned();
+    (state, activity["attempt"].as_i64().unwrap_or_default())
+}
+
+/// What Temporal's command says.
+async fn temporal(args: &[&str]) -> String {
+    let output = Command::new(world::variable("ANALYTICS_TEMPORAL_COMMAND"))
+        .args(args)
+        .args(["--address", &world::address()])
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(world::SOON, output).await;
+    let output = output.unwrap().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A pause and a reset of an activity under way have its attempt given up, as a
+/// cancellation has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_activity_that_is_paused_or_reset_goes_on_soon() {
+    let world = world(Puppet::new(delivered)).await;
+    let event = json!({"track": {"user_id": "hangs", "event": "e"}});
+    let handle = world.start(TRACK, input(&event)).await;
+    let id = handle.info().workflow_id.clone();
+    let becomes = async |state: &str, attempt: i64| {
+        let begin = std::time::Instant::now();
+        loop {
+            let is = pending(&id).await;
+            if is.0.ends_with(state) && is.1 == attempt {
+                return;
+            }
+            assert!(begin.elapsed() < Duration::from_secs(25), "{is:?}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let activity = ["--workflow-id", &id, "--activity-id", "2"];
+    let ask = async |what: &str| {
+        temporal(&[["activity", what].as_slice(), &activity].concat()).await;
+    };
+    becomes("STARTED", 1).await;
+    ask("pause").await;
+    becomes("PAUSED", 2).await;
+    ask("unpause").await;
+    becomes("STARTED", 2).await;
+    ask("reset").await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    becomes("STARTED", 1).await;
+    handle.cancel(Default::default()).await.unwrap();
+    assert!(matches!(end(&handle).await, End::Cancelled));
+    world.stop().await;
 }

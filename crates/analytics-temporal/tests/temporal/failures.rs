@@ -11,7 +11,11 @@ use std::{
 
 use analytics_kit::{
     Error, ErrorKind, Handler,
-    spec::{Delivery, HttpResponse, Progress, handler::Config},
+    spec::{
+        Delivery, HttpResponse, Policies, Progress,
+        handler::Config,
+        policies::{ActivityPolicy, RetryPolicy},
+    },
 };
 use analytics_temporal::TemporalWorker;
 use analytics_testkit::{Answer, Fault, ScriptedSegment, SegmentAccount, server::RecordedRequest};
@@ -243,24 +247,57 @@ async fn progress_survives_and_hooks_are_told_once() {
     world.stop().await;
 }
 
+/// Together, the event's requests take longer than an attempt may.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_event_got_through_is_not_lost_with_the_attempts_time() {
+    let policy = ActivityPolicy::new()
+        .single_attempt_timeout(Duration::from_millis(1))
+        .retry_policy(RetryPolicy::new().maximum_attempts(1));
+    let puppet_ = Puppet {
+        policies: Policies::new().request(policy),
+        requests: 12,
+        takes: Duration::from_millis(500),
+        ..Puppet::new(|_| Ok(Delivery::default()))
+    };
+    let attempts = Arc::clone(&puppet_.attempts);
+    let world = puppet(puppet_, &Told::default()).await;
+    let handle = world
+        .start("puppet(analytics).Track", input(&track()))
+        .await;
+    let ended = end(&handle).await;
+    assert!(matches!(ended, End::Output(_)), "{ended:?}");
+    let made: Vec<_> = attempts
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|a| (a.1, a.2))
+        .collect();
+    assert!(matches!(made[..], [(1, 1..)]), "{made:?}");
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn panics_hang_nothing() {
     let told = Told::default();
     let calls = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&calls);
-    let world = puppet(
-        Puppet::new(move |_| -> Result<Delivery, Error> {
+    let retry = RetryPolicy::new()
+        .initial_interval(Duration::from_millis(10))
+        .maximum_attempts(2);
+    let puppet_ = Puppet {
+        policies: Policies::new().request(ActivityPolicy::new().retry_policy(retry)),
+        ..Puppet::new(move |_| -> Result<Delivery, Error> {
             counted.fetch_add(1, Ordering::Relaxed);
             panic!("as told")
-        }),
-        &told,
-    )
-    .await;
+        })
+    };
+    let world = puppet(puppet_, &told).await;
+    // As in every engine, a panic of a request may pass.
     let handle = world
         .start("puppet(analytics).Track", input(&track()))
         .await;
     assert_eq!(end(&handle).await.error_type(), "Internal");
-    assert_eq!(calls.load(Ordering::Relaxed), 1);
+    assert_eq!(calls.load(Ordering::Relaxed), 2);
     let wrong = json!({"track": {"user_id": "panic", "event": "e"}});
     let handle = world.start("puppet(analytics).Track", input(&wrong)).await;
     assert_eq!(end(&handle).await.error_type(), "Internal");

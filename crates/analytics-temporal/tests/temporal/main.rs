@@ -15,6 +15,7 @@ mod batch;
 mod bounds;
 mod examples;
 mod failures;
+mod identity;
 mod kill;
 mod kinds;
 mod puppet;

@@ -5,7 +5,10 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use analytics_kit::spec::{AnyInput, Attempt, Delivery, integration::Batching};
+use analytics_kit::spec::{
+    AnyInput, Attempt, Delivery, Policies, Progress, Timestamp,
+    integration::{Batching, unattempted},
+};
 use analytics_kit::{Error, Integration, KindSet, ValidationError};
 use async_trait::async_trait;
 
@@ -22,13 +25,18 @@ pub(crate) type Play = Box<dyn Fn(u32) -> Result<Delivery, Error> + Send + Sync>
 pub(crate) struct Puppet {
     pub(crate) name: &'static str,
     pub(crate) play: Play,
-    /// How long an attempt takes.
+    pub(crate) policies: Policies,
+    /// How many requests an event takes.
+    pub(crate) requests: u32,
+    /// How long each of them takes.
     pub(crate) takes: std::time::Duration,
     pub(crate) batching: Batching,
     /// How many attempts have begun.
     pub(crate) begun: Arc<AtomicUsize>,
     /// Message ids, numbers and progress of all attempts that have ended.
     pub(crate) attempts: Arc<Mutex<Vec<(String, u32, u32)>>>,
+    /// Their events' times.
+    pub(crate) times: Arc<Mutex<Vec<Option<Timestamp>>>>,
 }
 
 impl std::fmt::Debug for Puppet {
@@ -44,10 +52,13 @@ impl Puppet {
         Self {
             name: "puppet",
             play: Box::new(play),
+            policies: Policies::new(),
+            requests: 1,
             takes: std::time::Duration::ZERO,
             batching: in_twos(1),
             begun: Arc::default(),
             attempts: Arc::default(),
+            times: Arc::default(),
         }
     }
 }
@@ -75,9 +86,28 @@ impl Integration for Puppet {
         self.batching
     }
 
+    fn policies(&self) -> Policies {
+        self.policies.clone()
+    }
+
     async fn deliver(&self, attempt: &Attempt<'_>) -> Result<Delivery, Error> {
         self.begun.fetch_add(1, Ordering::Relaxed);
-        tokio::time::sleep(self.takes).await;
+        match attempt.input.event.user_id() {
+            Some("panics") => panic!("as told"),
+            Some("hangs") => std::future::pending().await,
+            _ => {}
+        }
+        for done in attempt.progress.0..self.requests {
+            if done > attempt.progress.0 && attempt.is_over() {
+                return Err(unattempted().with_progress(Progress(done)));
+            }
+            // Also a sleep of nothing waits for the next millisecond.
+            if !self.takes.is_zero() {
+                tokio::time::sleep(self.takes).await;
+            }
+        }
+        let time = attempt.input.context.timestamp;
+        self.times.lock().unwrap().push(time);
         let id = attempt.input.message_id().to_owned();
         let made = (id, attempt.number, attempt.progress.0);
         self.attempts.lock().unwrap().push(made);

@@ -168,13 +168,24 @@ pub(crate) async fn end(
 
 /// An activity, executed alone: its output, or what is said of its failure.
 pub(crate) async fn alone(queue: &str, name: &str, input: &Value) -> Result<Value, String> {
+    alone_with(queue, name, input, &["--start-to-close-timeout", "30s"]).await
+}
+
+/// The same with other options of the command.
+pub(crate) async fn alone_with(
+    queue: &str,
+    name: &str,
+    input: &Value,
+    options: &[&str],
+) -> Result<Value, String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), input.to_string()).unwrap();
     let output = Command::new(variable("ANALYTICS_TEMPORAL_COMMAND"))
         .args(["activity", "execute", "--address", &address()])
         .args(["--task-queue", queue])
         .args(["--type", name, "--activity-id", &unique("activity")])
-        .args(["--start-to-close-timeout", "30s", "--output", "json"])
+        .args(options)
+        .args(["--output", "json"])
         .arg("--input-file")
         .arg(file.path())
         .kill_on_drop(true)
