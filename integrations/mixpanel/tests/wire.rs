@@ -611,6 +611,12 @@ async fn a_deletion_that_is_refused_is_not_delivered() {
         (
             200,
             json!({"status": "error", "error": "no such project"}),
+            ErrorKind::Unauthorized,
+        ),
+        // In an id, these words are nobody's fault but that id's.
+        (
+            200,
+            json!({"status": "error", "error": "unknown id \"invalid token\""}),
             ErrorKind::RequestRejected,
         ),
         (

@@ -35,15 +35,13 @@ async fn conforms() {
     let captured = KindSet::ALL.without(Kind::Delete);
     Suite::new(|| Config::new(PROJECT_KEY).deletion("73155", PERSONAL_KEY))
         .also("without deletion", || {
-            Config::new(PROJECT_KEY)
-                .person_profiles(PersonProfiles::Always)
-                .historical_migration(true)
+            Config::new(PROJECT_KEY).historical_migration(true)
         })
         .also("in the EU, with a group type", || {
             Config::new(PROJECT_KEY)
                 .region(Region::Eu)
                 .deletion("73155", PERSONAL_KEY)
-                .group_type("company")
+                .group_type("team")
         })
         .secrets([PROJECT_KEY, PERSONAL_KEY])
         .answers(accepted)

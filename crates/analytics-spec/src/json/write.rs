@@ -5,14 +5,14 @@
 
 use std::{io::Write as _, mem};
 
-use serde::{
-    Serialize, Serializer,
-    ser::{self, Error as _, Impossible},
-};
+use serde::{Serialize, Serializer, ser};
 use serde_json::Error;
 
+use super::{key::Key, text};
+
 /// Writes a value behind what is in `json`, in the very bytes that
-/// [`serde_json::to_writer`] would write.
+/// [`serde_json::to_writer`] would write. Only what pretends to be a
+/// `RawValue` or a `Number` of `serde_json`, by its name, is taken for one.
 ///
 /// # Errors
 ///
@@ -44,68 +44,9 @@ impl<'a> Writer<'a> {
 
     /// `{"variant":`, and what follows.
     fn variant(self, variant: &str) -> Result<Self, Error> {
-        text(self.json, b"{\"", variant, b"\":")?;
+        text::write(self.json, b"{\"", variant, b"\":")?;
         Ok(self)
     }
-}
-
-/// Writes a text, and before and after it its quotes and what stands there.
-#[inline]
-fn text<const BEFORE: usize, const AFTER: usize>(
-    json: &mut Vec<u8>,
-    before: &[u8; BEFORE],
-    text: &str,
-    after: &[u8; AFTER],
-) -> Result<(), Error> {
-    json.extend_from_slice(before);
-    if is_plain(text.as_bytes()) {
-        json.extend_from_slice(text.as_bytes());
-    } else {
-        escape(json, text)?;
-    }
-    json.extend_from_slice(after);
-    Ok(())
-}
-
-/// What `serde_json` writes of a text, between the quotes.
-#[cold]
-fn escape(json: &mut Vec<u8>, text: &str) -> Result<(), Error> {
-    let quoted = serde_json::to_vec(text)?;
-    let between = quoted.get(1..quoted.len() - 1).unwrap_or_default();
-    json.extend_from_slice(between);
-    Ok(())
-}
-
-/// Whether a text stands in JSON as it is: it has neither a quote nor a
-/// backslash nor what is below a space.
-fn is_plain(text: &[u8]) -> bool {
-    // What does not fill a number is asked together with what stands before it,
-    // once more.
-    if let Some(last) = text.last_chunk() {
-        let (eights, _) = text.as_chunks();
-        let mut found = suspects(u64::from_le_bytes(*last));
-        for eight in eights {
-            found |= suspects(u64::from_le_bytes(*eight));
-        }
-        return found == 0;
-    }
-    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
-        let [first, last] = [first, last].map(|four| u64::from(u32::from_le_bytes(*four)));
-        return suspects(first | last << 32) == 0;
-    }
-    let is_plain = |byte: &u8| !matches!(byte, 0..=0x1f | b'"' | b'\\');
-    text.iter().all(is_plain)
-}
-
-/// Which of eight bytes are to be escaped, by their highest bits: what is
-/// subtracted from a byte borrows from it if the byte was smaller. Others may
-/// be suspected because of one below them, but never without such a one.
-fn suspects(eight: u64) -> u64 {
-    const ONES: u64 = u64::MAX / 0xff;
-    let below = |bytes: u64, limit: u64| bytes.wrapping_sub(ONES * limit) & !bytes;
-    let quote = below(eight ^ (ONES * u64::from(b'"')), 1);
-    let backslash = below(eight ^ (ONES * u64::from(b'\\')), 1);
-    (below(eight, 0x20) | quote | backslash) & (ONES * 0x80)
 }
 
 macro_rules! plain {
@@ -138,7 +79,7 @@ impl<'a> Serializer for Writer<'a> {
     }
 
     fn serialize_str(self, value: &str) -> Result<(), Error> {
-        text(self.json, b"\"", value, b"\"")
+        text::write(self.json, b"\"", value, b"\"")
     }
 
     fn collect_str<T: std::fmt::Display + ?Sized>(self, value: &T) -> Result<(), Error> {
@@ -146,7 +87,7 @@ impl<'a> Serializer for Writer<'a> {
         self.json.push(b'"');
         write!(self.json, "{value}").map_err(Error::io)?;
         let written = self.json.get(start + 1..).unwrap_or_default();
-        if is_plain(written) {
+        if text::is_plain(written) {
             self.json.push(b'"');
             return Ok(());
         }
@@ -297,9 +238,9 @@ impl<'a> Items<'a> {
             return self.verbatim(value);
         }
         if mem::take(&mut self.is_first) {
-            text(self.json, b"\"", name, b"\":")?;
+            text::write(self.json, b"\"", name, b"\":")?;
         } else {
-            text(self.json, b",\"", name, b"\":")?;
+            text::write(self.json, b",\"", name, b"\":")?;
         }
         write(self.json, value)
     }
@@ -384,151 +325,6 @@ impl ser::SerializeMap for Items<'_> {
     fn end(self) -> Result<(), Error> {
         self.close();
         Ok(())
-    }
-}
-
-/// A key of an object, a text or what becomes one, and the colon after it.
-struct Key<'a> {
-    json: &'a mut Vec<u8>,
-}
-
-impl Key<'_> {
-    /// The key that `serde_json` makes of a scalar.
-    fn scalar<T: Serialize>(self, key: &T) -> Result<(), Error> {
-        let mut object = Vec::new();
-        serde_json::Serializer::new(&mut object).collect_map([(key, ())])?;
-        let key = object.strip_prefix(b"{");
-        let key = key.and_then(|rest| rest.strip_suffix(b"null}"));
-        self.json.extend_from_slice(key.unwrap_or_default());
-        Ok(())
-    }
-}
-
-fn no_key<T>() -> Result<T, Error> {
-    Err(Error::custom("key must be a string"))
-}
-
-macro_rules! scalars {
-    ($($method:ident: $Type:ty),* $(,)?) => {$(
-        fn $method(self, key: $Type) -> Result<(), Error> {
-            self.scalar(&key)
-        }
-    )*};
-}
-
-impl Serializer for Key<'_> {
-    type Ok = ();
-    type Error = Error;
-    type SerializeSeq = Impossible<(), Error>;
-    type SerializeTuple = Impossible<(), Error>;
-    type SerializeTupleStruct = Impossible<(), Error>;
-    type SerializeTupleVariant = Impossible<(), Error>;
-    type SerializeMap = Impossible<(), Error>;
-    type SerializeStruct = Impossible<(), Error>;
-    type SerializeStructVariant = Impossible<(), Error>;
-
-    scalars! {
-        serialize_bool: bool,
-        serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64,
-        serialize_u8: u8, serialize_u16: u16, serialize_u32: u32, serialize_u64: u64,
-        serialize_i128: i128, serialize_u128: u128,
-        serialize_f32: f32, serialize_f64: f64,
-        serialize_char: char,
-    }
-
-    fn serialize_str(self, key: &str) -> Result<(), Error> {
-        text(self.json, b"\"", key, b"\":")
-    }
-
-    fn serialize_bytes(self, _: &[u8]) -> Result<(), Error> {
-        no_key()
-    }
-
-    fn serialize_none(self) -> Result<(), Error> {
-        no_key()
-    }
-
-    fn serialize_some<T: Serialize + ?Sized>(self, key: &T) -> Result<(), Error> {
-        key.serialize(self)
-    }
-
-    fn serialize_unit(self) -> Result<(), Error> {
-        no_key()
-    }
-
-    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Error> {
-        no_key()
-    }
-
-    fn serialize_unit_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        variant: &'static str,
-    ) -> Result<(), Error> {
-        self.serialize_str(variant)
-    }
-
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(
-        self,
-        _: &'static str,
-        key: &T,
-    ) -> Result<(), Error> {
-        key.serialize(self)
-    }
-
-    fn serialize_newtype_variant<T: Serialize + ?Sized>(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: &T,
-    ) -> Result<(), Error> {
-        no_key()
-    }
-
-    fn serialize_seq(self, _: Option<usize>) -> Result<Self::SerializeSeq, Error> {
-        no_key()
-    }
-
-    fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple, Error> {
-        no_key()
-    }
-
-    fn serialize_tuple_struct(
-        self,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Self::SerializeTupleStruct, Error> {
-        no_key()
-    }
-
-    fn serialize_tuple_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Self::SerializeTupleVariant, Error> {
-        no_key()
-    }
-
-    fn serialize_map(self, _: Option<usize>) -> Result<Self::SerializeMap, Error> {
-        no_key()
-    }
-
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeStruct, Error> {
-        no_key()
-    }
-
-    fn serialize_struct_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Self::SerializeStructVariant, Error> {
-        no_key()
     }
 }
 
@@ -669,6 +465,15 @@ mod tests {
         }
     }
 
+    /// A map whose key is a number.
+    struct Floating(f64);
+
+    impl Serialize for Floating {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_map([(self.0, true)])
+        }
+    }
+
     #[test]
     fn every_byte_in_every_place_of_every_length() {
         for length in 1..20 {
@@ -687,6 +492,9 @@ mod tests {
         assert_same(&BTreeMap::from([(true, 1), (false, 0)]));
         assert_same(&BTreeMap::from([('"', 1), ('x', 0)]));
         assert_same(&BTreeMap::from([(u128::MAX, 1)]));
+        for number in [0.5, -0.0, 1e300, f64::NAN, f64::INFINITY] {
+            assert_same(&Floating(number));
+        }
         assert_same(&BTreeMap::from([(None::<u8>, 1)]));
         assert_same(&BTreeMap::from([(vec![1], 1)]));
         assert_same(&BTreeMap::from([((), 1)]));

@@ -69,6 +69,7 @@ mod trace;
 mod trial;
 mod unwritten;
 mod wire;
+
 use analytics_spec::{AnyInput, Value};
 
 pub use self::{

@@ -57,7 +57,8 @@ impl Drafts {
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<usize, E> {
         let before = self.json.len();
-        write(&mut self.json)?;
+        // Half an event would be taken for a part of the next one.
+        write(&mut self.json).inspect_err(|_| self.json.truncate(before))?;
         Ok(self.json.len() - before)
     }
 
@@ -133,6 +134,10 @@ mod tests {
     use super::*;
 
     fn add(drafts: &mut Drafts, json: &str) {
+        add_for(drafts, json, &Arc::default());
+    }
+
+    fn add_for(drafts: &mut Drafts, json: &str, lanes: &Arc<[Arc<str>]>) {
         let bytes = drafts.write(|to| {
             to.extend_from_slice(json.as_bytes());
             Ok::<_, ()>(())
@@ -142,10 +147,58 @@ mod tests {
             loaded: Arc::new(Loaded::new(Input::from(Track::new("e")).into_any())),
             deletes: None,
             people: People::default(),
-            lanes: Some(Arc::default()),
+            lanes: Some(Arc::clone(lanes)),
             refused: Vec::new(),
             kept: None,
         });
+    }
+
+    /// Each event's lanes, and whether it names them.
+    fn lanes(drafts: &Drafts) -> String {
+        let mut last = String::new();
+        let each = drafts.iter().map(|(_, draft)| match &draft.lanes {
+            Some(lanes) => {
+                last = lanes.concat();
+                last.clone()
+            }
+            None => last.to_lowercase(),
+        });
+        each.collect()
+    }
+
+    #[test]
+    fn lanes_are_named_where_they_change() {
+        let lane = |name: &str| -> Arc<[Arc<str>]> { Arc::new([Arc::from(name)]) };
+        let (a, b) = (lane("A"), lane("B"));
+        let mut group = Drafts::default();
+        let calls: [&[_]; 6] = [&[&a, &a, &b], &[&b], &[&a, &b, &b], &[&b, &a], &[&a], &[&b]];
+        for call in calls {
+            let mut own = Drafts::spare();
+            for lanes in call {
+                add_for(&mut own, "1", lanes);
+            }
+            own.move_to(&mut group);
+            assert!(own.lanes.is_none());
+            own.reuse();
+        }
+        assert_eq!(lanes(&group), "AaBbABbbAaB");
+        group.clear();
+        add_for(&mut group, "1", &b);
+        assert_eq!(lanes(&group), "B");
+    }
+
+    #[test]
+    fn half_an_event_is_taken_back() {
+        let mut drafts = Drafts::default();
+        add(&mut drafts, "1");
+        let written = drafts.write(|to| {
+            to.extend_from_slice(b"{\"ha");
+            Err("cannot")
+        });
+        assert_eq!(written, Err("cannot"));
+        add(&mut drafts, "22");
+        let json: Vec<_> = drafts.iter().map(|(json, _)| json).collect();
+        assert_eq!(json, [&b"1"[..], b"22"]);
     }
 
     #[test]

@@ -194,7 +194,7 @@ pub(crate) async fn takes_effect(run: &Run<'_>, bases: &[Base]) {
     if suite.retries.is_some() {
         needless(
             requests().any(|sent| answers::retried(run, sent).next().is_some()),
-            "`retries` names some status of 4xx, besides 408 and 429",
+            "`retries` names some status of 4xx, besides 401, 403, 408, 413 and 429",
             "none of any request: take it away",
         );
     }
