@@ -378,7 +378,13 @@ mod tests {
         }
         // No half of the request has another project.
         let body = json!({"status": "error", "error": "No such project"});
-        let refusal = rejected("Mixpanel refused the deletion: No such project");
+        let words = "Mixpanel refused the deletion: No such project";
+        let refusal = Refusal::permanent(ErrorKind::Unauthorized, words).whole();
+        assert_eq!(deletion(&answer(200, body)), Reading::All(Err(refusal)));
+        // An id may have any words in it.
+        let said = "unknown id: invalid token";
+        let body = json!({"status": "error", "error": said});
+        let refusal = rejected(&format!("Mixpanel refused the deletion: {said}")).split();
         assert_eq!(deletion(&answer(200, body)), Reading::All(Err(refusal)));
         let Reading::All(Err(refusal)) = deletion(&answer(403, json!({"status": "error"}))) else {
             panic!("not refused");
