@@ -63,6 +63,7 @@ fn delivering(c: &mut Criterion) {
         at: Timestamp::UNIX_EPOCH,
         retry: 0,
     };
+    let bodies: Vec<_> = bodies.iter().collect();
     let mut batch = c.benchmark_group("batch of 500");
     batch.throughput(Throughput::Elements(500));
     batch.bench_function("segment/request", |b| {
