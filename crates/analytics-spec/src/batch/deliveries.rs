@@ -13,6 +13,7 @@ use super::{BatchOutput, Outcome, Round, Waiting, round};
 use crate::{
     AnyInput, Attempt, Delivery, Error, ErrorKind, Failure, Handler, Retries,
     integration::{Batching, deferred},
+    policies,
 };
 
 /// What follows an attempt at an event of a batch.
@@ -111,7 +112,7 @@ pub async fn attempt(
                 let at_most = is_idle.then(|| (events.len() / IDLE).max(1));
                 again(retries, after, &error, at_most)
             }
-            _ => Next::Settled(Box::new(Outcome::failure(input.message_id(), &error))),
+            _ => settled(input, &error),
         });
     }
     nexts
@@ -128,7 +129,8 @@ fn is_as_before((attempt, outcome): (&Attempt<'_>, &Result<Delivery, Error>)) ->
 /// failed: the integration panicked, or did not end in time. Whether the vendor
 /// has some of the events nobody knows. So each has been attempted, and the next
 /// calls are half as large, or smaller: what one event does to a call, it does
-/// in the end alone.
+/// in the end alone. An attempt with others is not the last one, even if it has
+/// the last number, unless there is to be only one.
 #[must_use]
 pub fn failed_together(
     handler: &Handler,
@@ -140,14 +142,16 @@ pub fn failed_together(
     let next = |(input, retries): &(AnyInput, Retries)| {
         let policy = handler.request_policy(input);
         let mut retries = *retries;
-        match retries.failed(error, &policy, jitter) {
-            Some(after) => {
-                let share = share(max_items, policy.maximum_attempts, &retries);
-                let at_most = share.min(events.len() / 2).max(1);
-                again(retries, after, error, Some(at_most))
-            }
-            None => Next::Settled(Box::new(Outcome::failure(input.message_id(), error))),
-        }
+        let (after, share) = match retries.failed(error, &policy, jitter) {
+            Some(after) => (after, share(max_items, policy.maximum_attempts, &retries)),
+            // As after the first attempt: whether there may be another at all.
+            None => match policy.next(0, error, jitter) {
+                policies::Next::Retry { after, .. } if events.len() > 1 => (after, max_items),
+                _ => return settled(input, error),
+            },
+        };
+        let at_most = share.min(events.len() / 2).max(1);
+        again(retries, after, error, Some(at_most))
     };
     events.iter().map(next).collect()
 }
@@ -179,6 +183,10 @@ async fn unbroken<T>(work: impl Future<Output = T>) -> Option<T> {
         }
     })
     .await
+}
+
+fn settled(input: &AnyInput, error: &Error) -> Next {
+    Next::Settled(Box::new(Outcome::failure(input.message_id(), error)))
 }
 
 fn again(retries: Retries, after: Duration, error: &Error, at_most: Option<usize>) -> Next {
