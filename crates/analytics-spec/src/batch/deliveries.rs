@@ -172,6 +172,39 @@ fn after_panic(handler: &Handler, events: &[(AnyInput, Retries)], jitter: f64) -
     nexts
 }
 
+/// Attempts each event of a batch once: the request step, executed alone. Only
+/// the events of a call that panicked are attempted again, in smaller ones. Only
+/// the first call begins after `deadline`, if there is one. What was not
+/// attempted, or failed in a way that may pass, is
+/// [pending](Deliveries::pending) then.
+pub async fn attempt_each(
+    handler: &Handler,
+    deliveries: &mut Deliveries,
+    deadline: Option<Instant>,
+) {
+    let limits = handler.integration().batching();
+    let is_over = || deadline.is_some_and(|at| Instant::now() >= at);
+    loop {
+        // What is due again at once was not attempted, or in a call that panicked.
+        let round = deliveries.round(Duration::ZERO, &limits, 0);
+        let mut called = Vec::new();
+        for positions in round.calls {
+            if is_over() && !called.is_empty() {
+                break;
+            }
+            let events = deliveries.call(&positions);
+            let nexts = attempt(handler, &events, deadline, 0.0).await;
+            called.push((positions, nexts));
+        }
+        let is_done = called.is_empty() || is_over();
+        // The hooks of the step have been told where it failed.
+        let _ = deliveries.apply(called, Duration::ZERO);
+        if is_done {
+            return;
+        }
+    }
+}
+
 /// What comes of it, unless it panics.
 async fn unbroken<T>(work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
