@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use analytics_spec::{
     AnyInput, AnyOutput, BatchInput, BatchOutput, Clock, Delivery, Error, ErrorKind, Event,
     Handler, Input, Output, Retries, Status, Value, Worker,
-    batch::{Deliveries, Outcome, attempt},
+    batch::{Deliveries, Outcome, attempt, attempt_each},
     handler::{Activity, Step, Takes, Workflow, workflow_name},
     integration::drive,
 };
@@ -150,10 +150,15 @@ impl EmbeddedWorker {
             Ok(input)
         };
         let mut deliveries = Deliveries::new(inputs.into_iter().map(accept));
-        let mut limits = handler.integration().batching();
-        if step.is_some() {
-            limits.max_in_flight = usize::MAX;
+        match step {
+            None => self.deliver_batch(handler, &mut deliveries).await,
+            Some(_) => attempt_each(handler, &mut deliveries, None).await,
         }
+        deliveries.into_output()
+    }
+
+    async fn deliver_batch(&self, handler: &Handler, deliveries: &mut Deliveries) {
+        let limits = handler.integration().batching();
         while !deliveries.is_done() {
             let round = deliveries.round(self.now(), &limits, 0);
             let calls = round.calls.into_iter().map(async |positions| {
@@ -168,15 +173,9 @@ impl EmbeddedWorker {
                 self.clock.sleep(due.saturating_sub(self.now())).await;
             }
             for failed in deliveries.apply(calls, self.now()) {
-                if step.is_none() {
-                    handler.workflow_failed(&failed.input.event, &failed.error);
-                }
-            }
-            if step.is_some() {
-                break;
+                handler.workflow_failed(&failed.input.event, &failed.error);
             }
         }
-        deliveries.into_output()
     }
 
     fn now(&self) -> Duration {

@@ -480,8 +480,7 @@ impl Handler {
             Ok(()) => self.integration().deliver(attempt).await,
             Err(error) => Err(error),
         };
-        outcome
-            .inspect_err(|error| self.activity_failed(&attempt.input.event, Step::Request, error))
+        outcome.inspect_err(|error| self.attempt_failed(&attempt.input.event, error))
     }
 
     /// One attempt of the request step for several inputs: one outcome each.

@@ -8,7 +8,10 @@
 )]
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::{Duration, Instant},
 };
 
@@ -215,16 +218,42 @@ async fn after_a_call_of_which_nothing_is_known_the_next_is_half_as_large() {
     }
     assert_eq!(sizes, [20, 10, 5, 2, 1, 1, 1, 1, 1]);
 
-    // One attempt is one attempt: the vendor may have what it had.
-    let (handler, _) = self::handler(1, |attempts| refuse(attempts, 0)).await;
-    let nexts = failed_together(&handler, &events, &error, 0.0);
-    assert!(matches!(nexts[0], Next::Settled(_)));
+    // One attempt is one attempt: the vendor may have what it had. Nor does
+    // another follow where none may.
+    let events: Vec<_> = inputs(2).into_iter().map(|i| (i, Retries::new())).collect();
+    let is_settled = |next: &Next| matches!(next, Next::Settled(_));
+    let (one_attempt, _) = self::handler(1, |attempts| refuse(attempts, 0)).await;
+    let nexts = failed_together(&one_attempt, &events, &error, 0.0);
+    assert!(nexts.iter().all(is_settled), "{nexts:?}");
+    let nexts = failed_together(&handler, &events, &error.with_retryable(false), 0.0);
+    assert!(nexts.iter().all(is_settled), "{nexts:?}");
 }
 
 /// What is known of a call that panics is lost with it, and nothing else.
 #[tokio::test]
 async fn an_event_that_panics_is_alone_with_it() {
-    let (handler, calls) = handler(8, |attempts| {
+    // Halved until it is alone, and then tried as often as the policy says.
+    let calls = panics(8, 0).await;
+    assert_eq!(calls, [40, 20, 20, 10, 10, 5, 5, 2, 2, 1, 1, 1, 1, 1]);
+    // It panics in what would be the last attempt of all of them.
+    let calls = panics(8, 7).await;
+    let whole = [40; 7];
+    let halves = [40, 20, 20, 10, 10, 5, 5, 2, 2, 1, 1, 1];
+    assert_eq!(calls, [whole.as_slice(), &halves].concat());
+    let calls = panics(2, 1).await;
+    assert_eq!(calls, [[40].as_slice(), &halves].concat());
+}
+
+/// The calls of 40 events one of which panics, and fails, after some calls to
+/// which the vendor answers 503.
+async fn panics(maximum_attempts: u32, unavailable: usize) -> Vec<usize> {
+    let before = AtomicUsize::new(unavailable);
+    let (handler, calls) = handler(maximum_attempts, move |attempts| {
+        let less = |left: usize| left.checked_sub(1);
+        if before.fetch_update(SeqCst, SeqCst, less).is_ok() {
+            let unavailable = |_| Err(Error::new(ErrorKind::Unavailable, "503"));
+            return attempts.iter().map(unavailable).collect();
+        }
         let mut has_panicked = attempts.iter().map(|attempt| attempt.input.message_id());
         assert!(!has_panicked.any(|id| id == "21"), "as told");
         refuse(attempts, usize::MAX)
@@ -237,9 +266,7 @@ async fn an_event_that_panics_is_alone_with_it() {
     assert_eq!(failures.len(), 1, "{failures:?}");
     assert_eq!(failures[0].0, 21);
     assert_eq!(failures[0].1.message, "the integration panicked");
-    let calls = calls.lock().unwrap().clone();
-    // Halved until it is alone, and then tried as often as the policy says.
-    assert_eq!(calls, [40, 20, 20, 10, 10, 5, 5, 2, 2, 1, 1, 1, 1, 1]);
+    calls.lock().unwrap().clone()
 }
 
 #[test]

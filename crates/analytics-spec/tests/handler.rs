@@ -734,6 +734,13 @@ async fn hooks_hear_of_failures() {
         "that is for the engine to say"
     );
 
+    // One that has come further, and goes on.
+    let integration = Scripted::new([Err(deferred())]);
+    let (goes_on, on_activity_error) = recorder();
+    let other = ready(config(integration).on_activity_error(on_activity_error)).await;
+    other.request(&attempt(&input)).await.unwrap_err();
+    assert_eq!(goes_on.lock().unwrap().len(), 0, "it has not failed");
+
     // The whole.
     handler.workflow_failed(&input.event, &error);
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use analytics_spec::{Error, batch::Next};
+use analytics_spec::{Error, ErrorKind, batch::Next};
 use temporalio_client::{
     WorkflowDescribeOptions, WorkflowExecutionStatus, grpc::WorkflowService,
     tonic::IntoRequest as _,
@@ -27,7 +27,9 @@ const RECENT: i32 = 50;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum WaitsFor {
-    /// A worker that polls this task queue; none has done so for minutes.
+    /// A worker that polls this task queue; none has done so for minutes. None
+    /// runs that has the integration, or those that do have as much under way as
+    /// they may.
     Worker {
         /// That of the workflows, or of the integration's activities.
         task_queue: String,
@@ -39,7 +41,10 @@ pub enum WaitsFor {
 impl fmt::Display for WaitsFor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Worker { task_queue } => write!(f, "no worker polls the task queue {task_queue}"),
+            Self::Worker { task_queue } => write!(
+                f,
+                "no worker has polled the task queue {task_queue} for minutes: none runs, or all are busy"
+            ),
             Self::Retry(error) => write!(f, "an attempt failed, and is made again: {error}"),
         }
     }
@@ -63,9 +68,13 @@ impl<T> Started<T> {
             let task_queue = self.connection.task_queue().to_owned();
             return Ok(Some(WaitsFor::Worker { task_queue }));
         }
-        let waits = |state| state == PendingActivityState::Scheduled;
-        let mut activities = described.pending_activities.iter();
-        if activities.any(|one| waits(one.state()))
+        let has = |state| {
+            let mut activities = described.pending_activities.iter();
+            activities.any(|one| one.state() == state)
+        };
+        // A worker that has one of its activities is there, and busy.
+        if has(PendingActivityState::Scheduled)
+            && !has(PendingActivityState::Started)
             && !self.connection.has_worker_of(&self.integration).await?
         {
             let task_queue = self.connection.activity_task_queue(&self.integration);
@@ -109,10 +118,42 @@ impl<T> Started<T> {
             let output = output.payloads.first()?;
             payload::parse::<Vec<Next>>(output)
         });
-        let again = nexts.flatten().find_map(|next| match next {
-            Next::Again { error, .. } => Some(WaitsFor::Retry(Error::from(*error))),
-            Next::Settled(_) => None,
-        });
-        Ok(again)
+        Ok(failed(nexts.flatten()).map(WaitsFor::Retry))
+    }
+}
+
+/// Why an event is attempted again. One that goes on where the time of its call
+/// was over has not failed.
+fn failed(mut nexts: impl Iterator<Item = Next>) -> Option<Error> {
+    nexts.find_map(|next| match next {
+        Next::Again { error, .. } => {
+            Some(Error::from(*error)).filter(|error| error.kind() != ErrorKind::Deferred)
+        }
+        Next::Settled(_) => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use analytics_spec::{Failure, Retries, batch::Outcome, integration::unattempted};
+
+    use super::*;
+
+    #[test]
+    fn who_goes_on_has_not_failed() {
+        let again = |error: Error| Next::Again {
+            retries: Retries::new(),
+            after: Duration::ZERO,
+            error: Box::new(Failure::from(&error)),
+            at_most: None,
+        };
+        let ended = Next::Settled(Box::new(Outcome::success("1", None)));
+        let goes_on = [ended, again(unattempted())];
+        assert!(failed(goes_on.clone().into_iter()).is_none());
+        let down = again(Error::new(ErrorKind::Unavailable, "down"));
+        let failed = failed(goes_on.into_iter().chain([down])).unwrap();
+        assert_eq!(failed.kind(), ErrorKind::Unavailable);
     }
 }

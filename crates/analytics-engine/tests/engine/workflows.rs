@@ -8,7 +8,7 @@ use analytics_spec::{
 };
 use serde_json::json;
 
-use crate::support::{TestClock, Vendor, attempts, engine, event, ms, secs, unavailable};
+use crate::support::{TestClock, Vendor, attempts, engine, event, ms, name, secs, unavailable};
 
 fn track() -> serde_json::Value {
     json!({
@@ -253,6 +253,50 @@ async fn a_batch_has_one_outcome_per_input() {
     let first = &output["outcomes"][0];
     assert_eq!(first["error"]["type"], "Unavailable");
     assert_eq!(first["error"]["retryable"], true);
+}
+
+/// A person's events are in one call after the other, and a call that panics is
+/// made again in halves.
+#[tokio::test(start_paused = true)]
+async fn a_batchs_request_alone_attempts_every_event() {
+    let vendor = Vendor::new("a")
+        .unprepared()
+        .batches(4, 8)
+        .policies(attempts(3))
+        .answers(|attempt| match name(&attempt.input.event).as_str() {
+            "panics" => panic!("as told"),
+            "fails" => Err(unavailable()),
+            _ => Ok(()),
+        });
+    let vendor = Arc::new(vendor);
+    let engine = engine().integration(vendor.clone()).build().await.unwrap();
+    let track = |user, name| json!({"track": {"user_id": user, "event": name}});
+    let output = engine
+        .execute(
+            "a(analytics).Batch.Request",
+            json!({"inputs": [
+                track("u1", "1"), track("u2", "panics"), track("u3", "2"), track("u4", "fails"),
+                track("u1", "3"), track("u4", "waits"),
+            ]}),
+        )
+        .await
+        .unwrap();
+    let errors: Vec<_> = (0..6)
+        .map(|n| output["outcomes"][n]["error"]["type"].as_str())
+        .collect();
+    let [panicked, unavailable, deferred] = ["Internal", "Unavailable", "Deferred"].map(Some);
+    assert_eq!(errors, [None, panicked, None, unavailable, None, deferred]);
+    for (name, times) in [
+        ("1", 3),
+        ("panics", 3),
+        ("3", 1),
+        ("fails", 2),
+        ("waits", 0),
+    ] {
+        let names = vendor.names();
+        let sent = names.iter().filter(|sent| *sent == name).count();
+        assert_eq!(sent, times, "{name}: {names:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

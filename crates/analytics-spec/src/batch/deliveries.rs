@@ -13,6 +13,7 @@ use super::{BatchOutput, Outcome, Round, Waiting, round};
 use crate::{
     AnyInput, Attempt, Delivery, Error, ErrorKind, Failure, Handler, Retries,
     integration::{Batching, deferred},
+    policies,
 };
 
 /// What follows an attempt at an event of a batch.
@@ -111,7 +112,7 @@ pub async fn attempt(
                 let at_most = is_idle.then(|| (events.len() / IDLE).max(1));
                 again(retries, after, &error, at_most)
             }
-            _ => Next::Settled(Box::new(Outcome::failure(input.message_id(), &error))),
+            _ => settled(input, &error),
         });
     }
     nexts
@@ -128,7 +129,8 @@ fn is_as_before((attempt, outcome): (&Attempt<'_>, &Result<Delivery, Error>)) ->
 /// failed: the integration panicked, or did not end in time. Whether the vendor
 /// has some of the events nobody knows. So each has been attempted, and the next
 /// calls are half as large, or smaller: what one event does to a call, it does
-/// in the end alone.
+/// in the end alone. An attempt with others is not the last one, even if it has
+/// the last number, unless there is to be only one.
 #[must_use]
 pub fn failed_together(
     handler: &Handler,
@@ -140,14 +142,16 @@ pub fn failed_together(
     let next = |(input, retries): &(AnyInput, Retries)| {
         let policy = handler.request_policy(input);
         let mut retries = *retries;
-        match retries.failed(error, &policy, jitter) {
-            Some(after) => {
-                let share = share(max_items, policy.maximum_attempts, &retries);
-                let at_most = share.min(events.len() / 2).max(1);
-                again(retries, after, error, Some(at_most))
-            }
-            None => Next::Settled(Box::new(Outcome::failure(input.message_id(), error))),
-        }
+        let (after, share) = match retries.failed(error, &policy, jitter) {
+            Some(after) => (after, share(max_items, policy.maximum_attempts, &retries)),
+            // As after the first attempt: whether there may be another at all.
+            None => match policy.next(0, error, jitter) {
+                policies::Next::Retry { after, .. } if events.len() > 1 => (after, max_items),
+                _ => return settled(input, error),
+            },
+        };
+        let at_most = share.min(events.len() / 2).max(1);
+        again(retries, after, error, Some(at_most))
     };
     events.iter().map(next).collect()
 }
@@ -168,6 +172,39 @@ fn after_panic(handler: &Handler, events: &[(AnyInput, Retries)], jitter: f64) -
     nexts
 }
 
+/// Attempts each event of a batch once: the request step, executed alone. Only
+/// the events of a call that panicked are attempted again, in smaller ones. Only
+/// the first call begins after `deadline`, if there is one. What was not
+/// attempted, or failed in a way that may pass, is
+/// [pending](Deliveries::pending) then.
+pub async fn attempt_each(
+    handler: &Handler,
+    deliveries: &mut Deliveries,
+    deadline: Option<Instant>,
+) {
+    let limits = handler.integration().batching();
+    let is_over = || deadline.is_some_and(|at| Instant::now() >= at);
+    loop {
+        // What is due again at once was not attempted, or in a call that panicked.
+        let round = deliveries.round(Duration::ZERO, &limits, 0);
+        let mut called = Vec::new();
+        for positions in round.calls {
+            if is_over() && !called.is_empty() {
+                break;
+            }
+            let events = deliveries.call(&positions);
+            let nexts = attempt(handler, &events, deadline, 0.0).await;
+            called.push((positions, nexts));
+        }
+        let is_done = called.is_empty() || is_over();
+        // The hooks of the step have been told where it failed.
+        let _ = deliveries.apply(called, Duration::ZERO);
+        if is_done {
+            return;
+        }
+    }
+}
+
 /// What comes of it, unless it panics.
 async fn unbroken<T>(work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
@@ -179,6 +216,10 @@ async fn unbroken<T>(work: impl Future<Output = T>) -> Option<T> {
         }
     })
     .await
+}
+
+fn settled(input: &AnyInput, error: &Error) -> Next {
+    Next::Settled(Box::new(Outcome::failure(input.message_id(), error)))
 }
 
 fn again(retries: Retries, after: Duration, error: &Error, at_most: Option<usize>) -> Next {

@@ -14,7 +14,7 @@ use crate::{
     validation::Code,
 };
 
-pub use deliveries::{Deliveries, Failed, Next, attempt, failed_together, share};
+pub use deliveries::{Deliveries, Failed, Next, attempt, attempt_each, failed_together, share};
 pub use round::{Round, Waiting, round};
 
 /// Many events, of any kinds, for one integration.

@@ -28,8 +28,8 @@ pub struct Round {
 /// Which of the events to attempt at the time `now`.
 ///
 /// No call is larger than the integration takes, or one of its events allows,
-/// and there are no more calls side by side. Events that share a [`Person`] are never under way in two
-/// calls, and none overtakes an earlier one.
+/// and there are no more calls side by side. Events that share a [`Person`] are
+/// never under way in two calls, and none overtakes an earlier one.
 #[must_use]
 pub fn round(events: &[Waiting<'_>], now: Duration, limits: &Batching) -> Round {
     let mut round = Round::default();
