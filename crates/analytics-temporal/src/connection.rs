@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use analytics_spec::{Error, ErrorKind, Secret};
+use analytics_spec::{Error, ErrorKind, Secret, Timestamp};
 use temporalio_client::{
     ClientOptions, ConnectionOptions,
     envconfig::{DataSource, LoadClientConfigProfileOptions},
@@ -173,7 +173,19 @@ impl ConnectOptions {
         }
         let profile = self.profile(env)?;
         let namespace = profile.namespace.clone();
+        for (what, name) in [("task queue", &task_queue), ("namespace", &namespace)] {
+            if name.as_deref().is_some_and(|name| name.trim().is_empty()) {
+                return Err(wrong(&format!("the {what} has no name")));
+            }
+        }
         let mut options = ConnectionOptions::try_from(profile).map_err(|e| wrong(&e))?;
+        // Nobody would be told them, and logs would be.
+        if !options.target.username().is_empty() || options.target.password().is_some() {
+            return Err(wrong(
+                &"the address has credentials in it, which Temporal does not take: it takes an \
+                  API key, or a certificate",
+            ));
+        }
         options.connect_timeout = Some(CONNECT_TIMEOUT);
         if options.target.scheme() == "https" && options.tls_options.is_none() {
             options.tls_options = Some(temporalio_client::TlsOptions::default());
@@ -260,6 +272,13 @@ struct Resolved {
     options: ConnectionOptions,
     namespace: String,
     task_queue: String,
+}
+
+/// Whether somebody who last asked at this second still does: a worker asks again at the
+/// latest after a minute, and the server lists it for five.
+fn polls(last: Option<i64>, now: i64) -> bool {
+    const AT_MOST: i64 = 90;
+    last.is_none_or(|last| now.saturating_sub(last) <= AT_MOST)
 }
 
 /// Temporal's own port, for an address without one. A URL has its scheme's.
@@ -368,8 +387,8 @@ impl Connection {
         options::queue(&self.task_queue, integration)
     }
 
-    /// Whether a worker has polled the task queue within the last minutes.
-    /// Without one, what is started waits.
+    /// Whether a worker has polled the task queue within the last 90 seconds, by
+    /// this machine's clock. Without one, what is started waits.
     ///
     /// # Errors
     ///
@@ -403,7 +422,11 @@ impl Connection {
         let mut service = self.client.clone();
         let described = service.describe_task_queue(request.into_request()).await;
         match described {
-            Ok(described) => Ok(!described.into_inner().pollers.is_empty()),
+            Ok(described) => {
+                let mut pollers = described.into_inner().pollers.into_iter();
+                let now = Timestamp::now().as_second();
+                Ok(pollers.any(|poller| polls(poller.last_access_time.map(|t| t.seconds), now)))
+            }
             Err(status) => Err(self.refused(&status)),
         }
     }
@@ -469,6 +492,38 @@ mod tests {
         [profile.mutual.tls]
         server_name = \"name-of-the-file\"
     ";
+
+    #[test]
+    fn who_has_not_asked_for_long_is_gone() {
+        assert!(polls(None, 1000));
+        for (since, is_there) in [(-200, true), (0, true), (61, true), (91, false)] {
+            assert_eq!(polls(Some(1000 - since), 1000), is_there, "{since}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_name_or_has_credentials_is_refused() {
+        let none = ConnectOptions::from_environment;
+        for (options, what) in [
+            (none().task_queue(" "), "task queue"),
+            (none().namespace(""), "namespace"),
+            (
+                none().address("http://user:hunter2@127.0.0.1:7233"),
+                "credentials",
+            ),
+            (none().address("hunter2@127.0.0.1"), "credentials"),
+        ] {
+            let error = options
+                .resolve(Some(&HashMap::new()))
+                .err()
+                .unwrap()
+                .to_string();
+            assert!(
+                error.contains(what) && !error.contains("hunter2"),
+                "{error}"
+            );
+        }
+    }
 
     #[test]
     fn options_win_over_variables_and_those_over_the_file() {

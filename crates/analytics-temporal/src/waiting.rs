@@ -27,11 +27,17 @@ const RECENT: i32 = 50;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum WaitsFor {
-    /// A worker that polls this task queue; none has done so for minutes. None
+    /// A worker that polls this task queue; none has done so for 90 seconds. None
     /// runs that has the integration, or those that do have as much under way as
     /// they may.
     Worker {
         /// That of the workflows, or of the integration's activities.
+        task_queue: String,
+    },
+    /// A worker that can run the workflow: one that polls this task queue could
+    /// not. It has no such integration, or another version of it.
+    AbleWorker {
+        /// That of the workflows.
         task_queue: String,
     },
     /// Another attempt, after one that failed for this reason.
@@ -43,7 +49,13 @@ impl fmt::Display for WaitsFor {
         match self {
             Self::Worker { task_queue } => write!(
                 f,
-                "no worker has polled the task queue {task_queue} for minutes: none runs, or all are busy"
+                "no worker has polled the task queue {task_queue} for a minute: none runs, or all are \
+                 busy"
+            ),
+            Self::AbleWorker { task_queue } => write!(
+                f,
+                "a worker on the task queue {task_queue} cannot run the workflow, and its log says \
+                 why: perhaps it does not have the integration"
             ),
             Self::Retry(error) => write!(f, "an attempt failed, and is made again: {error}"),
         }
@@ -67,6 +79,12 @@ impl<T> Started<T> {
         if described.pending_workflow_task.is_some() && !self.connection.has_worker().await? {
             let task_queue = self.connection.task_queue().to_owned();
             return Ok(Some(WaitsFor::Worker { task_queue }));
+        }
+        // The first is made again at once; a worker that ended is one.
+        let task = described.pending_workflow_task.as_ref();
+        if task.is_some_and(|task| task.attempt > 2) {
+            let task_queue = self.connection.task_queue().to_owned();
+            return Ok(Some(WaitsFor::AbleWorker { task_queue }));
         }
         let has = |state| {
             let mut activities = described.pending_activities.iter();

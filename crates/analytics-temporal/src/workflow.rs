@@ -82,15 +82,18 @@ pub(crate) fn tell(
     if ctx.is_replaying() {
         return;
     }
-    tracing::warn!(
-        target: "analytics_temporal::failed",
-        integration = handler.name(),
-        kind = %input.kind(),
-        message_id = input.message_id(),
-        workflow_id = ctx.workflow_id(),
-        error = %error.kind(),
-        "an event failed"
-    );
+    // What a vendor has no call for is nothing to wake anybody for.
+    if error.kind() != ErrorKind::Unsupported {
+        tracing::warn!(
+            target: "analytics_temporal::failed",
+            integration = handler.name(),
+            kind = %input.kind(),
+            message_id = input.message_id(),
+            workflow_id = ctx.workflow_id(),
+            error = %error.kind(),
+            "an event failed"
+        );
+    }
     let hook = std::panic::AssertUnwindSafe(|| handler.workflow_failed(&input.event, error));
     if std::panic::catch_unwind(hook).is_err() {
         tracing::error!(integration = handler.name(), "{}", panicked());
