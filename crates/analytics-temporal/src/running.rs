@@ -21,8 +21,9 @@ impl TemporalWorker {
     ///
     /// # Errors
     ///
-    /// An integration cannot start, nothing is registered, or the server does
-    /// not have the worker; it was asked to end [twice](ErrorKind::Closed).
+    /// The connection's task queue is one of an integration's activities; an
+    /// integration cannot start, nothing is registered, or the server does not
+    /// have the worker; it was asked to end [twice](ErrorKind::Closed).
     pub async fn run(self, connection: &Connection) -> Result<(), Error> {
         let mut running = self.start(connection).await?;
         let mut signals = Signals::new();
@@ -48,6 +49,7 @@ impl TemporalWorker {
     ///
     /// See [`run`](Self::run).
     pub async fn start(self, connection: &Connection) -> Result<Running, Error> {
+        self.check_task_queue(connection.task_queue())?;
         for handler in self.handlers() {
             if let Err(error) = handler.init().await {
                 close(self.handlers()).await;
@@ -82,6 +84,23 @@ impl TemporalWorker {
             }
             Err(_) => Err(running.ended().await.err().unwrap_or_else(gone)),
         }
+    }
+
+    /// Refuses the task queue of the activities of one of its own integrations:
+    /// there it would take them from the workers that execute them.
+    fn check_task_queue(&self, task_queue: &str) -> Result<(), Error> {
+        for name in self.instances.keys() {
+            let before = task_queue.strip_suffix(name);
+            let workflows = before.and_then(|before| before.strip_suffix('/'));
+            if let Some(workflows) = workflows.filter(|queue| !queue.is_empty()) {
+                return Err(Error::configuration(format!(
+                    "the task queue {task_queue} is that of {name}'s activities: use the task \
+                     queue {workflows}, whose workers take both"
+                ))
+                .with_integration(name));
+            }
+        }
+        Ok(())
     }
 
     fn handlers(&self) -> impl Iterator<Item = &Handler> {
