@@ -113,7 +113,9 @@ pub(crate) async fn request(
 
 /// A request on the workflows' task queue, which nothing limits to what the
 /// vendor takes at once: where it belongs. Unknown there, it would be tried
-/// again for ever.
+/// again for ever. Our own workflows ask in the right place: theirs comes here
+/// only if a worker polls a queue that is not its own, and another worker of it
+/// takes the next attempt.
 pub(crate) async fn elsewhere(
     handler: Handler,
     ctx: Attempting,
@@ -126,7 +128,17 @@ pub(crate) async fn elsewhere(
         info.task_queue
     );
     let error = Error::configuration(message).with_integration(handler.name());
-    Err(permanent(error))
+    Err(if is_of_ours(&handler, info.workflow_type.as_deref()) {
+        failures::transient(&error.with_retryable(true), None).into()
+    } else {
+        permanent(error)
+    })
+}
+
+/// Whether an activity is that of one of the integration's own workflows.
+fn is_of_ours(handler: &Handler, workflow_type: Option<&str>) -> bool {
+    let ours = handler.list_workflows();
+    workflow_type.is_some_and(|asks| ours.iter().any(|name| name == asks))
 }
 
 fn read(
@@ -187,4 +199,20 @@ pub(crate) fn lost() -> Error {
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 pub(crate) fn permanent(error: Error) -> ActivityError {
     failures::permanent(&error).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_worker_may_take_what_our_own_workflows_ask_for() {
+        let handler = crate::tests::mixpanel(0);
+        for ours in ["mixpanel(analytics).Track", "mixpanel(analytics).Batch"] {
+            assert!(is_of_ours(&handler, Some(ours)), "{ours}");
+        }
+        for other in [None, Some("Order"), Some("shop(analytics).Track")] {
+            assert!(!is_of_ours(&handler, other), "{other:?}");
+        }
+    }
 }

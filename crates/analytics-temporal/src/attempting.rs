@@ -69,6 +69,8 @@ impl Attempting {
     {
         let limit = self.left().min(limit);
         tokio::select! {
+            // What is known is said, also if the attempt is given up meanwhile.
+            biased;
             outcome = unbroken(attempt(limit)) => Ok(outcome),
             () = tokio::time::sleep(limit) => Ok(Err(Error::new(
                 ErrorKind::Timeout,

@@ -9,7 +9,7 @@ use std::{
 use analytics_spec::{
     AnyInput, BatchInput, BatchOutput, Code, Error, ErrorKind, Failure, Handler, Retries,
     ValidationError, Value, Violation,
-    batch::{Deliveries, Next, Outcome, attempt, failed_together},
+    batch::{Deliveries, Next, Outcome, attempt, failed_together, share},
     handler::{Step, Takes, activity_name},
     integration::Batching,
 };
@@ -217,15 +217,24 @@ pub(crate) async fn run(
             calls.push(async move { (positions, running.await) });
         }
         let mut nexts = Vec::with_capacity(calls.len());
+        let mut unsaid = None;
         for (positions, result) in join_all(calls).await {
-            let output = result.map_err(|error| ended(&handler, &ctx, &deliveries, &error))?;
-            let next = payload::parse_output::<Vec<Next>>(&output);
-            let next = next.and_then(|next| one_each(&next, positions.len()).map(|()| next));
-            let next = next.map_err(|error| all_failed(&handler, &ctx, &deliveries, error))?;
-            nexts.push((positions, next));
+            let next = result.map_err(|error| why(&error)).and_then(|output| {
+                let next = payload::parse_output::<Vec<Next>>(&output);
+                let next = next.and_then(|next| one_each(&next, positions.len()).map(|()| next));
+                next.map_err(Some)
+            });
+            match next {
+                Ok(next) => nexts.push((positions, next)),
+                Err(why) => unsaid = unsaid.or(Some(why)),
+            }
         }
         for failed in deliveries.apply(nexts, now(&ctx)) {
             tell(&handler, &ctx, &failed.input, &failed.error);
+        }
+        // After what the other calls say: of their events, it is not true.
+        if let Some(why) = unsaid {
+            return Err(ended(&handler, &ctx, &deliveries, why));
         }
     }
     payload::write(&deliveries.into_output()).map_err(fail)
@@ -340,15 +349,14 @@ async fn validated(
         .execute_local_activity(UntypedActivity::new(name), argument, options::validation())
         .await;
     let validated = match &output {
-        Ok(output) => Validated::read(output, events)
-            .map_err(|error| all_failed(handler, ctx, &unmeasured(&inputs), error)),
-        Err(error) => Err(ended(handler, ctx, &unmeasured(&inputs), error)),
+        Ok(output) => Validated::read(output, events).map_err(Some),
+        Err(error) => Err(why(error)),
     };
     let Validated {
         failures,
         sizes,
         plan,
-    } = validated?;
+    } = validated.map_err(|why| ended(handler, ctx, &unmeasured(&inputs), why))?;
     let mut validations = failures.into_iter().zip(sizes);
     let measured = inputs.into_iter().map(|input| {
         let input = input?;
@@ -393,27 +401,23 @@ fn tell_unread(
     }
 }
 
-/// How an activity that says nothing of the single events ends the workflow, and
-/// with it those that have not ended.
+/// Why an activity says nothing of the single events: nothing, if it was
+/// cancelled.
+fn why(error: &ActivityExecutionError) -> Option<Error> {
+    let is_cancelled = error.as_cancelled().is_some();
+    (!is_cancelled).then(|| failures::of_activity(error))
+}
+
+/// How that ends the workflow, and with it those events that have not ended.
 fn ended(
     handler: &Handler,
     ctx: &WorkflowContext<DynWorkflow>,
     deliveries: &Deliveries,
-    error: &ActivityExecutionError,
+    why: Option<Error>,
 ) -> WorkflowTermination {
-    if error.as_cancelled().is_some() {
+    let Some(error) = why else {
         return WorkflowTermination::cancelled();
-    }
-    all_failed(handler, ctx, deliveries, failures::of_activity(error))
-}
-
-/// How an error of none of the single events ends the workflow.
-fn all_failed(
-    handler: &Handler,
-    ctx: &WorkflowContext<DynWorkflow>,
-    deliveries: &Deliveries,
-    error: Error,
-) -> WorkflowTermination {
+    };
     let error = error.with_integration(handler.name());
     for (_, input) in deliveries.pending() {
         tell(handler, ctx, input, &error);
@@ -532,21 +536,66 @@ async fn requested(
             Err(next) => ended.push(Some(next)),
         }
     }
+    let nexts = if is_to_part(handler, lost, &events) {
+        parted(handler, &events)
+    } else {
+        attempted(handler, ctx, timeout, &events).await?
+    };
+    let mut nexts = nexts.into_iter();
+    let next = |ended: Option<Next>| ended.or_else(|| nexts.next());
+    Ok(ended.into_iter().filter_map(next).collect())
+}
+
+/// One attempt at the events of a call whose longest request takes `timeout`.
+async fn attempted(
+    handler: &Handler,
+    ctx: &Attempting,
+    timeout: Duration,
+    events: &[(AnyInput, Retries)],
+) -> Result<Vec<Next>, ActivityError> {
     let attempted = async |limit: Duration| {
         let time = options::call_deadline(timeout).min(limit / 2);
         let deadline = Instant::now().checked_add(time);
-        Ok(attempt(handler, &events, deadline, fastrand::f64()).await)
+        Ok(attempt(handler, events, deadline, fastrand::f64()).await)
     };
     let limit = options::call_timeout(timeout);
     let nexts = ctx.within(limit, Retries::new(), attempted).await;
     let nexts = nexts.map_err(|_| activities::given_up())?;
-    let nexts = nexts.unwrap_or_else(|error| {
+    Ok(nexts.unwrap_or_else(|error| {
         let error = error.with_integration(handler.name());
-        failed_together(handler, &events, &error, fastrand::f64())
-    });
-    let mut nexts = nexts.into_iter();
-    let next = |ended: Option<Next>| ended.or_else(|| nexts.next());
-    Ok(ended.into_iter().filter_map(next).collect())
+        failed_together(handler, events, &error, fastrand::f64())
+    }))
+}
+
+/// Whether a call that no worker lived to report is not made again as it is: one
+/// of its events may be why, by ending the process or holding its thread. Once,
+/// it may be that the worker was replaced, unless the events are to be attempted
+/// in smaller calls by now.
+fn is_to_part(handler: &Handler, lost: u32, events: &[(AnyInput, Retries)]) -> bool {
+    let count = events.len();
+    let mut shares = events.iter().map(|event| lost_share(handler, event));
+    count > 1 && (lost > 1 || lost == 1 && shares.any(|share| share < count))
+}
+
+/// What follows for each event of such a call, of which this attempt makes none:
+/// one in a call half as large, or smaller, so that the event is in the end alone
+/// with what it does.
+fn parted(handler: &Handler, events: &[(AnyInput, Retries)]) -> Vec<Next> {
+    let error = activities::lost().with_integration(handler.name());
+    let next = |event: &(AnyInput, Retries)| Next::Again {
+        retries: event.1,
+        after: Duration::ZERO,
+        error: Box::new(Failure::from(&error)),
+        at_most: Some(lost_share(handler, event).min(events.len() / 2).max(1)),
+    };
+    events.iter().map(next).collect()
+}
+
+/// In how large a call an event goes after those attempts.
+fn lost_share(handler: &Handler, (input, retries): &(AnyInput, Retries)) -> usize {
+    let max_items = handler.integration().batching().max_items;
+    let maximum_attempts = handler.request_policy(input).maximum_attempts;
+    share(max_items, maximum_attempts, retries)
 }
 
 /// An event after the attempts that no worker lived to report; they count, and
@@ -679,6 +728,50 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Internal);
             assert!(error.message().contains("was given 2 events"), "{error}");
         }
+    }
+
+    /// After so many attempts that nobody lived to report, in how large calls the
+    /// events go on; with nothing, this one is made.
+    #[test]
+    fn a_call_that_is_lost_again_is_parted() {
+        let parts = |maximum_attempts: u32, counted: u32, lost: u32, count: usize| {
+            let handler = crate::tests::mixpanel(maximum_attempts);
+            let events = (0..count).filter_map(|_| {
+                let input = One::new(Track::new("e").user_id("u")).into_any();
+                let mut retries = Retries::new();
+                (retries.made, retries.counted) = (counted, counted);
+                after_lost(&handler, lost, input, retries).ok()
+            });
+            let events: Vec<_> = events.collect();
+            assert_eq!(events.len(), count);
+            is_to_part(&handler, lost, &events).then(|| {
+                let mut sizes = parted(&handler, &events)
+                    .into_iter()
+                    .map(|next| match next {
+                        Next::Again {
+                            retries, at_most, ..
+                        } => {
+                            assert_eq!(retries.counted, counted + lost);
+                            at_most.unwrap()
+                        }
+                        Next::Settled(outcome) => panic!("{outcome:?}"),
+                    });
+                let first = sizes.next().unwrap();
+                assert!(sizes.all(|size| size == first));
+                first
+            })
+        };
+        assert_eq!(parts(0, 0, 0, 9), None);
+        // A worker that is replaced.
+        assert_eq!(parts(0, 0, 1, 9), None);
+        assert_eq!(parts(0, 0, 2, 9), Some(4));
+        assert_eq!(parts(0, 2, 2, 4), Some(2));
+        assert_eq!(parts(0, 90, 2, 1), None);
+        // The last attempt is made alone.
+        assert_eq!(parts(10, 0, 2, 9), Some(4));
+        assert_eq!(parts(10, 8, 1, 2), Some(1));
+        assert_eq!(parts(2, 0, 1, 9), Some(1));
+        assert_eq!(parts(2, 0, 1, 1), None);
     }
 
     /// Whatever has failed for good and whatever will be tried again: what a run

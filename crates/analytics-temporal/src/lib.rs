@@ -71,3 +71,23 @@ pub use running::Running;
 pub use temporalio_client;
 pub use waiting::WaitsFor;
 pub use worker::TemporalWorker;
+
+#[cfg(test)]
+mod tests {
+    use analytics_spec::{
+        Handler, Policies,
+        handler::Config,
+        policies::{ActivityPolicy, RetryPolicy},
+    };
+
+    /// Mixpanel's integration, with so many attempts at an event.
+    pub(crate) fn mixpanel(maximum_attempts: u32) -> Handler {
+        let toml = "[integrations.mixpanel]\nproject_token = \"token\"\nid_merge = \"original\"";
+        let configuration = analytics_kit::Configuration::from_toml(toml).unwrap();
+        let mixpanel = configuration.integrations()[0].clone();
+        let retry = RetryPolicy::new().maximum_attempts(maximum_attempts);
+        let request = ActivityPolicy::new().retry_policy(retry);
+        let config = Config::new(mixpanel).policies(Policies::new().request(request));
+        Handler::new(config).unwrap()
+    }
+}

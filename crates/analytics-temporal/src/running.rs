@@ -1,11 +1,15 @@
 //! A worker from its start to its end: one of the SDK's for each task queue, of
 //! which none works without the others.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, future::pending, sync::Arc};
 
 use analytics_spec::{Error, ErrorKind, Handler};
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use temporalio_sdk::Runtime;
+#[cfg(unix)]
+use tokio::signal::unix;
+#[cfg(windows)]
+use tokio::signal::windows;
 use tokio::sync::oneshot;
 
 use crate::{Connection, TemporalWorker, connection::root_cause};
@@ -17,20 +21,22 @@ impl TemporalWorker {
     ///
     /// # Errors
     ///
-    /// An integration cannot start, nothing is registered, or the server does
-    /// not have the worker; it was asked to end [twice](ErrorKind::Closed).
+    /// The connection's task queue is one of an integration's activities; an
+    /// integration cannot start, nothing is registered, or the server does not
+    /// have the worker; it was asked to end [twice](ErrorKind::Closed).
     pub async fn run(self, connection: &Connection) -> Result<(), Error> {
         let mut running = self.start(connection).await?;
+        let mut signals = Signals::new();
         tokio::select! {
             ended = running.ended() => return ended,
-            signal = asked_to_end() => {
+            signal = signals.next() => {
                 tracing::info!(signal, "finishing what is under way; a second signal ends at once");
             }
         }
         running.stop();
         tokio::select! {
             ended = running.ended() => ended,
-            signal = asked_to_end() => Err(Error::new(
+            signal = signals.next() => Err(Error::new(
                 ErrorKind::Closed,
                 format!("{signal} came again: what was under way is left to other workers"),
             )),
@@ -43,6 +49,7 @@ impl TemporalWorker {
     ///
     /// See [`run`](Self::run).
     pub async fn start(self, connection: &Connection) -> Result<Running, Error> {
+        self.check_task_queue(connection.task_queue())?;
         for handler in self.handlers() {
             if let Err(error) = handler.init().await {
                 close(self.handlers()).await;
@@ -77,6 +84,23 @@ impl TemporalWorker {
             }
             Err(_) => Err(running.ended().await.err().unwrap_or_else(gone)),
         }
+    }
+
+    /// Refuses the task queue of the activities of one of its own integrations:
+    /// there it would take them from the workers that execute them.
+    fn check_task_queue(&self, task_queue: &str) -> Result<(), Error> {
+        for name in self.instances.keys() {
+            let before = task_queue.strip_suffix(name);
+            let workflows = before.and_then(|before| before.strip_suffix('/'));
+            if let Some(workflows) = workflows.filter(|queue| !queue.is_empty()) {
+                return Err(Error::configuration(format!(
+                    "the task queue {task_queue} is that of {name}'s activities: use the task \
+                     queue {workflows}, whose workers take both"
+                ))
+                .with_integration(name));
+            }
+        }
+        Ok(())
     }
 
     fn handlers(&self) -> impl Iterator<Item = &Handler> {
@@ -188,30 +212,52 @@ impl fmt::Debug for Running {
     }
 }
 
-/// Completes when the process is asked to end, with how.
-async fn asked_to_end() -> &'static str {
-    let interrupted = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        "SIGINT"
-    };
+/// What asks the process to end: each signal since this was made is heard, also
+/// while nobody waits for it.
+struct Signals {
+    interrupts: Option<Interrupts>,
     #[cfg(unix)]
-    let terminated = async {
-        use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_) => std::future::pending().await,
+    terminations: Option<unix::Signal>,
+}
+
+#[cfg(unix)]
+type Interrupts = unix::Signal;
+#[cfg(windows)]
+type Interrupts = windows::CtrlC;
+
+impl Signals {
+    fn new() -> Self {
+        Self {
+            #[cfg(unix)]
+            interrupts: unix::signal(unix::SignalKind::interrupt()).ok(),
+            #[cfg(windows)]
+            interrupts: windows::ctrl_c().ok(),
+            #[cfg(unix)]
+            terminations: unix::signal(unix::SignalKind::terminate()).ok(),
         }
-        "SIGTERM"
-    };
-    #[cfg(not(unix))]
-    let terminated = std::future::pending();
-    tokio::select! {
-        signal = interrupted => signal,
-        signal = terminated => signal,
+    }
+
+    /// The next one.
+    async fn next(&mut self) -> &'static str {
+        let interrupted = async {
+            match &mut self.interrupts {
+                Some(interrupts) => interrupts.recv().await,
+                None => pending().await,
+            }
+        };
+        #[cfg(unix)]
+        let terminated = async {
+            match &mut self.terminations {
+                Some(terminations) => terminations.recv().await,
+                None => pending().await,
+            }
+        };
+        #[cfg(windows)]
+        let terminated = pending::<Option<()>>();
+        tokio::select! {
+            _ = interrupted => "SIGINT",
+            _ = terminated => "SIGTERM",
+        }
     }
 }
 
@@ -220,6 +266,25 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
+
+    /// As an operator does who is in a hurry.
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_second_signal_is_heard_while_nobody_waits_for_it() {
+        let (mut others, mut signals) = (Signals::new(), Signals::new());
+        let id = std::process::id().to_string();
+        for signal in ["SIGTERM", "SIGINT", "SIGTERM"] {
+            let mut kill = std::process::Command::new("kill");
+            let name = signal.trim_start_matches("SIG");
+            assert!(kill.args(["-s", name, &id]).status().unwrap().success());
+            // By then it has been heard.
+            for signals in [&mut others, &mut signals] {
+                let limit = std::time::Duration::from_secs(10);
+                let heard = tokio::time::timeout(limit, signals.next());
+                assert_eq!(heard.await.unwrap(), signal);
+            }
+        }
+    }
 
     #[tokio::test]
     async fn when_one_of_its_workers_fails_all_of_them_end() {

@@ -1,6 +1,9 @@
 //! Many events in one workflow.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use analytics_kit::{
     Error, ErrorKind, Handler, Input, Integration, Track,
@@ -13,6 +16,7 @@ use analytics_kit::{
 use analytics_temporal::{MAX_BATCH_EVENTS, TemporalWorker};
 use analytics_testkit::{Fault, ScriptedSegment, SegmentAccount};
 use serde_json::json;
+use tokio::process::Command;
 
 use crate::{
     puppet::{Puppet, in_twos},
@@ -180,36 +184,105 @@ async fn a_call_that_is_longer_than_its_time_goes_on_where_it_was() {
 /// delivered in smaller ones, in the end without it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_panics_or_hangs_is_alone_with_it() {
-    for (user, kind) in [
-        ("panics", ErrorKind::Internal),
-        ("hangs", ErrorKind::Timeout),
-    ] {
-        let retry = RetryPolicy::new()
-            .initial_interval(Duration::from_millis(10))
-            .maximum_attempts(3);
-        let policy = ActivityPolicy::new()
-            .single_attempt_timeout(Duration::from_millis(1))
-            .retry_policy(retry);
-        let puppet = Puppet {
-            batching: in_twos(500),
-            policies: Policies::new().request(policy),
-            ..Puppet::new(|_| Ok(Delivery::default()))
-        };
-        let mut worker = TemporalWorker::new();
-        worker.integration(std::sync::Arc::new(puppet)).unwrap();
-        let world = World::new(worker).await;
-        let users = ["u0", "u1", user, "u3", "u4"];
-        let batch = users.map(|user| Input::new(Track::new("e").user_id(user)).into_any());
-        let output = world.client.execute_batch("puppet", BatchInput::new(batch));
-        let output = tokio::time::timeout(world::SOON, output).await;
-        let output = output.unwrap().unwrap();
-        let failed: Vec<_> = output
-            .failures()
-            .map(|(place, failure)| (place, failure.error_type.as_str()))
-            .collect();
-        assert_eq!(failed, [(2, kind.as_str())], "{user}");
-        world.stop().await;
-    }
+    is_alone_with_it("panics", ErrorKind::Internal, 3).await;
+    is_alone_with_it("hangs", ErrorKind::Timeout, 3).await;
+}
+
+/// Nobody lives to say how such a call ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_blocks_its_worker_is_alone_with_it() {
+    is_alone_with_it("blocks", ErrorKind::Timeout, 2).await;
+}
+
+async fn is_alone_with_it(user: &str, kind: ErrorKind, maximum_attempts: u32) {
+    let retry = RetryPolicy::new()
+        .initial_interval(Duration::from_millis(10))
+        .maximum_attempts(maximum_attempts);
+    let policy = ActivityPolicy::new()
+        .single_attempt_timeout(Duration::from_millis(1))
+        .retry_policy(retry);
+    let puppet = Puppet {
+        batching: in_twos(500),
+        policies: Policies::new().request(policy),
+        ..Puppet::new(|_| Ok(Delivery::default()))
+    };
+    let mut worker = TemporalWorker::new();
+    worker.integration(std::sync::Arc::new(puppet)).unwrap();
+    let world = World::new(worker).await;
+    let users = ["u0", "u1", user, "u3", "u4"];
+    let batch = users.map(|user| Input::new(Track::new("e").user_id(user)).into_any());
+    let output = world.client.execute_batch("puppet", BatchInput::new(batch));
+    let output = tokio::time::timeout(world::SOON, output).await;
+    let output = output.unwrap().unwrap();
+    let failed: Vec<_> = output
+        .failures()
+        .map(|(place, failure)| (place, failure.error_type.as_str()))
+        .collect();
+    assert_eq!(failed, [(2, kind.as_str())], "{user}");
+    world.stop().await;
+}
+
+/// A call that says nothing of its events ends the batch: of the others, what
+/// their calls say is true.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_ended_is_not_told_to_have_failed_with_the_rest() {
+    let puppet = Puppet {
+        batching: in_twos(2),
+        ..Puppet::new(|_| Ok(Delivery::default()))
+    };
+    let attempts = Arc::clone(&puppet.attempts);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let telling = Arc::clone(&told);
+    let config =
+        Config::new(Arc::new(puppet) as Arc<dyn Integration>).on_workflow_error(move |failed| {
+            let user = failed.output.event.user_id().unwrap().to_owned();
+            telling.lock().unwrap().push((user, failed.error.kind()));
+        });
+    // One of its attempts hangs.
+    let mut worker = TemporalWorker::new().grace(Duration::ZERO);
+    Handler::new(config).unwrap().register(&mut worker).unwrap();
+    let world = World::new(worker).await;
+    let inputs = ["refused", "u1", "hangs", "u3"]
+        .map(|user| json!({"track": {"user_id": user, "event": "e"}}));
+    let batch = input(&json!({"inputs": inputs}));
+    let handle = world.start("puppet(analytics).Batch", batch).await;
+    let last = async {
+        loop {
+            let described = handle.describe(Default::default()).await.unwrap();
+            let pending = described.into_raw().pending_activities;
+            if let [last] = &pending[..]
+                && !attempts.lock().unwrap().is_empty()
+            {
+                return last.activity_id.clone();
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let last = tokio::time::timeout(world::SOON, last).await.unwrap();
+    let failed = Command::new(world::variable("ANALYTICS_TEMPORAL_COMMAND"))
+        .args(["activity", "fail", "--address", &world::address()])
+        .args(["--workflow-id", handle.info().workflow_id.as_str()])
+        .args(["--activity-id", &last, "--reason", "as told"])
+        .output();
+    let failed = failed.await.unwrap();
+    assert!(failed.status.success(), "{failed:?}");
+    let ended = end(&handle).await;
+    assert_eq!(ended.error_type(), "Internal");
+    let told = told.lock().unwrap().clone();
+    let told: Vec<_> = told
+        .iter()
+        .map(|(user, kind)| (user.as_str(), *kind))
+        .collect();
+    let rest = ErrorKind::Internal;
+    assert_eq!(
+        told,
+        [
+            ("refused", ErrorKind::RequestRejected),
+            ("hangs", rest),
+            ("u3", rest)
+        ]
+    );
+    world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,7 @@ use analytics_kit::spec::{
     AnyInput, Attempt, Delivery, Policies, Progress, Timestamp,
     integration::{Batching, unattempted},
 };
-use analytics_kit::{Error, Integration, KindSet, ValidationError};
+use analytics_kit::{Error, ErrorKind, Integration, KindSet, ValidationError};
 use async_trait::async_trait;
 
 /// Two calls side by side, of so many events.
@@ -95,6 +95,9 @@ impl Integration for Puppet {
         match attempt.input.event.user_id() {
             Some("panics") => panic!("as told"),
             Some("hangs") => std::future::pending().await,
+            // For longer than a worker may say nothing.
+            Some("blocks") => std::thread::sleep(std::time::Duration::from_secs(12)),
+            Some("refused") => return Err(Error::new(ErrorKind::RequestRejected, "as told")),
             _ => {}
         }
         for done in attempt.progress.0..self.requests {

@@ -291,6 +291,26 @@ async fn a_request_on_the_workflows_queue_hears_where_it_belongs() {
     world.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_queue_of_its_own_activities_is_refused() {
+    let queue = unique("queue");
+    let worker = || once([puppet("puppet", 2, Duration::ZERO)]);
+    let wrong = connect(&format!("{queue}/puppet")).await;
+    let error = worker().start(&wrong).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    let which = format!("use the task queue {queue}, whose");
+    assert!(error.message().contains(&which), "{error}");
+    for right in [
+        "puppet",
+        &format!("{queue}/other"),
+        &format!("{queue}puppet"),
+    ] {
+        let mut running = worker().start(&connect(right).await).await.unwrap();
+        running.stop();
+        running.ended().await.unwrap();
+    }
+}
+
 /// Why another attempt follows.
 async fn retry<T>(started: &Started<T>) -> Error {
     let retry = async {
