@@ -1,7 +1,7 @@
 //! The workflow of one event: validation, then the request.
 
 use analytics_spec::{
-    AnyInput, Error, Handler, Kind,
+    AnyInput, Error, ErrorKind, Handler, Kind,
     handler::{Step, activity_name},
 };
 use temporalio_common::{UntypedActivity, data_converters::RawValue};
