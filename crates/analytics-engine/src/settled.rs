@@ -97,17 +97,16 @@ impl Observer {
 
     /// Tells everybody; a mistake in what they do with it stays theirs.
     pub(crate) fn report(&self, handler: &Handler, settled: &Settled<'_>) {
-        let told = catch_unwind(AssertUnwindSafe(|| {
-            if let Err(error) = settled.outcome {
-                handler.workflow_failed(&settled.input.event, error);
-            }
-        }));
+        let told = match settled.outcome {
+            Ok(_) => true,
+            Err(error) => handler.workflow_failed(&settled.input.event, error),
+        };
         let observed = catch_unwind(AssertUnwindSafe(|| {
             if let Some(observe) = &self.0 {
                 observe(settled);
             }
         }));
-        if told.and(observed).is_err() {
+        if !told || observed.is_err() {
             tracing::error!(integration = settled.integration, "a hook panicked");
         }
     }

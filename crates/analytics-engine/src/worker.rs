@@ -109,7 +109,7 @@ impl EmbeddedWorker {
         match result {
             Ok(delivery) => Ok(success(input, delivery)),
             Err(error) => {
-                handler.workflow_failed(&input.event, &error);
+                failed(handler, &input, &error);
                 Err(error)
             }
         }
@@ -132,17 +132,17 @@ impl EmbeddedWorker {
     ) -> BatchOutput {
         let inputs = std::mem::take(&mut batch.inputs);
         let accept = |value| {
-            let failed = |id: &str, error: &Error| Box::new(Outcome::failure(id, error));
+            let failure = |id: &str, error: &Error| Box::new(Outcome::failure(id, error));
             let input = AnyInput::accept(value, None).map_err(|error| {
-                failed("", &Error::from(error).with_integration(handler.name()))
+                failure("", &Error::from(error).with_integration(handler.name()))
             })?;
             let input = self.accept(handler, &batch.complete(input));
             let id = input.message_id().to_owned();
             handler.validate(&input).map_err(|error| {
                 if step.is_none() {
-                    handler.workflow_failed(&input.event, &error);
+                    failed(handler, &input, &error);
                 }
-                failed(&id, &error)
+                failure(&id, &error)
             })?;
             if step == Some(Step::Validation) {
                 return Err(Box::new(Outcome::success(&id, None)));
@@ -172,8 +172,8 @@ impl EmbeddedWorker {
                 let due = round.due.unwrap_or_default();
                 self.clock.sleep(due.saturating_sub(self.now())).await;
             }
-            for failed in deliveries.apply(calls, self.now()) {
-                handler.workflow_failed(&failed.input.event, &failed.error);
+            for event in deliveries.apply(calls, self.now()) {
+                failed(handler, &event.input, &event.error);
             }
         }
     }
@@ -244,6 +244,13 @@ fn json(output: &impl Serialize) -> Result<Value, Error> {
     serde_json::to_value(output).map_err(|error| {
         Error::new(ErrorKind::Internal, "the output cannot be written as JSON").with_source(error)
     })
+}
+
+/// Tells the hook, whose mistakes stay its own.
+fn failed(handler: &Handler, input: &AnyInput, error: &Error) {
+    if !handler.workflow_failed(&input.event, error) {
+        tracing::error!(integration = handler.name(), "a hook panicked");
+    }
 }
 
 fn success(input: AnyInput, delivery: Delivery) -> AnyOutput {

@@ -571,20 +571,21 @@ impl Handler {
     }
 
     /// Calls `on_workflow_error`: for engines, when an event failed for good.
-    pub fn workflow_failed(&self, event: &AnyEvent, error: &Error) {
-        if let Some(hook) = &self.0.config.on_workflow_error {
-            let name = workflow_name(self.name(), crate::Event::kind(event));
-            call(hook, &name, event, error);
-        }
+    /// `false` if the hook panicked, which takes along nothing else: an engine
+    /// logs it.
+    pub fn workflow_failed(&self, event: &AnyEvent, error: &Error) -> bool {
+        let Some(hook) = &self.0.config.on_workflow_error else {
+            return true;
+        };
+        let name = workflow_name(self.name(), crate::Event::kind(event));
+        call(hook, &name, event, error)
     }
 
-    /// Calls `on_activity_error`: for engines, when a step failed. A hook that
-    /// panics does not take along what other events came to.
+    /// Calls `on_activity_error`: for engines, when a step failed.
     fn activity_failed(&self, event: &AnyEvent, step: Step, error: &Error) {
         if let Some(hook) = &self.0.config.on_activity_error {
             let name = activity_name(self.name(), crate::Event::kind(event), step);
-            let told = AssertUnwindSafe(|| call(hook, &name, event, error));
-            let _ = catch_unwind(told);
+            call(hook, &name, event, error);
         }
     }
 
@@ -640,13 +641,16 @@ fn miscounted() -> Error {
     )
 }
 
-fn call(hook: &Hook, name: &str, event: &AnyEvent, error: &Error) {
+/// Calls a hook; `false` if it panicked: what other events came to is not its
+/// to take along.
+fn call(hook: &Hook, name: &str, event: &AnyEvent, error: &Error) -> bool {
     let output = Output::new(Status::Failure, event.clone(), error.response().cloned());
-    hook(&Failed {
+    let failed = Failed {
         name,
         output: &output,
         error,
-    });
+    };
+    catch_unwind(AssertUnwindSafe(|| hook(&failed))).is_ok()
 }
 
 impl fmt::Display for Handler {

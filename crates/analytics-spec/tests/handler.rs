@@ -793,13 +793,16 @@ async fn hooks_hear_of_failures() {
 #[tokio::test]
 async fn a_hook_that_panics_takes_no_outcome_along() {
     let script = [Ok(Delivery::default()), Err(rejected())];
-    let config = config(Scripted::new(script)).on_activity_error(|_| panic!("the hook's mistake"));
+    let config = config(Scripted::new(script))
+        .on_activity_error(|_| panic!("the hook's mistake"))
+        .on_workflow_error(|_| panic!("the other hook's mistake"));
     let handler = ready(config).await;
     let (first, second) = (track("E", "u"), track("F", "v"));
     let outcomes = handler
         .request_batch(&[attempt(&first), attempt(&second)])
         .await;
     assert_eq!(kinds(&outcomes), [Ok(()), Err(ErrorKind::RequestRejected)]);
+    assert!(!handler.workflow_failed(&second.event, &rejected()));
 }
 
 #[tokio::test]

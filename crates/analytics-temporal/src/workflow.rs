@@ -8,7 +8,6 @@ use temporalio_common::{UntypedActivity, data_converters::RawValue};
 use temporalio_sdk::{WorkflowContext, WorkflowTermination};
 
 use crate::{
-    attempting::panicked,
     dynamic::{DynWorkflow, Ended},
     failures,
     ids::Origin,
@@ -94,9 +93,8 @@ pub(crate) fn tell(
             "an event failed"
         );
     }
-    let hook = std::panic::AssertUnwindSafe(|| handler.workflow_failed(&input.event, error));
-    if std::panic::catch_unwind(hook).is_err() {
-        tracing::error!(integration = handler.name(), "{}", panicked());
+    if !handler.workflow_failed(&input.event, error) {
+        tracing::error!(integration = handler.name(), "a hook panicked");
     }
 }
 
