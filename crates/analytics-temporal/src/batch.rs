@@ -9,7 +9,7 @@ use std::{
 use analytics_spec::{
     AnyInput, BatchInput, BatchOutput, Code, Error, ErrorKind, Failure, Handler, Retries,
     ValidationError, Value, Violation,
-    batch::{Deliveries, Next, Outcome, attempt, failed_together, share},
+    batch::{Deliveries, Next, Outcome, attempt, attempt_each, failed_together, share},
     handler::{Step, Takes, activity_name},
     integration::Batching,
 };
@@ -644,7 +644,8 @@ async fn alone(
     let mut deliveries = Deliveries::new(inputs);
     if !deliveries.is_done() {
         let requests = async |limit: Duration| {
-            request_each(handler, &mut deliveries, limit / 2).await;
+            let deadline = Instant::now().checked_add(limit / 2);
+            attempt_each(handler, &mut deliveries, deadline).await;
             Ok(())
         };
         let requested = ctx.within(Duration::MAX, Retries::new(), requests).await?;
@@ -662,32 +663,6 @@ async fn alone(
         limits::cut_outcome(outcome, bytes);
     }
     Ok(output)
-}
-
-/// Attempts each event once, as far as there is time. What is due again at once
-/// was not attempted, or was in a call that panicked.
-async fn request_each(handler: &Handler, deliveries: &mut Deliveries, time: Duration) {
-    let limits = handler.integration().batching();
-    let deadline = Instant::now().checked_add(time);
-    let is_over = || deadline.is_some_and(|at| Instant::now() >= at);
-    loop {
-        let round = deliveries.round(Duration::ZERO, &limits, 0);
-        let mut called = Vec::new();
-        for positions in round.calls {
-            if is_over() && !called.is_empty() {
-                break;
-            }
-            let events = deliveries.call(&positions);
-            let nexts = attempt(handler, &events, deadline, fastrand::f64()).await;
-            called.push((positions, nexts));
-        }
-        let is_done = called.is_empty() || is_over();
-        // Their attempts' failures have been told where they happened.
-        let _ = deliveries.apply(called, Duration::ZERO);
-        if is_done {
-            break;
-        }
-    }
 }
 
 #[cfg(test)]
