@@ -1,6 +1,6 @@
 //! PostHog conforms: with deletion and without, with either choice of profiles.
 
-use analytics_posthog::{Alias, Config, Identify, Page, PersonProfiles, Region, Track};
+use analytics_posthog::{Alias, Config, Identify, Page, Region, Track};
 use analytics_spec::{Kind, KindSet};
 use analytics_testkit::{Answer, Request, conformance::Suite};
 use serde_json::json;
