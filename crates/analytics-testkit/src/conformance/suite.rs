@@ -324,7 +324,8 @@ impl Suite {
     }
 
     /// Which requests are refused for now with a status below 500, besides 408 and
-    /// 429: what is refused with another one is refused for good.
+    /// 429: what is refused with another one is refused for good. 401, 403 and 413
+    /// have checks of their own, which this does not change.
     pub fn retries(
         mut self,
         is_for_now: impl Fn(&Request, u16) -> bool + Send + Sync + 'static,

@@ -13,7 +13,7 @@ const DOCTESTS: &str = "examples/documents.rs";
 const HERE: &str = "crates/xtask/src/book/tested.rs";
 
 /// The commands of the pages that no test runs, with the reason.
-const NOT_RUN: [(&str, &str); 22] = [
+const NOT_RUN: [(&str, &str); 25] = [
     // crates/analytics-bench/README.md and docs/performance.md
     ("cd crates/analytics-bench", MEASURES),
     ("cargo run --release -- compare", MEASURES),
@@ -53,6 +53,18 @@ const NOT_RUN: [(&str, &str); 22] = [
     (
         "cargo install --path crates/analytics-cli --features temporal",
         "what it installs is built and run by the tests of `analytics worker`",
+    ),
+    (
+        "temporal task-queue describe --task-queue analytics",
+        TEMPORAL,
+    ),
+    (
+        "temporal task-queue describe --task-queue analytics/segment",
+        TEMPORAL,
+    ),
+    (
+        "temporal workflow describe --workflow-id 'segment(analytics).Track/order-1'",
+        TEMPORAL,
     ),
     ("temporal server start-dev", TEMPORAL),
     (
