@@ -33,14 +33,7 @@ async fn an_outage_uses_up_no_attempts() {
 async fn attempts_without_end_are_so_whatever_the_vendor_asks_for() {
     for (maximum, is_delivered) in [(0, true), (5, false)] {
         for store in [Disk::durable(), Arc::default()] {
-            let vendor = Vendor::new("a")
-                .policies(attempts(maximum))
-                .answers(|attempt| {
-                    if attempt.number > 150 {
-                        return Ok(());
-                    }
-                    Err(unavailable().with_retry_after(secs(600)))
-                });
+            let vendor = Vendor::new("a").policies(attempts(maximum)).puts_off();
             let ends = Ends::default();
             let engine = engine()
                 .integration(Arc::new(vendor))

@@ -208,6 +208,16 @@ impl Vendor {
         self
     }
 
+    /// Asks to come back in ten minutes, 150 times, and then takes what it gets.
+    pub(crate) fn puts_off(self) -> Self {
+        self.answers(|attempt| {
+            if attempt.number > 150 {
+                return Ok(());
+            }
+            Err(unavailable().with_retry_after(secs(600)))
+        })
+    }
+
     /// Deliveries do not return before [`release`](Self::release).
     pub(crate) fn hold(self) -> Self {
         self.held.send_replace(true);

@@ -302,14 +302,7 @@ async fn a_batchs_request_alone_attempts_every_event() {
 #[tokio::test(start_paused = true)]
 async fn attempts_without_end_outlast_what_the_vendor_asks_for() {
     for (maximum, is_delivered) in [(0, true), (5, false)] {
-        let vendor = Vendor::new("a")
-            .policies(attempts(maximum))
-            .answers(|attempt| {
-                if attempt.number > 150 {
-                    return Ok(());
-                }
-                Err(unavailable().with_retry_after(secs(600)))
-            });
+        let vendor = Vendor::new("a").policies(attempts(maximum)).puts_off();
         let engine = engine()
             .integration(Arc::new(vendor))
             .build()
