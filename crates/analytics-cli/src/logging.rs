@@ -19,8 +19,11 @@ pub(crate) enum Style {
 /// what `-v` adds.
 pub(crate) fn start(style: Style, verbose: u8, console: &Console) -> Result<(), Failure> {
     let default = match (style, verbose) {
-        // What a request's refusal comes to is said by the command itself.
-        (Style::Remarks, 0) => "warn,analytics_http=error,analytics_engine::refused=error",
+        // What a request's refusal comes to, and that a server does not answer, is
+        // said by the command itself.
+        (Style::Remarks, 0) => {
+            "warn,analytics_http=error,analytics_engine::refused=error,temporalio=error"
+        }
         (Style::Remarks, 1) | (Style::Service { .. }, 0) => "warn,analytics=info",
         _ => "warn,analytics=debug",
     };

@@ -2,7 +2,7 @@
 //! go together, again for those only that have not succeeded.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -13,7 +13,7 @@ use analytics_spec::{
     handler::{Step, Takes, activity_name},
     integration::Batching,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use temporalio_common::{
     ActivityError, UntypedActivity, data_converters::RawValue, error::ActivityExecutionError,
 };
@@ -146,15 +146,12 @@ enum Given {
 
 impl Given {
     fn read(input: RawValue) -> Result<Self, Error> {
-        #[derive(Deserialize)]
-        struct Key {
-            #[serde(rename = "call")]
-            _call: serde::de::IgnoredAny,
+        // As a map: a struct is read from an array as well.
+        let keys: Result<BTreeMap<String, IgnoredAny>, _> = payload::parse_output(&input);
+        if keys.is_ok_and(|keys| keys.contains_key("call")) {
+            return payload::parse_output(&input).map(Box::new).map(Self::Call);
         }
-        match payload::parse_output(&input) {
-            Ok(Key { .. }) => payload::parse_output(&input).map(Box::new).map(Self::Call),
-            Err(_) => Ok(Self::Alone(input)),
-        }
+        Ok(Self::Alone(input))
     }
 }
 
@@ -668,8 +665,30 @@ async fn alone(
 #[cfg(test)]
 mod tests {
     use analytics_spec::{Input as One, Track};
+    use temporalio_common::protos::temporal::api::common::v1::Payload;
 
     use super::*;
+
+    fn raw(json: &str) -> RawValue {
+        RawValue::new(vec![Payload {
+            data: json.into(),
+            ..Payload::default()
+        }])
+    }
+
+    #[test]
+    fn only_an_object_can_be_a_call_of_the_workflow() {
+        for alone in [
+            r#"[{"call":[]}]"#,
+            r#"["call"]"#,
+            r#"{"inputs":[]}"#,
+            "1",
+            "",
+        ] {
+            let given = Given::read(raw(alone));
+            assert!(matches!(given, Ok(Given::Alone(_))), "{alone}");
+        }
+    }
 
     #[test]
     fn too_many_events_are_said() {

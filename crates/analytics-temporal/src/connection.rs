@@ -24,6 +24,7 @@ use temporalio_common::{
         workflowservice::v1::{DescribeNamespaceRequest, DescribeTaskQueueRequest},
     },
 };
+use url::Host;
 
 use crate::options;
 
@@ -195,6 +196,13 @@ impl ConnectOptions {
         if options.tls_options.is_some() {
             let _ = options.target.set_scheme("https");
         }
+        if tells_the_key(&options) {
+            // Behind a proxy that encrypts, this is right.
+            tracing::warn!(
+                address = %options.target,
+                "TLS is off: the API key and the events leave this machine unencrypted"
+            );
+        }
         Ok(Resolved {
             options,
             namespace: namespace.unwrap_or_else(|| "default".to_owned()),
@@ -272,6 +280,17 @@ struct Resolved {
     options: ConnectionOptions,
     namespace: String,
     task_queue: String,
+}
+
+/// Whether the API key goes to another machine as it is.
+fn tells_the_key(options: &ConnectionOptions) -> bool {
+    let is_here = match options.target.host() {
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    };
+    options.api_key.is_some() && options.tls_options.is_none() && !is_here
 }
 
 /// Whether somebody who last asked at this second still does: a worker asks again at the
@@ -650,6 +669,26 @@ mod tests {
         resolve(&[("TEMPORAL_TLS", "true"), (unverified, "false")]).unwrap();
         // Without TLS, there is nothing to verify.
         resolve(&[("TEMPORAL_TLS", "false"), (unverified, "true")]).unwrap();
+    }
+
+    #[test]
+    fn a_key_that_others_could_read_on_its_way_is_known() {
+        let tells = |address: &str, tls: Option<bool>, key: Option<&str>| {
+            let options = ConnectOptions {
+                tls,
+                api_key: key.map(Secret::new),
+                ..ConnectOptions::isolated(address)
+            };
+            tells_the_key(&options.resolve(Some(&HashMap::new())).unwrap().options)
+        };
+        let key = Some("hunter2");
+        assert!(tells("cloud:1", Some(false), key));
+        assert!(tells("10.0.0.1", Some(false), key));
+        for here in ["localhost", "LOCALHOST:1", "127.0.0.2:1", "[::1]:1"] {
+            assert!(!tells(here, Some(false), key), "{here}");
+        }
+        assert!(!tells("cloud:1", None, key));
+        assert!(!tells("cloud:1", Some(false), None));
     }
 
     #[tokio::test]

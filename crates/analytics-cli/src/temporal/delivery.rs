@@ -21,7 +21,7 @@ use analytics_kit::{
 };
 use futures::future::join_all;
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::Plan;
 use crate::{
@@ -47,6 +47,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How many batches are read ahead of the slowest integration.
 const READ_AHEAD: usize = 2;
+
+/// How long an event waits for others, where events come as they happen: a file
+/// makes the same batches however slowly it is read.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// After how long a server that did not answer is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -117,7 +121,7 @@ pub(crate) async fn carry(plan: Plan<'_>, source: Source) -> Result<Summary, Fai
 async fn look_for_a_worker(connection: &Connection, plan: &Plan<'_>) {
     if let Ok(false) = connection.has_worker().await {
         plan.console.note(format_args!(
-            "no worker polls the task queue {} yet: events wait until `analytics worker` runs",
+            "no worker polls the task queue {}: events wait until `analytics worker` runs",
             connection.task_queue()
         ));
     }
@@ -180,8 +184,10 @@ impl<'a> Carrier<'a> {
         source: Source,
         lanes: Vec<mpsc::Sender<Arc<Chunk>>>,
     ) -> Result<Option<EndedEarly>, Failure> {
+        let lingers = source.bytes.is_none();
         let mut lines = read_ahead(source);
         let mut chunk = Chunk::default();
+        let mut due = None;
         let mut next = 1;
         let mut end: Option<io::Error> = None;
         loop {
@@ -192,6 +198,11 @@ impl<'a> Carrier<'a> {
                     return Ok(Some(EndedEarly::Stopped { at_line: Some(next) }));
                 }
                 line = lines.recv() => line,
+                () = at(due) => {
+                    due = None;
+                    self.hand_over(std::mem::take(&mut chunk), &lanes).await;
+                    continue;
+                }
             };
             let Line {
                 number,
@@ -218,6 +229,9 @@ impl<'a> Carrier<'a> {
                     let (input, bytes) = stamped(input, Timestamp::now());
                     if !chunk.has_room_for(bytes) {
                         self.hand_over(std::mem::take(&mut chunk), &lanes).await;
+                    }
+                    if lingers && chunk.lines.is_empty() {
+                        due = Some(Instant::now() + LINGER);
                     }
                     chunk.lines.push(number);
                     chunk.inputs.push(input);
@@ -551,8 +565,6 @@ impl<'a> Carrier<'a> {
     }
 }
 
-/// Whether the server refuses whatever is asked: not this batch, nor this
-/// event.
 /// An input as it is sent, and its bytes without what this run adds: the same
 /// file makes the same batches, also of events without a time.
 fn stamped(mut input: AnyInput, now: Timestamp) -> (AnyInput, usize) {
@@ -561,6 +573,16 @@ fn stamped(mut input: AnyInput, now: Timestamp) -> (AnyInput, usize) {
     (input, bytes)
 }
 
+/// That time, if there is one.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether the server refuses whatever is asked: not this batch, nor this
+/// event.
 fn is_about_the_server(error: &Error) -> bool {
     matches!(
         error.kind(),

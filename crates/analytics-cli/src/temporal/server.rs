@@ -120,10 +120,15 @@ mod connect {
                 };
                 let read = std::fs::read_to_string(file);
                 let key = read.map_err(|error| wrong(error.to_string()))?;
-                if key.trim().is_empty() {
-                    return Err(wrong("is empty".to_owned()));
-                }
-                options.api_key = Some(Secret::new(key.trim()));
+                options.api_key = Some(Secret::new(match key.trim() {
+                    "" => return Err(wrong("is empty".to_owned())),
+                    key if key.contains('\n') => {
+                        return Err(wrong(
+                            "has more than one line: it has to be the key".to_owned(),
+                        ));
+                    }
+                    key => key,
+                }));
             }
             Ok(options)
         }

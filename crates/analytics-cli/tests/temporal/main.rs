@@ -14,7 +14,7 @@
 mod support;
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant, SystemTime},
 };
@@ -301,6 +301,33 @@ async fn without_a_worker_events_wait_in_temporal() {
     worker.end("-TERM").ends_with(0);
 }
 
+/// Whoever writes into a pipe as things happen does not fill a batch.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_a_slow_pipe_do_not_wait_for_its_end() {
+    let world = World::new("pipe").await;
+    let worker = world.worker(&[]);
+    let mut command = world.command(&["send", "-", "--engine", "temporal", "--json"]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    for n in 1..3 {
+        let track = json!({"user_id": "u1", "event": format!("E{n}")});
+        writeln!(pipe, "{}", json!({"track": track})).unwrap();
+        let begun = Instant::now();
+        while world.vendor.received().len() < n {
+            assert!(begun.elapsed() < SOON, "event {n} waits");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    drop(pipe);
+    let run = Run::from(child.wait_with_output().unwrap());
+    let report: Value = serde_json::from_str(&run.ends_with(0).stdout).unwrap();
+    assert_eq!(
+        report["integrations"]["segment"]["delivered"], 2,
+        "{report}"
+    );
+    worker.end("-TERM").ends_with(0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn why_nothing_comes_is_said() {
     let world = World::new("silent").await;
@@ -366,6 +393,7 @@ async fn what_is_wrong_is_said_in_one_line_without_the_key() {
     let address = variable("ANALYTICS_TEMPORAL_ADDRESS");
     world.dir.write("key", "hunter2\n");
     world.dir.write("empty", "\n");
+    world.dir.write("two", "hunter2\nhunter3\n");
     world.dir.write(
         "broken.toml",
         "[profile.default]\napi_key = \"hunter2\" x\n",
@@ -406,6 +434,11 @@ async fn what_is_wrong_is_said_in_one_line_without_the_key() {
             &["--api-key-file", "empty"],
             2,
             "--api-key-file empty: is empty",
+        ),
+        (
+            &["--api-key-file", "two"],
+            2,
+            "--api-key-file two: has more than one line",
         ),
     ];
     for command in [
