@@ -402,7 +402,7 @@ async fn what_is_wrong_is_said_in_one_line_without_the_key() {
         "profiles.toml",
         "[profile.other]\naddress = \"127.0.0.1:1\"\n",
     );
-    let cases: [(&[&str], i32, &str); 8] = [
+    let cases: [(&[&str], i32, &str); 9] = [
         (
             &["--address", "127.0.0.1:1"],
             1,
