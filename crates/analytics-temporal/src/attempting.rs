@@ -76,7 +76,16 @@ impl Attempting {
                 ErrorKind::Timeout,
                 format!("the integration did not finish the attempt within {limit:?}"),
             ))),
-            () = self.ctx.cancelled() => Err(ActivityError::cancelled()),
+            () = self.ctx.cancelled() => {
+                let info = self.info();
+                tracing::info!(
+                    activity = info.activity_type,
+                    workflow_id = info.workflow_id,
+                    attempt = info.attempt,
+                    "an attempt was given up: it was cancelled, or its worker ends"
+                );
+                Err(ActivityError::cancelled())
+            }
             never = self.pulses(retries) => match never {},
         }
     }
