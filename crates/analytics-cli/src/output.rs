@@ -68,6 +68,16 @@ impl Out {
         self.is_closed
     }
 
+    /// For lines that somebody relies on: an error, if not all of them were read.
+    pub(crate) fn must_be_open(&self) -> Result<(), Failure> {
+        if self.is_closed {
+            return Err(Failure::failed(
+                "stdout was closed: not all receipts were given",
+            ));
+        }
+        Ok(())
+    }
+
     /// Writes a line, or several at once.
     pub(crate) fn line(&mut self, line: impl Display) -> Result<(), Failure> {
         if self.is_closed {

@@ -1,6 +1,6 @@
 //! `analytics send`
 
-use std::{path::PathBuf, time::Duration};
+use std::{cell::RefCell, path::PathBuf, time::Duration};
 
 use analytics_kit::{ActivityPolicy, Configuration, Policies, RetryPolicy, engine::Receipt};
 use clap::{Args, ValueEnum};
@@ -203,6 +203,7 @@ impl Send {
     ) -> Result<Summary, Failure> {
         let name = source.name.clone();
         let console = &globals.console;
+        let receipts = RefCell::new(Out::new());
         let plan = Plan {
             configuration,
             policies: self.policies(),
@@ -212,7 +213,7 @@ impl Send {
                 let (console, name) = (console.clone(), name.clone());
                 move |problem| report::say(&console, &name, &problem)
             }),
-            on_accepted: self.on_accepted(),
+            on_accepted: self.on_accepted(&receipts),
             watch: Some(Watch {
                 console,
                 give_up_after: self.give_up_after,
@@ -221,6 +222,7 @@ impl Send {
         };
         let summary = delivery::carry(plan, Some(source)).await?;
         report::say_end(&summary, &name, globals);
+        receipts.borrow().must_be_open()?;
         Ok(summary)
     }
 
@@ -242,12 +244,12 @@ impl Send {
         Ok(keeping)
     }
 
-    fn on_accepted(&self) -> OnAccepted<'static> {
+    fn on_accepted<'a>(&self, out: &'a RefCell<Out>) -> OnAccepted<'a> {
         if !self.receipts {
             return Box::new(|_, _| Ok(()));
         }
-        let mut out = Out::new();
         Box::new(move |line, receipt| {
+            let mut out = out.borrow_mut();
             out.line(Accepted::of(line, receipt).to_json())?;
             out.flush()
         })

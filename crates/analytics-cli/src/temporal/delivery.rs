@@ -175,6 +175,9 @@ impl<'a> Carrier<'a> {
         let (read, lanes) = tokio::join!(self.read(source, senders), join_all(lanes));
         let ended_early = read?;
         let lanes = lanes.into_iter().collect::<Result<Vec<_>, _>>()?;
+        if self.plan.receipts {
+            self.out.borrow().must_be_open()?;
+        }
         Ok(self.summary(ended_early, &lanes))
     }
 

@@ -381,6 +381,20 @@ async fn receipts_are_as_many_as_lines_and_in_their_order() {
     assert_eq!(vendor.received().len(), 501);
 }
 
+/// Whoever keeps them as proof has to know that some are missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn receipts_that_nobody_reads_are_an_error_and_the_events_are_delivered() {
+    let (vendor, dir) = vendor().await;
+    dir.write("events.jsonl", events(0..3));
+    let args = ["send", "events.jsonl", "--data-dir", "kept", "--receipts"];
+    let mut child = dir.command(&args).spawn().unwrap();
+    drop(child.stdout.take());
+    let run = Run::from(child.wait_with_output().unwrap());
+    run.ends_with(1)
+        .says("error: stdout was closed: not all receipts were given");
+    assert_eq!(names(&vendor), [0, 1, 2]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_can_be_kept_is_read_though_no_vendor_answers() {
     let (address, dir) = gone().await;

@@ -9,7 +9,7 @@ use analytics_engine::{
     Store,
     store::{Accepted, Erasure, Filter, Settlement, SqliteStore},
 };
-use analytics_spec::{Delete, ErrorKind};
+use analytics_spec::{Delete, ErrorKind, Retries, Timestamp};
 use rusqlite::Connection;
 
 use crate::support::*;
@@ -220,6 +220,64 @@ async fn damage_is_found_when_opened() {
     assert!(found > 5, "{found}");
 }
 
+/// SQLite would begin a new one, and throw the log of the old one away.
+#[tokio::test]
+async fn a_store_whose_database_is_gone_or_empty_is_not_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    append(&store, track("u", "m"), &["a"]).await;
+    let in_use = tempfile::tempdir().unwrap();
+    for name in ["events.db", "events.db-wal"] {
+        std::fs::copy(dir.path().join(name), in_use.path().join(name)).unwrap();
+    }
+    store.close().await.unwrap();
+    // With what only the log has, and with what is left after a good end.
+    for dir in [in_use.path(), dir.path()] {
+        let database = dir.join("events.db");
+        let whole = std::fs::read(&database).unwrap();
+        for emptied in [true, false] {
+            if emptied {
+                std::fs::write(&database, "").unwrap();
+            } else {
+                std::fs::remove_file(&database).unwrap();
+            }
+            let what = if emptied { "empty" } else { "missing" };
+            let (_, text) = refusal(dir).await;
+            assert!(text.contains(&format!("its events.db is {what}")), "{text}");
+            let error = SqliteStore::inspect(dir).await.unwrap_err();
+            assert!(error.to_string().contains("restore a copy"), "{error}");
+            assert_eq!(database.exists(), emptied);
+        }
+        std::fs::write(&database, &whole).unwrap();
+        let store = open(dir).await;
+        assert_eq!(ids(&store, "a").await, ["m"]);
+        store.close().await.unwrap();
+    }
+}
+
+/// An event that waits for its next attempt is not held up by it.
+#[tokio::test]
+async fn retries_that_are_damaged_are_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    attach(&store, &["a"]).await;
+    append(&store, track("u", "m"), &["a"]).await;
+    let later = Timestamp::now() + Duration::from_secs(3600);
+    let retry = Settlement::retry(later, Retries::new());
+    store.settle("a", &[(1, retry)], None).await.unwrap();
+    store.close().await.unwrap();
+    let conn = Connection::open(dir.path().join("events.db")).unwrap();
+    assert_eq!(conn.execute("UPDATE retries SET state = '{'", []), Ok(1));
+    drop(conn);
+    let store = open(dir.path()).await;
+    let pulled = store.pull("a", 0, usize::MAX).await.unwrap();
+    assert_eq!(pulled.events[0].not_before, None);
+    let delivered = [(1, Settlement::Delivered)];
+    store.settle("a", &delivered, None).await.unwrap();
+    let now = status(&store, "a").await;
+    assert_eq!((now.pending, now.in_retry), (0, 0));
+}
+
 #[tokio::test]
 async fn damaged_events_are_never_passed_over() {
     let dir = tempfile::tempdir().unwrap();
@@ -359,7 +417,8 @@ async fn whoever_closes_it_again_waits_as_well() {
     let mut first = store.close();
     tokio::select! {
         biased;
-        _ = &mut first => panic!("it has not even begun"),
+        // On a busy machine it may have ended by then.
+        _ = &mut first => {}
         () = std::future::ready(()) => {}
     }
     drop(first);

@@ -13,7 +13,7 @@ use super::{
     failure::{Failure, Outcome},
     letters,
     options::database,
-    schema,
+    place, schema,
     state::{State, lock},
     table,
 };
@@ -91,6 +91,7 @@ fn interrupted(error: tokio::task::JoinError) -> Error {
 }
 
 fn open(dir: &Path) -> Outcome<Connection> {
+    place::check_left(dir)?;
     let path = database(dir);
     match std::fs::metadata(&path) {
         Ok(file) if file.is_file() => {

@@ -13,7 +13,7 @@ use super::{
     Ended, SqliteStore, ending,
     failure::{Failure, Outcome},
     lock::Lock,
-    place::Place,
+    place::{self, Place},
     pull::LastRead,
     queue::Queue,
     reader::Readers,
@@ -187,6 +187,7 @@ impl SqliteOptions {
         settings.letters_bytes = settings.letters_bytes.min(settings.max_bytes / 4);
         ending::wait(&self.dir);
         let lock = Lock::take(&self.dir, LET_GO_WITHIN)?;
+        place::check_left(&self.dir)?;
         let path = database(&self.dir);
         let mut reserve = Reserve::new(&self.dir);
         let conn = match schema::open(&path, self.checks) {

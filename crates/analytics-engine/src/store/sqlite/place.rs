@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use analytics_spec::ErrorKind;
 
-use super::failure::{Failure, Outcome};
+use super::{
+    failure::{Failure, Outcome},
+    reserve,
+};
 
 /// The file that was opened.
 #[derive(Debug)]
@@ -42,6 +45,24 @@ impl Place {
              store again",
         ))
     }
+}
+
+/// Refuses a directory whose database is gone or has been emptied, and that says
+/// by what else is in it that there was one: SQLite would begin anew, and throw
+/// the log away, with all that stands in it alone.
+pub(super) fn check_left(dir: &Path) -> Outcome<()> {
+    let bytes = |name: &str| std::fs::metadata(dir.join(name)).map(|file| file.len());
+    let what = match bytes("events.db") {
+        Ok(0) => "empty",
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "missing",
+        _ => return Ok(()),
+    };
+    let has_log = bytes("events.db-wal").is_ok_and(|log| log > 0);
+    // It is made when the database has been.
+    if has_log || bytes(reserve::NAME).is_ok() {
+        return Err(Failure::corrupt(format!("its events.db is {what}")));
+    }
+    Ok(())
 }
 
 #[cfg(unix)]

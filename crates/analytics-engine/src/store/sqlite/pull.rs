@@ -263,9 +263,15 @@ impl File<'_> {
         while let Some(row) = rows.next()? {
             let seq = unsigned(row.get(0)?)?;
             let state: String = row.get(1)?;
-            let state: Waits = serde_json::from_str(&state)
-                .map_err(|_| Failure::corrupt(format!("the retries of the event {seq}")))?;
-            waits.insert(seq, state);
+            match serde_json::from_str::<Waits>(&state) {
+                Ok(state) => drop(waits.insert(seq, state)),
+                // The event is whole, and waits no longer than one that is new.
+                Err(_) => tracing::warn!(
+                    seq,
+                    "the store is damaged: how often the event was attempted is lost, and it is \
+                     attempted as a new one"
+                ),
+            }
         }
         for event in &mut pulled.events {
             if let Some(waits) = waits.remove(&event.seq) {

@@ -13,6 +13,9 @@ use super::lock::private;
 /// How much is held back.
 pub(super) const BYTES: u64 = 4 * 1024 * 1024;
 
+/// The file's name.
+pub(super) const NAME: &str = "reserve";
+
 /// How long to wait before taking room again.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -27,7 +30,7 @@ pub(super) struct Reserve {
 impl Reserve {
     pub(super) fn new(dir: &Path) -> Self {
         Self {
-            path: dir.join("reserve"),
+            path: dir.join(NAME),
             is_held: false,
             asked_at: None,
         }
