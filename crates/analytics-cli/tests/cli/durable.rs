@@ -268,7 +268,7 @@ async fn a_drain_that_waits_says_for_whom() {
     dir.run(&[&send[..], &["--give-up-after", "2s"]].concat())
         .ends_with(1)
         .says("segment: nothing is sent until 20")
-        .says(": it has asked for a pause: ")
+        .says(": it has asked for a pause; the last error: ")
         .says("429");
     // Another process knows that it lasts, and not what was said.
     dir.run(&["drain", "--data-dir", "kept", "--timeout", "2s"])
