@@ -46,12 +46,14 @@ fn describe(one: &IntegrationHealth) -> Option<String> {
     let until = one.until?;
     // Nobody waits for a part of a second.
     let until = Timestamp::from_second(until.as_second()).unwrap_or(until);
-    let why = match (one.state, &one.last_error) {
-        (State::Down, Some(error)) => format!("it is down: {error}"),
-        (State::Down, None) => "it is down".to_owned(),
-        // The pause may have come before the error.
-        (_, Some(error)) => format!("it has asked for a pause; the last error: {error}"),
-        (_, None) => "it has asked for a pause".to_owned(),
+    let (known, but) = match one.state {
+        State::Down => ("it is down", ": "),
+        // The error may have come after that.
+        _ => ("it has asked for a pause", "; the last error: "),
+    };
+    let why = match &one.last_error {
+        Some(error) => format!("{known}{but}{error}"),
+        None => known.to_owned(),
     };
     let name = &one.status.integration;
     Some(format!("{name}: nothing is sent until {until}: {why}"))

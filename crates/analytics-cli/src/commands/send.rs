@@ -106,18 +106,19 @@ impl Send {
         if self.dry_run {
             return preview::dry_run(source, &configuration, &globals.console);
         }
+        let out = RefCell::new(Out::new());
         let (summary, how_it_goes_on) = match self.engine {
             Engine::Embedded => (
-                self.deliver(source, &configuration, globals).await?,
+                self.deliver(source, &configuration, globals, &out).await?,
                 format!("`{}` goes on", self.data_dir.how_to_go_on()),
             ),
             Engine::Temporal => (
-                self.through_temporal(source, &configuration, globals)
+                self.through_temporal(source, &configuration, globals, &out)
                     .await?,
                 "Temporal goes on with them, and the same command waits for them".to_owned(),
             ),
         };
-        let mut out = Out::new();
+        let mut out = out.into_inner();
         let shown = || report::show(&summary, &how_it_goes_on);
         if self.json {
             out.line(report::json(&summary))?;
@@ -127,6 +128,9 @@ impl Send {
             out.line(shown())?;
         }
         out.flush()?;
+        if self.receipts {
+            out.must_be_open()?;
+        }
         Ok(Exit::success_if(summary.is_all_well()))
     }
 
@@ -171,6 +175,7 @@ impl Send {
         source: Source,
         configuration: &Configuration,
         globals: &Globals,
+        out: &RefCell<Out>,
     ) -> Result<Summary, Failure> {
         let name = source.name.clone();
         let console = &globals.console;
@@ -186,7 +191,7 @@ impl Send {
             integrations: configuration.integrations(),
             stop,
             on_problem: Box::new(|problem| report::say(console, &name, &problem)),
-            receipts: self.receipts,
+            receipts: self.receipts.then_some(out),
             give_up_after: self.give_up_after,
             console,
         };
@@ -200,10 +205,10 @@ impl Send {
         source: Source,
         configuration: &Configuration,
         globals: &Globals,
+        out: &RefCell<Out>,
     ) -> Result<Summary, Failure> {
         let name = source.name.clone();
         let console = &globals.console;
-        let receipts = RefCell::new(Out::new());
         let plan = Plan {
             configuration,
             policies: self.policies(),
@@ -213,7 +218,7 @@ impl Send {
                 let (console, name) = (console.clone(), name.clone());
                 move |problem| report::say(&console, &name, &problem)
             }),
-            on_accepted: self.on_accepted(&receipts),
+            on_accepted: self.on_accepted(out),
             watch: Some(Watch {
                 console,
                 give_up_after: self.give_up_after,
@@ -222,7 +227,6 @@ impl Send {
         };
         let summary = delivery::carry(plan, Some(source)).await?;
         report::say_end(&summary, &name, globals);
-        receipts.borrow().must_be_open()?;
         Ok(summary)
     }
 

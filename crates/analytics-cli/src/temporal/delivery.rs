@@ -21,7 +21,10 @@ use analytics_kit::{
 };
 use futures::future::join_all;
 use serde::Serialize;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
 
 use super::Plan;
 use crate::{
@@ -131,7 +134,6 @@ struct Carrier<'a> {
     plan: &'a Plan<'a>,
     client: Client,
     totals: RefCell<Totals>,
-    out: RefCell<Out>,
     /// How many integrations wait for a batch.
     waiting: Cell<usize>,
     /// Grows when a batch has started or ended.
@@ -155,7 +157,6 @@ impl<'a> Carrier<'a> {
                 integrations: tallies.collect(),
                 ..Totals::default()
             }),
-            out: RefCell::new(Out::new()),
             waiting: Cell::new(0),
             moved: Cell::new(0),
             complained: Cell::new(false),
@@ -175,9 +176,6 @@ impl<'a> Carrier<'a> {
         let (read, lanes) = tokio::join!(self.read(source, senders), join_all(lanes));
         let ended_early = read?;
         let lanes = lanes.into_iter().collect::<Result<Vec<_>, _>>()?;
-        if self.plan.receipts {
-            self.out.borrow().must_be_open()?;
-        }
         Ok(self.summary(ended_early, &lanes))
     }
 
@@ -201,7 +199,7 @@ impl<'a> Carrier<'a> {
                     return Ok(Some(EndedEarly::Stopped { at_line: Some(next) }));
                 }
                 line = lines.recv() => line,
-                () = at(due) => {
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     due = None;
                     self.hand_over(std::mem::take(&mut chunk), &lanes).await;
                     continue;
@@ -376,8 +374,9 @@ impl<'a> Carrier<'a> {
             };
             self.has_moved();
             open.borrow_mut().workflow_id = Some(started.workflow_id().to_owned());
-            if is_first && self.plan.receipts {
-                self.receipts(name, chunk, started.workflow_id())?;
+            if let Some(out) = self.plan.receipts.filter(|_| is_first) {
+                let mut out = out.borrow_mut();
+                receipts(&mut out, name, chunk, started.workflow_id())?;
             }
             is_first = false;
             let output = loop {
@@ -445,21 +444,6 @@ impl<'a> Carrier<'a> {
                 said = why;
             }
         }
-    }
-
-    fn receipts(&self, integration: &str, chunk: &Chunk, workflow_id: &str) -> Result<(), Failure> {
-        let mut out = self.out.borrow_mut();
-        for (line, input) in chunk.lines.iter().zip(&chunk.inputs) {
-            let receipt = Begun {
-                line: *line,
-                message_id: input.message_id(),
-                integration,
-                workflow_id,
-            };
-            // Numbers and text can always be written.
-            out.line(serde_json::to_string(&receipt).unwrap_or_default())?;
-        }
-        out.flush()
     }
 
     /// An event came to its end at an integration: by this run, or by an
@@ -576,12 +560,24 @@ fn stamped(mut input: AnyInput, now: Timestamp) -> (AnyInput, usize) {
     (input, bytes)
 }
 
-/// That time, if there is one.
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
+/// A line for each event that a workflow has.
+fn receipts(
+    out: &mut Out,
+    integration: &str,
+    chunk: &Chunk,
+    workflow_id: &str,
+) -> Result<(), Failure> {
+    for (line, input) in chunk.lines.iter().zip(&chunk.inputs) {
+        let receipt = Begun {
+            line: *line,
+            message_id: input.message_id(),
+            integration,
+            workflow_id,
+        };
+        // Numbers and text can always be written.
+        out.line(serde_json::to_string(&receipt).unwrap_or_default())?;
     }
+    out.flush()
 }
 
 /// Whether the server refuses whatever is asked: not this batch, nor this

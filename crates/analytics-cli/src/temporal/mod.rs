@@ -9,7 +9,7 @@ mod server;
 #[cfg(feature = "temporal")]
 mod worker;
 
-use std::{sync::Arc, time::Duration};
+use std::{cell::RefCell, sync::Arc, time::Duration};
 
 use analytics_kit::Integration;
 
@@ -18,7 +18,11 @@ pub(crate) use self::missing::{carry, work};
 pub(crate) use self::server::Server;
 #[cfg(feature = "temporal")]
 pub(crate) use self::{delivery::carry, worker::work};
-use crate::{output::Console, problem::Problem, stop::Stop};
+use crate::{
+    output::{Console, Out},
+    problem::Problem,
+    stop::Stop,
+};
 
 /// What is to be delivered through Temporal, and how.
 #[cfg_attr(
@@ -31,8 +35,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) stop: Stop,
     /// Told at once what was wrong.
     pub(crate) on_problem: Box<dyn Fn(Problem) + 'a>,
-    /// Whether a line is printed for every event that a workflow has.
-    pub(crate) receipts: bool,
+    /// Where a line is printed for every event that a workflow has, if anywhere.
+    pub(crate) receipts: Option<&'a RefCell<Out>>,
     /// No longer than this, if no batch ends.
     pub(crate) give_up_after: Duration,
     pub(crate) console: &'a Console,

@@ -120,15 +120,16 @@ mod connect {
                 };
                 let read = std::fs::read_to_string(file);
                 let key = read.map_err(|error| wrong(error.to_string()))?;
-                options.api_key = Some(Secret::new(match key.trim() {
-                    "" => return Err(wrong("is empty".to_owned())),
-                    key if key.contains('\n') => {
-                        return Err(wrong(
-                            "has more than one line: it has to be the key".to_owned(),
-                        ));
-                    }
-                    key => key,
-                }));
+                let key = key.trim();
+                if key.is_empty() {
+                    return Err(wrong("is empty".to_owned()));
+                }
+                if key.contains('\n') {
+                    return Err(wrong(
+                        "has more than one line: it has to be the key".to_owned(),
+                    ));
+                }
+                options.api_key = Some(Secret::new(key));
             }
             Ok(options)
         }

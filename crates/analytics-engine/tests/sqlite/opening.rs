@@ -224,7 +224,7 @@ async fn damage_is_found_when_opened() {
 #[tokio::test]
 async fn a_store_whose_database_is_gone_or_empty_is_not_begun_anew() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path()).await;
+    let store = options(dir.path()).untidy().open().await.unwrap();
     append(&store, track("u", "m"), &["a"]).await;
     let in_use = tempfile::tempdir().unwrap();
     for name in ["events.db", "events.db-wal"] {
@@ -411,18 +411,25 @@ async fn a_directory_that_goes_is_noticed() {
 #[tokio::test]
 async fn whoever_closes_it_again_waits_as_well() {
     let dir = temporary();
-    let store = open(dir.path()).await;
-    attach(&store, &["a"]).await;
+    let store = Arc::new(open(dir.path()).await);
+    // Busy, so that nobody has closed it at once.
+    let busy = Arc::new(|_: &Erasure| std::thread::sleep(Duration::from_millis(800)));
+    store.attach(&names(&["a"]), busy).await.unwrap();
     append(&store, track("u", "m1"), &["a"]).await;
+    let erasing = {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { store.erase("u").await })
+    };
+    tokio::time::sleep(Duration::from_millis(100)).await;
     let mut first = store.close();
     tokio::select! {
         biased;
-        // On a busy machine it may have ended by then.
-        _ = &mut first => {}
+        _ = &mut first => panic!("it has not even begun"),
         () = std::future::ready(()) => {}
     }
     drop(first);
     store.close().await.unwrap();
     assert!(!dir.path().join("events.db-wal").exists());
     store.close().await.unwrap();
+    erasing.await.unwrap().unwrap();
 }

@@ -12,7 +12,7 @@ use super::{
     super::{DeadLetter, DeadLetterId, Filter, LaneStatus},
     failure::{Failure, Outcome},
     letters,
-    options::database,
+    options::{database, log},
     place, schema,
     state::{State, lock},
     table,
@@ -108,8 +108,7 @@ fn open(dir: &Path) -> Outcome<Connection> {
     }
     // Whoever has it open has its log open as well. Without one, SQLite would
     // make it.
-    let log = dir.join("events.db-wal");
-    if log.exists() {
+    if log(dir).exists() {
         schema::open_read_only(&path)
     } else {
         schema::open_immutable(&path)

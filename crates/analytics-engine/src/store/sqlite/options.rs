@@ -267,3 +267,8 @@ impl Drop for End {
 pub(super) fn database(dir: &Path) -> PathBuf {
     dir.join("events.db")
 }
+
+/// What SQLite has not moved into it.
+pub(super) fn log(dir: &Path) -> PathBuf {
+    dir.join("events.db-wal")
+}

@@ -7,6 +7,7 @@ use analytics_spec::ErrorKind;
 
 use super::{
     failure::{Failure, Outcome},
+    options::{database, log},
     reserve,
 };
 
@@ -51,15 +52,15 @@ impl Place {
 /// by what else is in it that there was one: SQLite would begin anew, and throw
 /// the log away, with all that stands in it alone.
 pub(super) fn check_left(dir: &Path) -> Outcome<()> {
-    let bytes = |name: &str| std::fs::metadata(dir.join(name)).map(|file| file.len());
-    let what = match bytes("events.db") {
+    let bytes = |path: PathBuf| std::fs::metadata(path).map(|file| file.len());
+    let what = match bytes(database(dir)) {
         Ok(0) => "empty",
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => "missing",
         _ => return Ok(()),
     };
-    let has_log = bytes("events.db-wal").is_ok_and(|log| log > 0);
+    let has_log = bytes(log(dir)).is_ok_and(|log| log > 0);
     // It is made when the database has been.
-    if has_log || bytes(reserve::NAME).is_ok() {
+    if has_log || dir.join(reserve::NAME).exists() {
         return Err(Failure::corrupt(format!("its events.db is {what}")));
     }
     Ok(())
