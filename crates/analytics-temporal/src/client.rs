@@ -13,13 +13,7 @@ use temporalio_client::{
     errors::{WorkflowGetResultError, WorkflowInteractionError, WorkflowStartError},
 };
 
-use crate::{
-    Connection, batch,
-    connection::{said, status_kind},
-    failures, ids,
-    limits::MAX_INPUT_BYTES,
-    payload,
-};
+use crate::{Connection, batch, failures, ids, limits::MAX_INPUT_BYTES, payload};
 
 /// Starts and awaits workflows.
 ///
@@ -192,8 +186,7 @@ impl Client {
                 (client.get_workflow_handle(id.clone()), false)
             }
             Err(WorkflowStartError::Rpc(status)) => {
-                let message = format!("the workflow cannot be started: {}", said(&status));
-                return Err(named(Error::new(status_kind(&status), message)));
+                return Err(named(self.connection.refused(&status)));
             }
             Err(error) => {
                 let message = format!("the workflow cannot be started: {error}");
@@ -256,9 +249,7 @@ impl<T> Started<T> {
             WorkflowInteractionError::NotFound(_) => {
                 Error::new(ErrorKind::Closed, "the workflow has ended")
             }
-            WorkflowInteractionError::Rpc(status) => {
-                Error::new(status_kind(&status), said(&status))
-            }
+            WorkflowInteractionError::Rpc(status) => self.connection.refused(&status),
             other => Error::new(ErrorKind::Unavailable, other.to_string()),
         })
     }
@@ -291,9 +282,7 @@ impl<T: DeserializeOwned> Started<T> {
                 WorkflowGetResultError::NotFound(_) => {
                     Error::new(ErrorKind::Closed, "the workflow is no longer there")
                 }
-                WorkflowGetResultError::Rpc(status) => {
-                    Error::new(status_kind(&status), said(&status))
-                }
+                WorkflowGetResultError::Rpc(status) => self.connection.refused(&status),
                 WorkflowGetResultError::TimedOut => {
                     Error::new(ErrorKind::Timeout, "the workflow's time is over")
                 }
