@@ -151,7 +151,8 @@ impl Client {
         let now = Timestamp::now();
         batch.inputs.iter_mut().for_each(|input| input.stamp(now));
         let ids: Vec<_> = batch.inputs.iter().map(AnyInput::message_id).collect();
-        let id = ids::derived("", &ids.join("\n"));
+        // As JSON: whatever stands in an id, other ids make another text.
+        let id = ids::derived("", &serde_json::json!(ids).to_string());
         let name = workflow_name(integration, Takes::Batch);
         self.start_workflow(integration, &name, &id, reuse, &batch)
             .await

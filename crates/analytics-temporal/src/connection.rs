@@ -24,7 +24,7 @@ use temporalio_common::{
         workflowservice::v1::{DescribeNamespaceRequest, DescribeTaskQueueRequest},
     },
 };
-use url::Host;
+use url::{Host, Url};
 
 use crate::options;
 
@@ -180,13 +180,7 @@ impl ConnectOptions {
             }
         }
         let mut options = ConnectionOptions::try_from(profile).map_err(|e| wrong(&e))?;
-        // Nobody would be told them, and logs would be.
-        if !options.target.username().is_empty() || options.target.password().is_some() {
-            return Err(wrong(
-                &"the address has credentials in it, which Temporal does not take: it takes an \
-                  API key, or a certificate",
-            ));
-        }
+        check_target(&options.target)?;
         options.connect_timeout = Some(CONNECT_TIMEOUT);
         if options.target.scheme() == "https" && options.tls_options.is_none() {
             options.tls_options = Some(temporalio_client::TlsOptions::default());
@@ -233,9 +227,9 @@ impl ConnectOptions {
         let address = self.address.or(profile.address.filter(said));
         profile.address = address.map(with_port);
         profile.namespace = self.namespace.or(profile.namespace.filter(said));
-        if let Some(key) = self.api_key {
-            profile.api_key = Some(key.expose().to_owned());
-        }
+        let own_key = self.api_key.map(|key| key.expose().to_owned());
+        let key = own_key.or(profile.api_key.filter(said));
+        profile.api_key = key.map(|key| sendable(&key)).transpose()?;
         let path = |path: PathBuf| DataSource::Path(path.display().to_string());
         let files = [&self.tls_server_ca, &self.tls_cert, &self.tls_key];
         let is_asked = files.iter().any(|file| file.is_some()) || self.tls_server_name.is_some();
@@ -298,6 +292,39 @@ fn tells_the_key(options: &ConnectionOptions) -> bool {
 fn polls(last: Option<i64>, now: i64) -> bool {
     const AT_MOST: i64 = 90;
     last.is_none_or(|last| now.saturating_sub(last) <= AT_MOST)
+}
+
+/// Refuses an address of which the SDK would leave something out.
+fn check_target(target: &Url) -> Result<(), Error> {
+    // Nobody would be told them, and logs would be.
+    if !target.username().is_empty() || target.password().is_some() {
+        return Err(wrong(
+            &"the address has credentials in it, which Temporal does not take: it takes an API \
+              key, or a certificate",
+        ));
+    }
+    let is_bare = target.path().trim_matches('/').is_empty()
+        && target.query().is_none()
+        && target.fragment().is_none();
+    if !is_bare || !matches!(target.scheme(), "http" | "https") {
+        return Err(wrong(&format!(
+            "the address {target} is none of a Temporal server: that is host:port, or a URL with \
+             http or https and nothing after the port"
+        )));
+    }
+    Ok(())
+}
+
+/// The API key as it is sent. The SDK would leave one out that no header can have.
+fn sendable(key: &str) -> Result<String, Error> {
+    let key = key.trim();
+    if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(wrong(
+            &"the API key is empty, or has a line break, a space or another character that cannot \
+              be sent: it has to be the key alone",
+        ));
+    }
+    Ok(key.to_owned())
 }
 
 /// Temporal's own port, for an address without one. A URL has its scheme's.
@@ -531,6 +558,15 @@ mod tests {
                 "credentials",
             ),
             (none().address("hunter2@127.0.0.1"), "credentials"),
+            (
+                none().address("ftp://127.0.0.1:7233"),
+                "ftp://127.0.0.1:7233",
+            ),
+            (none().address("http://127.0.0.1:7233/x"), "7233/x"),
+            (none().address("127.0.0.1:7233?x"), "7233/?x"),
+            (none().api_key("hunter2\nhunter3"), "API key"),
+            (none().api_key("\u{feff}hunter2"), "API key"),
+            (none().api_key(" \n"), "API key"),
         ] {
             let error = options
                 .resolve(Some(&HashMap::new()))
@@ -621,6 +657,8 @@ mod tests {
         assert!(tls(none().api_key("k"), &[]).is_some());
         assert!(tls(none().address("http://own:3").api_key("k"), &[]).is_some());
         assert!(tls(none(), &[("TEMPORAL_API_KEY", "k")]).is_some());
+        // As if it were not set.
+        assert!(tls(none(), &[("TEMPORAL_API_KEY", "")]).is_none());
         assert!(tls(none(), &[("TEMPORAL_TLS", "true")]).is_some());
         let switched = |on: bool| ConnectOptions {
             tls: Some(on),

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use analytics_spec::{
-    AnyInput, Code, Error, ErrorKind, ValidationError, Value, Violation,
+    AnyInput, Code, Error, ErrorKind, ValidationError, Value,
     json::{self, Strict},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -22,36 +22,13 @@ const NULL: &str = "binary/null";
 pub(crate) fn read(input: RawValue) -> Result<Value, Error> {
     let Strict {
         value, duplicates, ..
-    } = read_strict(input)?;
+    } = strict(&one(input)?)?;
     ValidationError::check(duplicates)?;
     Ok(value)
 }
 
-/// The one JSON argument of a batch. What stands twice within an input is that
-/// input's: the violations of those that have any, by their places.
-pub(crate) fn read_batch(
-    input: RawValue,
-) -> Result<(Value, HashMap<usize, Vec<Violation>>), Error> {
-    let Strict {
-        value, duplicates, ..
-    } = read_strict(input)?;
-    let (mut shared, mut own) = (Vec::new(), HashMap::<_, Vec<_>>::new());
-    for mut violation in duplicates {
-        let of_input = violation.path.strip_prefix("inputs.");
-        let of_input = of_input.and_then(|path| path.split_once('.'));
-        match of_input.and_then(|(index, path)| Some((index.parse().ok()?, path.to_owned()))) {
-            Some((index, path)) => {
-                violation.path = path;
-                own.entry(index).or_default().push(violation);
-            }
-            None => shared.push(violation),
-        }
-    }
-    ValidationError::check(shared)?;
-    Ok((value, own))
-}
-
-fn read_strict(input: RawValue) -> Result<Strict, Error> {
+/// The one argument.
+pub(crate) fn one(input: RawValue) -> Result<Raw, Error> {
     let count = input.payloads.len();
     let mut payloads = input.payloads.into_iter();
     let (Some(payload), None) = (payloads.next(), payloads.next()) else {
@@ -62,7 +39,7 @@ fn read_strict(input: RawValue) -> Result<Strict, Error> {
     if payload.data.len() > MAX_INPUT_BYTES {
         return Err(too_large(payload.data.len()));
     }
-    strict(&payload)
+    Ok(payload)
 }
 
 /// An input as the one argument, if Temporal takes it: it may be larger than
@@ -98,7 +75,8 @@ fn malformed(message: String) -> Error {
     ValidationError::new("$", Code::Malformed, message).into()
 }
 
-fn strict(payload: &Raw) -> Result<Strict, Error> {
+/// A payload's JSON, strictly read.
+pub(crate) fn strict(payload: &Raw) -> Result<Strict, Error> {
     let encoding = payload.metadata.get(ENCODING);
     let encoding = String::from_utf8_lossy(encoding.map_or(b"", Vec::as_slice));
     match encoding.as_ref() {

@@ -117,7 +117,9 @@ impl TemporalWorker {
             .map_err(|error| failed(&task_queue, &error))?;
         let instances = self.instances.values();
         let mut all = vec![self.workflows_on(&task_queue)?];
-        all.extend(instances.map(|one| one.activities_beside(&task_queue, self.grace)));
+        all.extend(
+            instances.map(|one| one.activities_beside(&task_queue, self.max_history, self.grace)),
+        );
         let mut workers = Vec::with_capacity(all.len());
         for options in all {
             let queue = options.task_queue.clone();

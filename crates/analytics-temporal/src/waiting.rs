@@ -4,7 +4,7 @@ use std::fmt;
 
 use analytics_spec::{Error, ErrorKind, batch::Next};
 use temporalio_client::{
-    WorkflowDescribeOptions, WorkflowExecutionStatus, grpc::WorkflowService,
+    UntypedWorkflow, WorkflowDescribeOptions, WorkflowExecutionStatus, grpc::WorkflowService,
     tonic::IntoRequest as _,
 };
 use temporalio_common::protos::temporal::api::{
@@ -49,8 +49,8 @@ impl fmt::Display for WaitsFor {
         match self {
             Self::Worker { task_queue } => write!(
                 f,
-                "no worker has polled the task queue {task_queue} for a minute: none runs, or all are \
-                 busy"
+                "no worker has polled the task queue {task_queue} for 90 seconds: none runs, or all \
+                 are busy"
             ),
             Self::AbleWorker { task_queue } => write!(
                 f,
@@ -70,7 +70,10 @@ impl<T> Started<T> {
     ///
     /// The server cannot be reached, or does not say.
     pub async fn waits_for(&self) -> Result<Option<WaitsFor>, Error> {
-        let described = self.handle().describe(WorkflowDescribeOptions::default());
+        // The handle describes the first run, also after a batch goes on in another.
+        let client = self.connection.client();
+        let current = client.get_workflow_handle::<UntypedWorkflow>(self.workflow_id());
+        let described = current.describe(WorkflowDescribeOptions::default());
         let described = described.await.map_err(|error| self.refused(error))?;
         if described.status() != WorkflowExecutionStatus::Running {
             return Ok(None);

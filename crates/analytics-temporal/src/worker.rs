@@ -10,8 +10,8 @@ use std::{
 };
 
 use analytics_spec::{
-    Error, ErrorKind, Handler, Integration, Worker,
-    handler::{Activity, Config, Step, Takes, Workflow},
+    Error, ErrorKind, Handler, Integration, Kind, Worker,
+    handler::{Activity, Config, Step, Takes, Workflow, workflow_name},
 };
 use futures::FutureExt as _;
 use temporalio_client::WorkflowHistory;
@@ -62,22 +62,21 @@ const POLLERS: usize = 2;
 /// # }
 /// ```
 pub struct TemporalWorker {
-    workflows: BTreeMap<String, DynWorkflow>,
     pub(crate) instances: BTreeMap<String, Instance>,
-    max_history: u32,
+    pub(crate) max_history: u32,
     pub(crate) grace: Option<Duration>,
 }
 
-/// An integration, and what is executed on its own task queue.
+/// An integration, and what is registered of it, by name.
 pub(crate) struct Instance {
     pub(crate) handler: Handler,
-    activities: BTreeMap<String, (Step, ActivityBodyOf)>,
+    workflows: BTreeMap<String, Takes>,
+    activities: BTreeMap<String, (Takes, Step)>,
 }
 
 impl Default for TemporalWorker {
     fn default() -> Self {
         Self {
-            workflows: BTreeMap::new(),
             instances: BTreeMap::new(),
             max_history: MAX_HISTORY,
             grace: None,
@@ -101,8 +100,7 @@ impl TemporalWorker {
     }
 
     /// After how many events of history a batch goes on in a new run: 4,000.
-    /// Set it before anything is registered. Batches that are on their way keep
-    /// to what they began with.
+    /// Batches that are on their way keep to what they began with.
     #[must_use]
     pub fn max_history(mut self, events: u32) -> Self {
         self.max_history = events.max(8);
@@ -131,7 +129,8 @@ impl TemporalWorker {
 
     /// The names of all workflows, sorted.
     pub fn workflows(&self) -> impl Iterator<Item = &str> {
-        self.workflows.keys().map(String::as_str)
+        let of_each = self.instances.values().map(|one| one.workflows.keys());
+        of_each.flatten().map(String::as_str)
     }
 
     /// The names of all activities, sorted.
@@ -154,20 +153,39 @@ impl TemporalWorker {
             // Those that somebody executes alone.
             .activity_task_poller_behavior(PollerBehavior::SimpleMaximum(1))
             .build();
-        for (name, workflow) in &self.workflows {
+        for (name, workflow) in self.every_workflow() {
             workflow
-                .register(name, &mut options)
+                .register(&name, &mut options)
                 .map_err(Error::configuration)?;
         }
         for instance in self.instances.values() {
-            for (name, (step, activity)) in &instance.activities {
-                match step {
-                    Step::Validation => activity.register(name, &mut options),
-                    Step::Request => instance.elsewhere().register(name, &mut options),
-                }
+            for (name, (takes, step)) in &instance.activities {
+                let activity = match step {
+                    Step::Validation => instance.activity(*takes, *step, self.max_history),
+                    Step::Request => instance.elsewhere(),
+                };
+                activity.register(name, &mut options);
             }
         }
         Ok(options)
+    }
+
+    /// Those of the kinds that an integration does not support are among them, and
+    /// fail: one that is not there would be waited for, and nobody told.
+    fn every_workflow(&self) -> impl Iterator<Item = (String, DynWorkflow)> {
+        self.instances.values().flat_map(|instance| {
+            let handler = &instance.handler;
+            let supported = handler.integration().supports();
+            let unsupported = Kind::ALL
+                .into_iter()
+                .filter(move |kind| !supported.contains(*kind));
+            let refused =
+                unsupported.map(|kind| (workflow_name(handler.name(), kind), kind.into()));
+            let registered = instance.workflows.iter();
+            let registered = registered.map(|(name, takes)| (name.clone(), *takes));
+            let all = registered.chain(refused);
+            all.map(|(name, takes)| (name, workflow_of(handler.clone(), takes)))
+        })
     }
 
     /// Replays a workflow's history against this worker's workflows, without a
@@ -180,9 +198,9 @@ impl TemporalWorker {
     /// now.
     pub async fn replay(&self, history: &[u8]) -> Result<(), Error> {
         let mut options = WorkflowReplayerOptions::new().build();
-        for (name, workflow) in &self.workflows {
+        for (name, workflow) in self.every_workflow() {
             workflow
-                .register_replay(name, &mut options)
+                .register_replay(&name, &mut options)
                 .map_err(Error::configuration)?;
         }
         let internal = |error: String| Error::new(ErrorKind::Internal, error);
@@ -209,6 +227,7 @@ impl TemporalWorker {
             Entry::Occupied(known) => Ok(known.into_mut()),
             Entry::Vacant(new) => Ok(new.insert(Instance {
                 handler: handler.clone(),
+                workflows: BTreeMap::new(),
                 activities: BTreeMap::new(),
             })),
         }
@@ -227,6 +246,7 @@ impl Instance {
     pub(crate) fn activities_beside(
         &self,
         task_queue: &str,
+        max_history: u32,
         grace: Option<Duration>,
     ) -> WorkerOptions {
         let at_once = self.at_once();
@@ -247,10 +267,31 @@ impl Instance {
             .max_heartbeat_throttle_interval(PULSE)
             .maybe_graceful_shutdown_period(grace)
             .build();
-        for (name, (_, activity)) in &self.activities {
+        for (name, (takes, step)) in &self.activities {
+            let activity = self.activity(*takes, *step, max_history);
             activity.register(name, &mut options);
         }
         options
+    }
+
+    fn activity(&self, takes: Takes, step: Step, max_history: u32) -> ActivityBodyOf {
+        let handler = self.handler.clone();
+        ActivityBodyOf::new(move |ctx, input| {
+            let handler = handler.clone();
+            let ctx = Attempting::new(ctx);
+            match (takes, step) {
+                (Takes::Event(kind), Step::Validation) => {
+                    Box::pin(activities::validate(handler, kind, ctx, input))
+                }
+                (Takes::Event(kind), Step::Request) => {
+                    Box::pin(activities::request(handler, kind, ctx, input))
+                }
+                (Takes::Batch, Step::Validation) => {
+                    Box::pin(batch::validate(handler, max_history, ctx, input))
+                }
+                (Takes::Batch, Step::Request) => Box::pin(batch::request(handler, ctx, input)),
+            }
+        })
     }
 
     /// What its requests are on the workflows' task queue.
@@ -260,6 +301,25 @@ impl Instance {
             Box::pin(activities::elsewhere(handler.clone(), Attempting::new(ctx)))
         })
     }
+}
+
+fn workflow_of(handler: Handler, takes: Takes) -> DynWorkflow {
+    DynWorkflow::new(move |ctx, input| {
+        let handler = handler.clone();
+        let run = async move {
+            match takes {
+                Takes::Event(kind) => workflow::run(handler, kind, ctx, input).await,
+                Takes::Batch => batch::run(handler, ctx, input).await,
+            }
+        };
+        // A panic would fail the workflow's task, which is tried again for ever.
+        let unbroken = AssertUnwindSafe(run)
+            .catch_unwind()
+            .map(|ended: Result<Ended, _>| {
+                ended.unwrap_or_else(|_| Err(workflow::fail(attempting::panicked())))
+            });
+        Box::pin(unbroken)
+    })
 }
 
 fn taken(name: &str) -> Error {
@@ -276,29 +336,7 @@ impl Worker for TemporalWorker {
             handler,
             ..
         } = registered;
-        self.instance(&handler)?;
-        if self.workflows.contains_key(&name) {
-            return Err(taken(&name));
-        }
-        let workflow = DynWorkflow::new(move |ctx, input| {
-            let handler = handler.clone();
-            let run = async move {
-                match takes {
-                    Takes::Event(kind) => workflow::run(handler, kind, ctx, input).await,
-                    Takes::Batch => batch::run(handler, ctx, input).await,
-                }
-            };
-            // A panic would fail the workflow's task, which is tried again for
-            // ever.
-            let unbroken = AssertUnwindSafe(run)
-                .catch_unwind()
-                .map(|ended: Result<Ended, _>| {
-                    ended.unwrap_or_else(|_| Err(workflow::fail(attempting::panicked())))
-                });
-            Box::pin(unbroken)
-        });
-        self.workflows.insert(name, workflow);
-        Ok(())
+        register(&mut self.instance(&handler)?.workflows, name, takes)
     }
 
     fn register_activity(&mut self, registered: Activity) -> Result<(), Error> {
@@ -309,29 +347,18 @@ impl Worker for TemporalWorker {
             handler,
             ..
         } = registered;
-        let max_history = self.max_history;
         let instance = self.instance(&handler)?;
-        // The SDK would silently put it in the other one's place.
-        if instance.activities.contains_key(&name) {
-            return Err(taken(&name));
+        register(&mut instance.activities, name, (takes, step))
+    }
+}
+
+/// The SDK would silently put it in the other one's place.
+fn register<T>(known: &mut BTreeMap<String, T>, name: String, what: T) -> Result<(), Error> {
+    match known.entry(name) {
+        Entry::Occupied(known) => Err(taken(known.key())),
+        Entry::Vacant(new) => {
+            new.insert(what);
+            Ok(())
         }
-        let activity = ActivityBodyOf::new(move |ctx, input| {
-            let handler = handler.clone();
-            let ctx = Attempting::new(ctx);
-            match (takes, step) {
-                (Takes::Event(kind), Step::Validation) => {
-                    Box::pin(activities::validate(handler, kind, ctx, input))
-                }
-                (Takes::Event(kind), Step::Request) => {
-                    Box::pin(activities::request(handler, kind, ctx, input))
-                }
-                (Takes::Batch, Step::Validation) => {
-                    Box::pin(batch::validate(handler, max_history, ctx, input))
-                }
-                (Takes::Batch, Step::Request) => Box::pin(batch::request(handler, ctx, input)),
-            }
-        });
-        instance.activities.insert(name, (step, activity));
-        Ok(())
     }
 }

@@ -76,8 +76,7 @@ pub(crate) struct Send {
 
     /// Stop when no vendor has answered for so long, a request to wait being an
     /// answer: what is left is kept, or not sent. With a directory, the file is
-    /// read to its end first
-    /// With Temporal: when no batch has ended for so long
+    /// read to its end first. With Temporal: when no batch has ended for so long
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10m")]
     give_up_after: Duration,
 
@@ -119,6 +118,9 @@ impl Send {
             ),
         };
         let mut out = out.into_inner();
+        out.flush()?;
+        // Who has read all of them may leave before the report.
+        let receipts = out.must_be_open();
         let shown = || report::show(&summary, &how_it_goes_on);
         if self.json {
             out.line(report::json(&summary))?;
@@ -129,7 +131,7 @@ impl Send {
         }
         out.flush()?;
         if self.receipts {
-            out.must_be_open()?;
+            receipts?;
         }
         Ok(Exit::success_if(summary.is_all_well()))
     }

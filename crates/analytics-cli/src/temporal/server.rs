@@ -124,11 +124,6 @@ mod connect {
                 if key.is_empty() {
                     return Err(wrong("is empty".to_owned()));
                 }
-                if key.contains('\n') {
-                    return Err(wrong(
-                        "has more than one line: it has to be the key".to_owned(),
-                    ));
-                }
                 options.api_key = Some(Secret::new(key));
             }
             Ok(options)

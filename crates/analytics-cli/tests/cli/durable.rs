@@ -1,7 +1,7 @@
 //! Events that outlive the process.
 
 use std::{
-    io::Write as _,
+    io::{BufRead as _, BufReader, Write as _},
     net::SocketAddr,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -394,6 +394,26 @@ async fn receipts_that_nobody_reads_are_an_error_and_the_events_are_delivered() 
     run.ends_with(1)
         .says("3 events read, all valid")
         .says("error: stdout was closed: not all receipts were given");
+    assert_eq!(names(&vendor), [0, 1, 2]);
+}
+
+/// As `head -n 3` does.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_after_the_last_receipt_has_all_of_them() {
+    let (vendor, dir) = vendor().await;
+    dir.write("events.jsonl", events(0..3));
+    // The report is written when this one is answered.
+    vendor.faults().push(Fault::Delay(Duration::from_secs(1)));
+    let kept = ["send", "events.jsonl", "--data-dir", "kept"];
+    let mut child = dir
+        .command(&[&kept[..], &["--receipts", "--json"]].concat())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.take(3).filter_map(Result::ok).count(), 3);
+    let run = Run::from(child.wait_with_output().unwrap());
+    run.ends_with(0);
+    assert_eq!(run.stderr.matches("error").count(), 0, "{run:#?}");
     assert_eq!(names(&vendor), [0, 1, 2]);
 }
 

@@ -442,7 +442,7 @@ async fn what_is_wrong_is_said_in_one_line_without_the_key() {
         (
             &["--api-key-file", "two"],
             2,
-            "--api-key-file two: has more than one line",
+            "the API key is empty, or has a line break",
         ),
     ];
     for command in [

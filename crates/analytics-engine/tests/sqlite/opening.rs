@@ -258,24 +258,27 @@ async fn a_store_whose_database_is_gone_or_empty_is_not_begun_anew() {
 /// An event that waits for its next attempt is not held up by it.
 #[tokio::test]
 async fn retries_that_are_damaged_are_begun_anew() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path()).await;
-    attach(&store, &["a"]).await;
-    append(&store, track("u", "m"), &["a"]).await;
-    let later = Timestamp::now() + Duration::from_secs(3600);
-    let retry = Settlement::retry(later, Retries::new());
-    store.settle("a", &[(1, retry)], None).await.unwrap();
-    store.close().await.unwrap();
-    let conn = Connection::open(dir.path().join("events.db")).unwrap();
-    assert_eq!(conn.execute("UPDATE retries SET state = '{'", []), Ok(1));
-    drop(conn);
-    let store = open(dir.path()).await;
-    let pulled = store.pull("a", 0, usize::MAX).await.unwrap();
-    assert_eq!(pulled.events[0].not_before, None);
-    let delivered = [(1, Settlement::Delivered)];
-    store.settle("a", &delivered, None).await.unwrap();
-    let now = status(&store, "a").await;
-    assert_eq!((now.pending, now.in_retry), (0, 0));
+    for damage in ["'{'", "CAST(x'7b80' AS TEXT)", "x'00ff'", "1"] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path()).await;
+        attach(&store, &["a"]).await;
+        append(&store, track("u", "m"), &["a"]).await;
+        let later = Timestamp::now() + Duration::from_secs(3600);
+        let retry = Settlement::retry(later, Retries::new());
+        store.settle("a", &[(1, retry)], None).await.unwrap();
+        store.close().await.unwrap();
+        let conn = Connection::open(dir.path().join("events.db")).unwrap();
+        let damage = format!("UPDATE retries SET state = {damage}");
+        assert_eq!(conn.execute(&damage, []), Ok(1));
+        drop(conn);
+        let store = open(dir.path()).await;
+        let pulled = store.pull("a", 0, usize::MAX).await.unwrap();
+        assert_eq!(pulled.events[0].not_before, None, "{damage}");
+        let delivered = [(1, Settlement::Delivered)];
+        store.settle("a", &delivered, None).await.unwrap();
+        let now = status(&store, "a").await;
+        assert_eq!((now.pending, now.in_retry), (0, 0));
+    }
 }
 
 #[tokio::test]

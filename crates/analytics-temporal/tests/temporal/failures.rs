@@ -96,6 +96,25 @@ async fn wrong_inputs_end_at_once_and_nothing_is_sent() {
     world.stop().await;
 }
 
+/// A workflow that is not there would be waited for, and nobody told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kind_that_is_not_supported_fails_at_once() {
+    // Without the token that deletes.
+    let (vendor, world) = segment("").await;
+    let delete = json!({"delete": {"user_id": "u1"}});
+    let name = "segment(analytics).Delete";
+    let failed = end(&world.start(name, input(&delete)).await).await;
+    assert_eq!(failed.error_type(), "Unsupported");
+    assert_eq!(failed.detail()["integration"], "segment");
+    let wrong = end(&world
+        .start(name, input(&json!({"delete": {}, "x": 1})))
+        .await)
+    .await;
+    assert_eq!(wrong.error_type(), "ValidationError");
+    assert_eq!(vendor.requests().len(), 0);
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_vendor_answers_decides() {
     let (vendor, world) = segment(QUICK).await;

@@ -12,7 +12,9 @@ use analytics_kit::{
 };
 use analytics_temporal::TemporalWorker;
 use serde_json::json;
-use temporalio_client::{UntypedWorkflow, WorkflowStartOptions, WorkflowTerminateOptions};
+use temporalio_client::{
+    UntypedWorkflow, WorkflowGetResultOptions, WorkflowStartOptions, WorkflowTerminateOptions,
+};
 use tokio::process::Command;
 
 use crate::{
@@ -145,5 +147,33 @@ async fn the_runs_of_a_cron_schedule_are_so_many_events() {
     let again = seen.first(made + 1).await;
     assert_eq!(again[made], again[0], "{again:?}");
     terminate().await;
+    world.stop().await;
+}
+
+/// Its schedule would end when it goes on in a new run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_takes_no_cron_schedule() {
+    let (world, seen) = world(4_000).await;
+    let id = unique("cron");
+    let options = WorkflowStartOptions::new(world.connection.task_queue(), &id)
+        .cron_schedule("@every 2s")
+        .build();
+    let batch = json!({"inputs": [{"track": {"user_id": "u", "event": "e"}}]});
+    let client = world.connection.client();
+    let workflow = UntypedWorkflow::new("puppet(analytics).Batch");
+    let started = client.start_workflow(workflow, input(&batch), options);
+    let started = started.await.unwrap();
+    let first = WorkflowGetResultOptions::builder().follow_runs(false);
+    let error = started.get_result(first.build()).await.unwrap_err();
+    assert!(
+        format!("{error:?}").contains("a Temporal schedule"),
+        "{error:?}"
+    );
+    assert_eq!(seen.attempts.lock().unwrap().len(), 0);
+    let handle = client.get_workflow_handle::<UntypedWorkflow>(&id);
+    handle
+        .terminate(WorkflowTerminateOptions::default())
+        .await
+        .unwrap();
     world.stop().await;
 }

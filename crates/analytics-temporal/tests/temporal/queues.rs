@@ -343,7 +343,7 @@ async fn why_nothing_comes_is_said() {
     for why in [event.waits_for().await, batch.waits_for().await] {
         let why = why.unwrap().unwrap().to_string();
         let queue = connection.task_queue();
-        let said = format!("no worker has polled the task queue {queue} for a minute");
+        let said = format!("no worker has polled the task queue {queue} for 90 seconds");
         assert!(why.starts_with(&said), "{why}");
     }
     let mut running = worker.start(&connection).await.unwrap();
@@ -360,4 +360,38 @@ async fn why_nothing_comes_is_said() {
     assert!(batch.waits_for().await.unwrap().is_none());
     running.stop();
     running.ended().await.unwrap();
+}
+
+/// Also when the batch has gone on in another run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn why_nothing_comes_is_said_of_the_run_under_way() {
+    let down = Puppet::new(|_| Err(Error::new(ErrorKind::Unavailable, "down for today")));
+    let quick = RetryPolicy::new()
+        .initial_interval(Duration::from_millis(100))
+        .maximum_interval(Duration::from_millis(100))
+        .maximum_attempts(0);
+    let request = ActivityPolicy::new().retry_policy(quick);
+    let config = Config::new(Arc::new(down) as Arc<dyn Integration>)
+        .policies(Policies::new().request(request));
+    let mut worker = TemporalWorker::new().max_history(8);
+    Handler::new(config).unwrap().register(&mut worker).unwrap();
+    let world = World::new(worker).await;
+    let batch = BatchInput::new([Input::new(Track::new("Signed Up").user_id("u1")).into_any()]);
+    let started = world.client.start_batch("puppet", batch).await.unwrap();
+    let first = started.handle().info().run_id.clone().unwrap();
+    let client = world.connection.client();
+    let current = client.get_workflow_handle::<UntypedWorkflow>(started.workflow_id());
+    let continued = async {
+        let options = WorkflowDescribeOptions::default;
+        while current.describe(options()).await.unwrap().run_id() == first {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(SOON, continued).await.unwrap();
+    let error = retry(&started).await;
+    assert!(error.message().contains("down for today"), "{error}");
+    started.cancel().await.unwrap();
+    let ended = tokio::time::timeout(SOON, started.result()).await.unwrap();
+    assert_eq!(ended.unwrap_err().kind(), ErrorKind::Closed);
+    world.stop().await;
 }

@@ -12,8 +12,8 @@ use super::{
     super::{DeadLetter, DeadLetterId, Filter, LaneStatus},
     failure::{Failure, Outcome},
     letters,
-    options::{database, log},
-    place, schema,
+    place::{self, database, log},
+    schema,
     state::{State, lock},
     table,
 };

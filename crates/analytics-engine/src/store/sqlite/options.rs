@@ -1,7 +1,7 @@
 //! How a store is opened.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, mpsc},
     time::Duration,
 };
@@ -188,7 +188,7 @@ impl SqliteOptions {
         ending::wait(&self.dir);
         let lock = Lock::take(&self.dir, LET_GO_WITHIN)?;
         place::check_left(&self.dir)?;
-        let path = database(&self.dir);
+        let path = place::database(&self.dir);
         let mut reserve = Reserve::new(&self.dir);
         let conn = match schema::open(&path, self.checks) {
             // The log's own files need some room.
@@ -261,14 +261,4 @@ impl Drop for End {
             Ended::Well
         }));
     }
-}
-
-/// The file in a directory.
-pub(super) fn database(dir: &Path) -> PathBuf {
-    dir.join("events.db")
-}
-
-/// What SQLite has not moved into it.
-pub(super) fn log(dir: &Path) -> PathBuf {
-    dir.join("events.db-wal")
 }

@@ -1,5 +1,6 @@
-//! Whether the database is still where it was opened: what is written into a
-//! file that has been removed goes with the process.
+//! Where the database is, and whether it is there: still where it was opened, for
+//! what is written into a file that has been removed goes with the process; and
+//! in a directory whose other files say that it was.
 
 use std::path::{Path, PathBuf};
 
@@ -7,9 +8,18 @@ use analytics_spec::ErrorKind;
 
 use super::{
     failure::{Failure, Outcome},
-    options::{database, log},
     reserve,
 };
+
+/// The file in a directory.
+pub(super) fn database(dir: &Path) -> PathBuf {
+    dir.join("events.db")
+}
+
+/// What SQLite has not moved into it.
+pub(super) fn log(dir: &Path) -> PathBuf {
+    dir.join("events.db-wal")
+}
 
 /// The file that was opened.
 #[derive(Debug)]

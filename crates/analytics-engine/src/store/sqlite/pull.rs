@@ -262,11 +262,13 @@ impl File<'_> {
         let mut waits = BTreeMap::new();
         while let Some(row) = rows.next()? {
             let seq = unsigned(row.get(0)?)?;
-            let state: String = row.get(1)?;
-            match serde_json::from_str::<Waits>(&state) {
+            // As bytes: what is damaged need not be text.
+            let state = row.get_ref(1)?.as_bytes().unwrap_or_default();
+            match serde_json::from_slice::<Waits>(state) {
                 Ok(state) => drop(waits.insert(seq, state)),
                 // The event is whole, and waits no longer than one that is new.
                 Err(_) => tracing::warn!(
+                    integration = %self.lane.name,
                     seq,
                     "the store is damaged: how often the event was attempted is lost, and it is \
                      attempted as a new one"
