@@ -51,14 +51,7 @@ impl Batch {
         let bytes = limits::outcome_bytes(values.len());
         let mut accept = |(index, value): (usize, Value)| -> Result<AnyInput, Error> {
             ValidationError::check(self.broken.remove(&index).unwrap_or_default())?;
-            let levels = limits::depth(&value);
-            if levels > MAX_EVENT_DEPTH {
-                let message = format!(
-                    "has {levels} levels of arrays and objects; at most {MAX_EVENT_DEPTH} can be \
-                     handed on"
-                );
-                return Err(ValidationError::new("$", Code::TooLarge, message).into());
-            }
+            check_depth(&value)?;
             let mut input = AnyInput::accept(value, None)?;
             stamp(index, &mut input);
             Ok(input)
@@ -71,6 +64,18 @@ impl Batch {
         });
         accepted.collect()
     }
+}
+
+/// What lies deeper could not be read within what it is handed on in.
+fn check_depth(value: &Value) -> Result<(), ValidationError> {
+    let levels = limits::depth(value);
+    if levels <= MAX_EVENT_DEPTH {
+        return Ok(());
+    }
+    let message = format!(
+        "has {levels} levels of arrays and objects; at most {MAX_EVENT_DEPTH} can be handed on"
+    );
+    Err(ValidationError::new("$", Code::TooLarge, message))
 }
 
 /// The JSON of a batch. What is wrong within an input is that input's.
@@ -118,8 +123,9 @@ impl Fields<'_> {
                 continue;
             };
             let each = each.into_iter().enumerate().map(|(index, input)| {
-                match json::from_slice(input.get().as_bytes()) {
-                    Ok(_) => input,
+                let read = json::from_slice(input.get().as_bytes());
+                match read.and_then(|read| check_depth(&read.value)) {
+                    Ok(()) => input,
                     Err(error) => {
                         broken.insert(index, error.violations().to_vec());
                         Json::NULL

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use analytics_spec::{
-    AnyInput, BatchInput, Error, Handler, Retries, Value,
+    AnyInput, BatchInput, Error, ErrorKind, Handler, Retries, Value,
     batch::{Deliveries, Next, Outcome},
     handler::{Step, Takes, activity_name},
 };
@@ -71,10 +71,10 @@ pub(crate) async fn run(
         if ctx.cancellation_token().is_cancelled() {
             return Err(WorkflowTermination::cancelled());
         }
-        if ctx.continue_as_new_suggested()
-            || ctx.history_length() >= plan.max_history
-            || sent >= plan.max_sent
-        {
+        if is_full(&ctx, &plan, sent) {
+            if ctx.info().cron_schedule().is_some() {
+                return Err(ended(&handler, &ctx, &deliveries, Some(full())));
+            }
             let continued = Continued::new(deliveries, batch, plan);
             let next = payload::write(&continued).map_err(fail)?;
             let options = ContinueAsNewOptions::default();
@@ -132,6 +132,29 @@ pub(crate) async fn run(
     payload::write(&deliveries.into_output()).map_err(fail)
 }
 
+/// Whether the history of this run is long enough. A cron schedule would end with
+/// it, for the SDK gives a new run none: such a run goes on for as long as the
+/// server lets it.
+fn is_full(ctx: &WorkflowContext<DynWorkflow>, plan: &Plan, sent: usize) -> bool {
+    const TIMES: u8 = 10;
+    let times = match ctx.info().cron_schedule() {
+        Some(_) => TIMES,
+        None if ctx.continue_as_new_suggested() => return true,
+        None => 1,
+    };
+    ctx.history_length() >= plan.max_history.saturating_mul(times.into())
+        || sent >= plan.max_sent.saturating_mul(times.into())
+}
+
+fn full() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the history of this run is full, and on a cron schedule it goes on in no other: a \
+         Temporal schedule starts batches that do",
+    )
+    .with_retryable(false)
+}
+
 enum Input {
     New(Batch),
     Continued(Continued),
@@ -142,14 +165,6 @@ fn read(ctx: &WorkflowContext<DynWorkflow>, input: RawValue) -> Result<Input, Er
         && let Ok(continued) = payload::parse_output(&input)
     {
         return Ok(Input::Continued(continued));
-    }
-    // The SDK's new run would have no schedule: this one would be the last that
-    // goes on in another.
-    if ctx.info().cron_schedule().is_some() {
-        return Err(Error::configuration(
-            "a batch takes no cron schedule, which would end when it goes on in a new run: start \
-             it by a Temporal schedule",
-        ));
     }
     Batch::read(input).map(Input::New)
 }
@@ -258,7 +273,7 @@ fn now(ctx: &WorkflowContext<DynWorkflow>) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use analytics_spec::{Error, ErrorKind, Input as One, Track, integration::Batching};
+    use analytics_spec::{Input as One, Track, integration::Batching};
 
     use super::*;
     use crate::limits::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS};

@@ -2,19 +2,22 @@
 //! workflow.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use analytics_kit::{
-    Error,
-    spec::{Delivery, Timestamp},
+    Error, ErrorKind, Handler, Integration,
+    spec::{
+        Delivery, Policies, Timestamp,
+        handler::Config,
+        policies::{ActivityPolicy, RetryPolicy},
+    },
 };
 use analytics_temporal::TemporalWorker;
 use serde_json::json;
-use temporalio_client::{
-    UntypedWorkflow, WorkflowGetResultOptions, WorkflowStartOptions, WorkflowTerminateOptions,
-};
+use temporalio_client::{UntypedWorkflow, WorkflowStartOptions, WorkflowTerminateOptions};
 use tokio::process::Command;
 
 use crate::{
@@ -150,26 +153,48 @@ async fn the_runs_of_a_cron_schedule_are_so_many_events() {
     world.stop().await;
 }
 
-/// Its schedule would end when it goes on in a new run.
+/// A new run would have no schedule, and be the last.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_takes_no_cron_schedule() {
-    let (world, seen) = world(4_000).await;
+async fn a_batch_on_a_cron_schedule_stays_on_it() {
+    let down = Puppet::new(|_| Err(Error::new(ErrorKind::Unavailable, "down")));
+    let attempts = Arc::clone(&down.attempts);
+    let quick = RetryPolicy::new()
+        .initial_interval(Duration::from_millis(10))
+        .maximum_interval(Duration::from_millis(10))
+        .maximum_attempts(0);
+    let policies = Policies::new().request(ActivityPolicy::new().retry_policy(quick));
+    let config = Config::new(Arc::new(down) as Arc<dyn Integration>).policies(policies);
+    let mut worker = TemporalWorker::new().max_history(8);
+    Handler::new(config).unwrap().register(&mut worker).unwrap();
+    let world = World::new(worker).await;
     let id = unique("cron");
     let options = WorkflowStartOptions::new(world.connection.task_queue(), &id)
-        .cron_schedule("@every 2s")
+        .cron_schedule("@every 1s")
         .build();
     let batch = json!({"inputs": [{"track": {"user_id": "u", "event": "e"}}]});
     let client = world.connection.client();
     let workflow = UntypedWorkflow::new("puppet(analytics).Batch");
     let started = client.start_workflow(workflow, input(&batch), options);
-    let started = started.await.unwrap();
-    let first = WorkflowGetResultOptions::builder().follow_runs(false);
-    let error = started.get_result(first.build()).await.unwrap_err();
+    let first = started.await.unwrap();
+    // Each run has an event of its own.
+    let runs = || {
+        let attempts = attempts.lock().unwrap();
+        attempts
+            .iter()
+            .map(|(id, ..)| id.clone())
+            .collect::<BTreeSet<_>>()
+    };
+    let three = async {
+        while runs().len() < 3 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(world::SOON, three).await.unwrap();
+    let history = String::from_utf8(world::history(&first).await).unwrap();
     assert!(
-        format!("{error:?}").contains("a Temporal schedule"),
-        "{error:?}"
+        history.contains("the history of this run is full"),
+        "{history}"
     );
-    assert_eq!(seen.attempts.lock().unwrap().len(), 0);
     let handle = client.get_workflow_handle::<UntypedWorkflow>(&id);
     handle
         .terminate(WorkflowTerminateOptions::default())
