@@ -36,6 +36,7 @@
 //! - What the vendor asks to wait is waited, and does not count towards the
 //!   policy's attempts. What an event's earlier requests got through is not
 //!   sent again.
+//! - A kind that the integration does not support fails at once, as `Unsupported`.
 //! - In a batch, one event's failure is not another's, and events that share a
 //!   [`Person`](analytics_spec::event::Person) arrive in their order. Between
 //!   workflows there is no order.
@@ -51,6 +52,7 @@ mod activities;
 mod attempting;
 mod batch;
 mod client;
+mod connecting;
 mod connection;
 mod dynamic;
 mod failures;
@@ -58,13 +60,15 @@ mod ids;
 mod limits;
 mod options;
 mod payload;
+mod refusals;
 mod running;
 mod waiting;
 mod worker;
 mod workflow;
 
 pub use client::{Client, Started};
-pub use connection::{ConnectOptions, Connection, TASK_QUEUE};
+pub use connecting::{ConnectOptions, TASK_QUEUE};
+pub use connection::Connection;
 pub use limits::{MAX_BATCH_EVENTS, MAX_INPUT_BYTES};
 pub use running::Running;
 /// The SDK's client, which [`Connection::client`] is.

@@ -12,7 +12,7 @@ use tokio::signal::unix;
 use tokio::signal::windows;
 use tokio::sync::oneshot;
 
-use crate::{Connection, TemporalWorker, connection::root_cause};
+use crate::{Connection, TemporalWorker, refusals::root_cause};
 
 impl TemporalWorker {
     /// Works until the process is asked to end, by SIGINT or SIGTERM; then

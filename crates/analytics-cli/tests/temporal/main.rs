@@ -466,7 +466,9 @@ async fn what_is_wrong_is_said_in_one_line_without_the_key() {
             let args = [command, &["--address", &address], args].concat();
             let mut command = world.dir.command(&args);
             let run = Run::from(command.env("TEMPORAL_API_KEY", "hunter2").output().unwrap());
-            run.ends_with(1).says(&format!("https://{address}"));
+            run.ends_with(1)
+                .says(&format!("https://{address}"))
+                .says("it does not speak TLS");
             assert!(!run.all().contains("hunter2"), "{run:#?}");
         }
     }
