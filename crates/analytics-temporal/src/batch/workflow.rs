@@ -65,13 +65,13 @@ pub(crate) async fn run(
             return Err(named(error));
         }
     };
-    let mut sent = 0_usize;
+    let (mut sent, mut received) = (0_usize, 0_usize);
     while !deliveries.is_done() {
         // A new run would know nothing of it.
         if ctx.cancellation_token().is_cancelled() {
             return Err(WorkflowTermination::cancelled());
         }
-        if is_full(&ctx, &plan, sent) {
+        if is_full(&ctx, &plan, sent, received) {
             if ctx.info().cron_schedule().is_some() {
                 return Err(ended(&handler, &ctx, &deliveries, Some(full())));
             }
@@ -112,6 +112,7 @@ pub(crate) async fn run(
         let mut unsaid = None;
         for (positions, result) in join_all(calls).await {
             let next = result.map_err(|error| why(&error)).and_then(|output| {
+                received = received.saturating_add(payload::bytes(&output));
                 let next = payload::parse_output::<Vec<Next>>(&output);
                 let next = next.and_then(|next| one_each(&next, positions.len()).map(|()| next));
                 next.map_err(Some)
@@ -133,17 +134,17 @@ pub(crate) async fn run(
 }
 
 /// Whether the history of this run is long enough. A cron schedule would end with
-/// it, for the SDK gives a new run none: such a run goes on for as long as the
-/// server lets it.
-fn is_full(ctx: &WorkflowContext<DynWorkflow>, plan: &Plan, sent: usize) -> bool {
+/// it, for the SDK gives a new run none: such a run goes on for almost as long as
+/// the server lets it, which ends one with 51,200 events or 50 MiB.
+fn is_full(ctx: &WorkflowContext<DynWorkflow>, plan: &Plan, sent: usize, received: usize) -> bool {
     const TIMES: u8 = 10;
-    let times = match ctx.info().cron_schedule() {
-        Some(_) => TIMES,
-        None if ctx.continue_as_new_suggested() => return true,
-        None => 1,
-    };
-    ctx.history_length() >= plan.max_history.saturating_mul(times.into())
-        || sent >= plan.max_sent.saturating_mul(times.into())
+    if ctx.info().cron_schedule().is_some() {
+        return ctx.history_length() >= plan.max_history.saturating_mul(TIMES.into())
+            || sent.saturating_add(received) >= plan.max_sent.saturating_mul(TIMES.into());
+    }
+    ctx.continue_as_new_suggested()
+        || ctx.history_length() >= plan.max_history
+        || sent >= plan.max_sent
 }
 
 fn full() -> Error {
