@@ -151,8 +151,7 @@ impl Client {
         let now = Timestamp::now();
         batch.inputs.iter_mut().for_each(|input| input.stamp(now));
         let ids: Vec<_> = batch.inputs.iter().map(AnyInput::message_id).collect();
-        // As JSON: whatever stands in an id, other ids make another text.
-        let id = ids::derived("", &serde_json::json!(ids).to_string());
+        let id = batch_id(&ids);
         let name = workflow_name(integration, Takes::Batch);
         self.start_workflow(integration, &name, &id, reuse, &batch)
             .await
@@ -189,10 +188,7 @@ impl Client {
             Err(WorkflowStartError::Rpc(status)) => {
                 return Err(named(self.connection.refused(&status)));
             }
-            Err(error) => {
-                let message = format!("the workflow cannot be started: {error}");
-                return Err(named(Error::new(ErrorKind::Internal, message)));
-            }
+            Err(error) => return Err(named(Error::new(ErrorKind::Internal, error.to_string()))),
         };
         Ok(Started {
             connection: self.connection.clone(),
@@ -203,6 +199,11 @@ impl Client {
             output: PhantomData,
         })
     }
+}
+
+/// As JSON: whatever stands in message ids, others make another text.
+fn batch_id(message_ids: &[&str]) -> String {
+    ids::derived("", &serde_json::json!(message_ids).to_string())
 }
 
 /// A workflow that was started.
@@ -300,5 +301,24 @@ impl<T> fmt::Debug for Started<T> {
             .field("workflow_id", &self.id)
             .field("is_new", &self.is_new)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_events_are_another_batch() {
+        let ids = [
+            &["a", "b"][..],
+            &["b", "a"],
+            &["a\nb"],
+            &["a\",\"b"],
+            &["a"],
+        ];
+        let batches: std::collections::BTreeSet<_> = ids.map(batch_id).into();
+        assert_eq!(batches.len(), ids.len());
+        assert_eq!(batch_id(&["a", "b"]), batch_id(&["a", "b"]));
     }
 }

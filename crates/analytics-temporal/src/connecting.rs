@@ -52,6 +52,8 @@ pub struct ConnectOptions {
     pub task_queue: Option<String>,
     /// The API key. With one, the connection is by TLS unless that is off.
     pub api_key: Option<Secret>,
+    /// A file with the API key alone, if that is not set here.
+    pub api_key_file: Option<PathBuf>,
     /// Whether to use TLS.
     pub tls: Option<bool>,
     /// The certificate of the authority to trust instead of the system's: a PEM
@@ -145,7 +147,14 @@ impl ConnectOptions {
         let options = ClientOptions::new(namespace.clone()).build();
         let client = temporalio_client::Client::new(connection, options)
             .map_err(|error| failed(ErrorKind::Internal, error.to_string()))?;
-        Connection::checked(client, address, namespace, task_queue).await
+        let connection = Connection {
+            client,
+            address: address.clone(),
+            namespace,
+            task_queue,
+        };
+        connection.check_namespace().await?;
+        Ok(connection)
     }
 
     /// What the environment and the file say, under what is set here. Variables
@@ -216,9 +225,14 @@ impl ConnectOptions {
         let address = self.address.or(profile.address.filter(said));
         profile.address = address.map(with_port);
         profile.namespace = self.namespace.or(profile.namespace.filter(said));
-        let own_key = self.api_key.map(|key| key.expose().to_owned());
-        let key = own_key.or(profile.api_key.filter(said));
-        profile.api_key = key.map(|key| sendable(&key)).transpose()?;
+        let own = self.api_key.map(|key| key.expose().to_owned());
+        profile.api_key = match (own, self.api_key_file, profile.api_key.filter(said)) {
+            (None, Some(file), _) => Some(key_of(&file)?),
+            (own, _, of_profile) => {
+                let key = own.or(of_profile);
+                key.map(|key| sendable("the API key", &key)).transpose()?
+            }
+        };
         let path = |path: PathBuf| DataSource::Path(path.display().to_string());
         let files = [&self.tls_server_ca, &self.tls_cert, &self.tls_key];
         let is_asked = files.iter().any(|file| file.is_some()) || self.tls_server_name.is_some();
@@ -300,24 +314,37 @@ fn check_target(target: &Url) -> Result<(), Error> {
         && target.query().is_none()
         && target.fragment().is_none();
     if !is_bare || !matches!(target.scheme(), "http" | "https") {
+        // What stands there may be a secret.
         return Err(wrong(&format!(
-            "the address {target} is none of a Temporal server: that is host:port, or a URL with \
-             http or https and nothing after the port"
+            "the address with {}://{} is none of a Temporal server: that is host:port, or a URL \
+             with http or https and nothing after the port",
+            target.scheme(),
+            target.host_str().unwrap_or_default()
         )));
     }
     Ok(())
 }
 
 /// The API key as it is sent. The SDK would leave one out that no header can have.
-fn sendable(key: &str) -> Result<String, Error> {
+fn sendable(source: &str, key: &str) -> Result<String, Error> {
     let key = key.trim();
-    if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(wrong(
-            &"the API key is empty, or has a line break, a space or another character that cannot \
-              be sent: it has to be the key alone",
-        ));
+    if key.is_empty() {
+        return Err(wrong(&format!("{source} is empty")));
+    }
+    if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(wrong(&format!(
+            "{source} has a line break, a space or another character that cannot be sent: it has \
+             to be the key alone"
+        )));
     }
     Ok(key.to_owned())
+}
+
+fn key_of(file: &Path) -> Result<String, Error> {
+    let source = file.display().to_string();
+    let key = std::fs::read_to_string(file);
+    let key = key.map_err(|error| wrong(&format!("{source}: {error}")))?;
+    sendable(&source, &key)
 }
 
 /// Temporal's own port, for an address without one. A URL has its scheme's.
@@ -393,12 +420,15 @@ mod tests {
                 "credentials",
             ),
             (none().address("hunter2@127.0.0.1"), "credentials"),
+            (none().address("ftp://127.0.0.1:7233"), "ftp://127.0.0.1"),
             (
-                none().address("ftp://127.0.0.1:7233"),
-                "ftp://127.0.0.1:7233",
+                none().address("http://127.0.0.1:7233/hunter2"),
+                "http://127.0.0.1 is",
             ),
-            (none().address("http://127.0.0.1:7233/x"), "7233/x"),
-            (none().address("127.0.0.1:7233?x"), "7233/?x"),
+            (
+                none().address("127.0.0.1:7233?hunter2"),
+                "http://127.0.0.1 is",
+            ),
             (none().api_key("hunter2\nhunter3"), "API key"),
             (none().api_key("\u{feff}hunter2"), "API key"),
             (none().api_key(" \n"), "API key"),
@@ -566,15 +596,19 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_there_is_named() {
-        for wrong in ["tls_server_ca", "tls_cert", "config_file"] {
+        for wrong in ["tls_server_ca", "tls_cert", "config_file", "api_key_file"] {
             let path = Some(PathBuf::from("no-such-file"));
             let mut options = ConnectOptions::from_environment();
             match wrong {
+                "api_key_file" => options.api_key_file = path,
                 "tls_server_ca" => options.tls_server_ca = path,
                 "tls_cert" => options.tls_cert = path,
                 _ => options.config_file = path,
             }
-            let error = options.api_key("hunter2").connect().await.unwrap_err();
+            if options.api_key_file.is_none() {
+                options = options.api_key("hunter2");
+            }
+            let error = options.connect().await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Configuration, "{wrong}");
             assert!(
                 error.message().contains("no-such-file: No such file"),

@@ -21,30 +21,13 @@ use crate::{
 /// A connection to a namespace of a Temporal server, and a task queue of it.
 #[derive(Clone)]
 pub struct Connection {
-    client: temporalio_client::Client,
-    address: String,
-    namespace: String,
-    task_queue: String,
+    pub(crate) client: temporalio_client::Client,
+    pub(crate) address: String,
+    pub(crate) namespace: String,
+    pub(crate) task_queue: String,
 }
 
 impl Connection {
-    /// Checks that there is such a namespace.
-    pub(crate) async fn checked(
-        client: temporalio_client::Client,
-        address: String,
-        namespace: String,
-        task_queue: String,
-    ) -> Result<Self, Error> {
-        let this = Self {
-            client,
-            address,
-            namespace,
-            task_queue,
-        };
-        this.check_namespace().await?;
-        Ok(this)
-    }
-
     /// The SDK's own client, for what this crate has no call for.
     #[must_use]
     pub fn client(&self) -> &temporalio_client::Client {
@@ -123,7 +106,7 @@ impl Connection {
     }
 
     /// A worker would say it late, and a client only when it starts something.
-    async fn check_namespace(&self) -> Result<(), Error> {
+    pub(crate) async fn check_namespace(&self) -> Result<(), Error> {
         let request = DescribeNamespaceRequest {
             namespace: self.namespace.clone(),
             ..DescribeNamespaceRequest::default()

@@ -22,7 +22,7 @@ const NULL: &str = "binary/null";
 pub(crate) fn read(input: RawValue) -> Result<Value, Error> {
     let Strict {
         value, duplicates, ..
-    } = strict(&one(input)?)?;
+    } = json::from_slice(json(&one(input)?)?)?;
     ValidationError::check(duplicates)?;
     Ok(value)
 }
@@ -75,13 +75,13 @@ fn malformed(message: String) -> Error {
     ValidationError::new("$", Code::Malformed, message).into()
 }
 
-/// A payload's JSON, strictly read.
-pub(crate) fn strict(payload: &Raw) -> Result<Strict, Error> {
+/// A payload's JSON.
+pub(crate) fn json(payload: &Raw) -> Result<&[u8], Error> {
     let encoding = payload.metadata.get(ENCODING);
     let encoding = String::from_utf8_lossy(encoding.map_or(b"", Vec::as_slice));
     match encoding.as_ref() {
-        JSON => Ok(json::from_slice(&payload.data)?),
-        NULL => Ok(json::from_slice(b"null")?),
+        JSON => Ok(&payload.data),
+        NULL => Ok(b"null"),
         other => Err(malformed(format!(
             "expected a payload with the encoding {JSON}, found {:?}",
             other.chars().take(64).collect::<String>()

@@ -11,7 +11,7 @@ use std::{
 
 use analytics_spec::{
     Error, ErrorKind, Handler, Integration, Kind, Worker,
-    handler::{Activity, Config, Step, Takes, Workflow, workflow_name},
+    handler::{Activity, Config, Step, Takes, Workflow, activity_name, workflow_name},
 };
 use futures::FutureExt as _;
 use temporalio_client::WorkflowHistory;
@@ -100,7 +100,9 @@ impl TemporalWorker {
     }
 
     /// After how many events of history a batch goes on in a new run: 4,000.
-    /// Batches that are on their way keep to what they began with.
+    /// Batches that are on their way keep to what they began with. One on a cron
+    /// schedule goes on in no other run, and fails after ten times as many, or
+    /// 40,000.
     #[must_use]
     pub fn max_history(mut self, events: u32) -> Self {
         self.max_history = events.max(8);
@@ -127,7 +129,7 @@ impl TemporalWorker {
         Handler::new(Config::new(integration))?.register(self)
     }
 
-    /// The names of all workflows, sorted.
+    /// The names of the workflows of all supported kinds, and of batches, sorted.
     pub fn workflows(&self) -> impl Iterator<Item = &str> {
         let of_each = self.instances.values().map(|one| one.workflows.keys());
         of_each.flatten().map(String::as_str)
@@ -153,11 +155,7 @@ impl TemporalWorker {
             // Those that somebody executes alone.
             .activity_task_poller_behavior(PollerBehavior::SimpleMaximum(1))
             .build();
-        for (name, workflow) in self.every_workflow() {
-            workflow
-                .register(&name, &mut options)
-                .map_err(Error::configuration)?;
-        }
+        self.each_workflow(|name, workflow| workflow.register(name, &mut options))?;
         for instance in self.instances.values() {
             for (name, (takes, step)) in &instance.activities {
                 let activity = match step {
@@ -166,26 +164,35 @@ impl TemporalWorker {
                 };
                 activity.register(name, &mut options);
             }
+            for kind in instance.unsupported() {
+                let name = activity_name(instance.handler.name(), kind, Step::Validation);
+                let validation = instance.activity(kind.into(), Step::Validation, self.max_history);
+                validation.register(&name, &mut options);
+            }
         }
         Ok(options)
     }
 
-    /// Those of the kinds that an integration does not support are among them, and
-    /// fail: one that is not there would be waited for, and nobody told.
-    fn every_workflow(&self) -> impl Iterator<Item = (String, DynWorkflow)> {
-        self.instances.values().flat_map(|instance| {
+    /// Those of the kinds that an integration does not support are among them: their
+    /// validation says so. One that is not there would be waited for, and nobody
+    /// told.
+    fn each_workflow(
+        &self,
+        mut register: impl FnMut(&str, &DynWorkflow) -> Result<(), String>,
+    ) -> Result<(), Error> {
+        for instance in self.instances.values() {
             let handler = &instance.handler;
-            let supported = handler.integration().supports();
-            let unsupported = Kind::ALL
-                .into_iter()
-                .filter(move |kind| !supported.contains(*kind));
-            let refused =
-                unsupported.map(|kind| (workflow_name(handler.name(), kind), kind.into()));
-            let registered = instance.workflows.iter();
-            let registered = registered.map(|(name, takes)| (name.clone(), *takes));
-            let all = registered.chain(refused);
-            all.map(|(name, takes)| (name, workflow_of(handler.clone(), takes)))
-        })
+            let mut register = |name: &str, takes| {
+                register(name, &workflow_of(handler.clone(), takes)).map_err(Error::configuration)
+            };
+            for (name, takes) in &instance.workflows {
+                register(name, *takes)?;
+            }
+            for kind in instance.unsupported() {
+                register(&workflow_name(handler.name(), kind), kind.into())?;
+            }
+        }
+        Ok(())
     }
 
     /// Replays a workflow's history against this worker's workflows, without a
@@ -198,11 +205,7 @@ impl TemporalWorker {
     /// now.
     pub async fn replay(&self, history: &[u8]) -> Result<(), Error> {
         let mut options = WorkflowReplayerOptions::new().build();
-        for (name, workflow) in self.every_workflow() {
-            workflow
-                .register_replay(&name, &mut options)
-                .map_err(Error::configuration)?;
-        }
+        self.each_workflow(|name, workflow| workflow.register_replay(name, &mut options))?;
         let internal = |error: String| Error::new(ErrorKind::Internal, error);
         let history =
             WorkflowHistory::from_json(history).map_err(|error| internal(error.to_string()))?;
@@ -235,6 +238,12 @@ impl TemporalWorker {
 }
 
 impl Instance {
+    fn unsupported(&self) -> impl Iterator<Item = Kind> {
+        let supported = self.handler.integration().supports();
+        let kinds = Kind::ALL.into_iter();
+        kinds.filter(move |kind| !supported.contains(*kind))
+    }
+
     /// How many activities it has under way at once: the SDK holds them with a
     /// semaphore.
     fn at_once(&self) -> usize {
@@ -352,7 +361,7 @@ impl Worker for TemporalWorker {
     }
 }
 
-/// The SDK would silently put it in the other one's place.
+/// For activities, the SDK would silently put it in the other one's place.
 fn register<T>(known: &mut BTreeMap<String, T>, name: String, what: T) -> Result<(), Error> {
     match known.entry(name) {
         Entry::Occupied(known) => Err(taken(known.key())),

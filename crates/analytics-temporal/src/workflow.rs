@@ -35,13 +35,6 @@ pub(crate) async fn run(
         fail(error)
     })?;
 
-    // Of such a kind, there are no activities.
-    if !handler.integration().supports().contains(kind) {
-        let error = Error::unsupported(kind, handler.name());
-        tell(&handler, &ctx, &input, &error);
-        return Err(fail(error));
-    }
-
     let validation = UntypedActivity::new(activity_name(handler.name(), kind, Step::Validation));
     ctx.execute_local_activity(validation, argument.clone(), options::validation())
         .await

@@ -88,7 +88,7 @@ impl Server {
 #[cfg(feature = "temporal")]
 mod connect {
     use analytics_kit::{
-        Error, ErrorKind, Secret,
+        Error, ErrorKind,
         temporal::{ConnectOptions, Connection},
     };
 
@@ -99,14 +99,15 @@ mod connect {
         /// Connects: what is not given comes from the environment and from
         /// Temporal's configuration file.
         pub(in crate::temporal) async fn connect(&self) -> Result<Connection, Failure> {
-            self.options()?.connect().await.map_err(|error| of(&error))
+            self.options().connect().await.map_err(|error| of(&error))
         }
 
-        fn options(&self) -> Result<ConnectOptions, Failure> {
+        fn options(&self) -> ConnectOptions {
             let mut options = ConnectOptions::from_environment();
             options.address.clone_from(&self.address);
             options.namespace.clone_from(&self.namespace);
             options.task_queue.clone_from(&self.task_queue);
+            options.api_key_file.clone_from(&self.api_key_file);
             options.tls = self.tls;
             options.tls_server_ca.clone_from(&self.tls_ca_path);
             options.tls_cert.clone_from(&self.tls_cert_path);
@@ -114,19 +115,7 @@ mod connect {
             options.tls_server_name.clone_from(&self.tls_server_name);
             options.profile.clone_from(&self.profile);
             options.config_file.clone_from(&self.temporal_config);
-            if let Some(file) = &self.api_key_file {
-                let wrong = |why: String| {
-                    Failure::usage(format!("--api-key-file {}: {why}", file.display()))
-                };
-                let read = std::fs::read_to_string(file);
-                let key = read.map_err(|error| wrong(error.to_string()))?;
-                let key = key.trim();
-                if key.is_empty() {
-                    return Err(wrong("is empty".to_owned()));
-                }
-                options.api_key = Some(Secret::new(key));
-            }
-            Ok(options)
+            options
         }
     }
 

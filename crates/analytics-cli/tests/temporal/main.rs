@@ -437,12 +437,12 @@ async fn what_is_wrong_is_said_in_one_line_without_the_key() {
         (
             &["--api-key-file", "empty"],
             2,
-            "--api-key-file empty: is empty",
+            "configuration: empty is empty",
         ),
         (
             &["--api-key-file", "two"],
             2,
-            "the API key is empty, or has a line break",
+            "configuration: two has a line break",
         ),
     ];
     for command in [

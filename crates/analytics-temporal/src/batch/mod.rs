@@ -58,6 +58,18 @@ impl Plan {
             max_sent: MAX_SENT_BYTES,
         }
     }
+    /// Whether a run goes on in a new one, with so many events in its history and so
+    /// many bytes in its calls.
+    fn is_full(&self, history: u32, sent: usize) -> bool {
+        history >= self.max_history || sent >= self.max_sent
+    }
+
+    /// Whether a run that goes on in no other has to end: the server ends one with
+    /// 51,200 events or 50 MiB.
+    fn is_over(&self, history: u32, bytes: usize) -> bool {
+        history >= self.max_history.saturating_mul(10).min(40_000)
+            || bytes >= self.max_sent.saturating_mul(10).min(40 * 1024 * 1024)
+    }
 }
 
 /// What the validation activity tells the workflow.
@@ -182,6 +194,23 @@ mod tests {
         assert!(check_count(MAX_BATCH_EVENTS).is_ok());
         let error = check_count(MAX_BATCH_EVENTS + 1).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Validation);
+    }
+
+    #[test]
+    fn a_run_ends_before_the_server_ends_it() {
+        let plan = |max_history, max_sent| Plan {
+            limits: Batching::single(1),
+            extra: 0,
+            outcome_bytes: 0,
+            max_history,
+            max_sent,
+        };
+        let small = plan(8, 100);
+        assert!(!small.is_full(7, 99) && small.is_full(8, 0) && small.is_full(0, 100));
+        assert!(!small.is_over(79, 999) && small.is_over(80, 0) && small.is_over(0, 1000));
+        let large = plan(u32::MAX, usize::MAX);
+        assert!(!large.is_over(39_999, (40 << 20) - 1));
+        assert!(large.is_over(40_000, 0) && large.is_over(0, 40 << 20));
     }
 
     /// With one too few, each would be somebody else's.

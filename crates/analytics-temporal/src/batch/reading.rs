@@ -81,14 +81,11 @@ fn check_depth(value: &Value) -> Result<(), ValidationError> {
 /// The JSON of a batch. What is wrong within an input is that input's.
 fn read_json(input: RawValue) -> Result<(Value, Broken), Error> {
     let payload = payload::one(input)?;
-    let (read, mut broken) = match payload::strict(&payload) {
-        Ok(read) => (read, HashMap::new()),
-        Err(error) => {
-            // Only now: it is read once more for that.
-            let fields: Fields<'_> = serde_json::from_slice(&payload.data).map_err(|_| error)?;
-            let (json, broken) = fields.without_broken_inputs()?;
-            (json::from_slice(&json)?, broken)
-        }
+    let json = payload::json(&payload)?;
+    let (read, mut broken) = match json::from_slice(json) {
+        Ok(read) => (read, Broken::new()),
+        // Only now: it is read once more for that.
+        Err(error) => parted(json)?.ok_or(error)?,
     };
     let Strict {
         value, duplicates, ..
@@ -109,6 +106,17 @@ fn read_json(input: RawValue) -> Result<(Value, Broken), Error> {
     Ok((value, broken))
 }
 
+/// A batch without what cannot be read in its inputs; none if something is wrong
+/// around them.
+fn parted(json: &[u8]) -> Result<Option<(Strict, Broken)>, Error> {
+    let Ok(fields) = serde_json::from_slice::<Fields<'_>>(json) else {
+        return Ok(None);
+    };
+    let (json, broken) = fields.without_broken_inputs()?;
+    let read = json::from_slice(&json).ok();
+    Ok(read.map(|read| (read, broken)))
+}
+
 /// The fields of an object as they stand in it, also those that stand there twice;
 /// what is in them is not read.
 struct Fields<'a>(Vec<(String, Cow<'a, Json>)>);
@@ -117,7 +125,7 @@ impl Fields<'_> {
     /// The object with `null` for each input that cannot be read, and what is wrong
     /// with those.
     fn without_broken_inputs(mut self) -> Result<(Vec<u8>, Broken), Error> {
-        let mut broken = HashMap::new();
+        let mut broken = Broken::new();
         for (_, inputs) in self.0.iter_mut().filter(|(key, _)| key == "inputs") {
             let Ok(each) = serde_json::from_str::<Vec<&Json>>(inputs.get()) else {
                 continue;
@@ -183,7 +191,11 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> Result<(Value, Broken), Error> {
-        let metadata = HashMap::from([("encoding".to_owned(), "json/plain".into())]);
+        read_as("json/plain", json)
+    }
+
+    fn read_as(encoding: &str, json: &str) -> Result<(Value, Broken), Error> {
+        let metadata = HashMap::from([("encoding".to_owned(), encoding.into())]);
         read_json(RawValue::new(vec![Payload {
             metadata,
             data: json.into(),
@@ -225,10 +237,16 @@ mod tests {
             ),
             (r#"{"inputs":[{"a":"\ud800"}"#, "$"),
             (r#"[{"a":"\ud800"}]"#, "$"),
+            // What no text can have, and what ends one.
+            ("{\"inputs\":[{\"a\":\"\n\"},{}]}", "$"),
+            (r#"{"inputs":[{"a":"\x"},{}]}"#, "$"),
+            (r#"{"inputs":[{"a"},{}]}"#, "$"),
         ] {
             let error = read(json).unwrap_err();
             let violations = error.violations().unwrap().violations();
             assert_eq!(violations[0].path, path, "{error}");
         }
+        let error = read_as("json/protobuf", r#"{"inputs":[{"a":"\ud800"}]}"#).unwrap_err();
+        assert!(error.message().contains("json/protobuf"), "{error}");
     }
 }

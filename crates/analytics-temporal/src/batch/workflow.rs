@@ -71,10 +71,13 @@ pub(crate) async fn run(
         if ctx.cancellation_token().is_cancelled() {
             return Err(WorkflowTermination::cancelled());
         }
-        if is_full(&ctx, &plan, sent, received) {
-            if ctx.info().cron_schedule().is_some() {
+        let history = ctx.history_length();
+        if ctx.info().cron_schedule().is_some() {
+            // With it, the schedule would end: the SDK gives a new run none.
+            if plan.is_over(history, sent.saturating_add(received)) {
                 return Err(ended(&handler, &ctx, &deliveries, Some(full())));
             }
+        } else if ctx.continue_as_new_suggested() || plan.is_full(history, sent) {
             let continued = Continued::new(deliveries, batch, plan);
             let next = payload::write(&continued).map_err(fail)?;
             let options = ContinueAsNewOptions::default();
@@ -131,20 +134,6 @@ pub(crate) async fn run(
         }
     }
     payload::write(&deliveries.into_output()).map_err(fail)
-}
-
-/// Whether the history of this run is long enough. A cron schedule would end with
-/// it, for the SDK gives a new run none: such a run goes on for almost as long as
-/// the server lets it, which ends one with 51,200 events or 50 MiB.
-fn is_full(ctx: &WorkflowContext<DynWorkflow>, plan: &Plan, sent: usize, received: usize) -> bool {
-    const TIMES: u8 = 10;
-    if ctx.info().cron_schedule().is_some() {
-        return ctx.history_length() >= plan.max_history.saturating_mul(TIMES.into())
-            || sent.saturating_add(received) >= plan.max_sent.saturating_mul(TIMES.into());
-    }
-    ctx.continue_as_new_suggested()
-        || ctx.history_length() >= plan.max_history
-        || sent >= plan.max_sent
 }
 
 fn full() -> Error {

@@ -1,7 +1,10 @@
 //! Many events in one workflow.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -10,6 +13,7 @@ use analytics_kit::{
     spec::{
         AnyInput, BatchInput, Delivery, Policies,
         handler::Config,
+        integration::Batching,
         policies::{ActivityPolicy, RetryPolicy},
     },
 };
@@ -304,4 +308,43 @@ async fn what_is_too_large_is_refused_before_it_is_started() {
         message.contains("at most 1048576 can be handed on"),
         "{message}"
     );
+}
+
+/// The cancellation and the end of a call come while no worker is there to hear of
+/// them, and the next one hears of both at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_was_cancelled_goes_on_in_no_new_run() {
+    let begun = Arc::new(AtomicUsize::new(0));
+    let worker = || {
+        let puppet = Puppet {
+            batching: Batching::single(1),
+            takes: Duration::from_secs(2),
+            begun: Arc::clone(&begun),
+            ..Puppet::new(|_| Ok(Delivery::default()))
+        };
+        let mut worker = TemporalWorker::new().max_history(8);
+        worker.integration(Arc::new(puppet)).unwrap();
+        worker
+    };
+    let mut world = World::new(worker()).await;
+    let started = world.client.start_batch("puppet", tracks(3)).await.unwrap();
+    let first = async {
+        while begun.load(Ordering::Relaxed) == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(world::SOON, first).await.unwrap();
+    world.running.stop();
+    // It asks for no workflow any more.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    started.cancel().await.unwrap();
+    world.running.ended().await.unwrap();
+    let mut running = worker().start(&world.connection).await.unwrap();
+    let ended = tokio::time::timeout(world::SOON, started.result())
+        .await
+        .unwrap();
+    assert_eq!(ended.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(begun.load(Ordering::Relaxed), 1);
+    running.stop();
+    running.ended().await.unwrap();
 }

@@ -216,6 +216,8 @@ async fn one_event_that_is_too_deep_or_panics_is_alone_with_it() {
     };
     let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     let mut events = vec![event("u", "1"), event("panic", "1")];
+    events.push(event("u", r#""\ud800""#));
+    events.push(event("u", "1e999"));
     // From some number of levels on, nobody can read it.
     events.extend((112..132).map(|levels| event("u", &deep(levels))));
     for count in 2..=events.len() {
@@ -229,7 +231,13 @@ async fn one_event_that_is_too_deep_or_panics_is_alone_with_it() {
         let outcomes = output["outcomes"].as_array().unwrap();
         assert_eq!(outcomes[0]["status"], "success", "{count}: {output}");
         assert_eq!(outcomes[1]["error"]["type"], "Internal", "{count}");
-        for outcome in &outcomes[2..] {
+        let unread = outcomes.iter().skip(2).take(2);
+        let kinds = unread.map(|outcome| &outcome["error"]["type"]);
+        assert!(
+            kinds.into_iter().all(|kind| kind == "ValidationError"),
+            "{count}"
+        );
+        for outcome in outcomes.iter().skip(4) {
             let error = &outcome["error"]["type"];
             assert!(
                 error.is_null() || error == "ValidationError",
