@@ -341,7 +341,7 @@ fn sendable(source: &str, key: &str) -> Result<String, Error> {
 }
 
 fn key_of(file: &Path) -> Result<String, Error> {
-    let source = file.display().to_string();
+    let source = format!("the API key file {}", file.display());
     let key = std::fs::read_to_string(file);
     let key = key.map_err(|error| wrong(&format!("{source}: {error}")))?;
     sendable(&source, &key)

@@ -437,12 +437,12 @@ async fn what_is_wrong_is_said_in_one_line_without_the_key() {
         (
             &["--api-key-file", "empty"],
             2,
-            "configuration: empty is empty",
+            "the API key file empty is empty",
         ),
         (
             &["--api-key-file", "two"],
             2,
-            "configuration: two has a line break",
+            "the API key file two has a line break",
         ),
     ];
     for command in [
