@@ -135,7 +135,7 @@ impl TemporalWorker {
         of_each.flatten().map(String::as_str)
     }
 
-    /// The names of all activities, sorted.
+    /// The names of their activities, sorted.
     pub fn activities(&self) -> impl Iterator<Item = &str> {
         let of_each = self.instances.values().map(|one| one.activities.keys());
         of_each.flatten().map(String::as_str)
@@ -157,25 +157,18 @@ impl TemporalWorker {
             .build();
         self.each_workflow(|name, workflow| workflow.register(name, &mut options))?;
         for instance in self.instances.values() {
-            for (name, (takes, step)) in &instance.activities {
+            for (name, takes, step) in instance.each_activity() {
                 let activity = match step {
-                    Step::Validation => instance.activity(*takes, *step, self.max_history),
+                    Step::Validation => instance.activity(takes, step, self.max_history),
                     Step::Request => instance.elsewhere(),
                 };
-                activity.register(name, &mut options);
-            }
-            for kind in instance.unsupported() {
-                let name = activity_name(instance.handler.name(), kind, Step::Validation);
-                let validation = instance.activity(kind.into(), Step::Validation, self.max_history);
-                validation.register(&name, &mut options);
+                activity.register(&name, &mut options);
             }
         }
         Ok(options)
     }
 
-    /// Those of the kinds that an integration does not support are among them: their
-    /// validation says so. One that is not there would be waited for, and nobody
-    /// told.
+    /// Those of unsupported kinds are among them: their validation says so.
     fn each_workflow(
         &self,
         mut register: impl FnMut(&str, &DynWorkflow) -> Result<(), String>,
@@ -244,6 +237,18 @@ impl Instance {
         kinds.filter(move |kind| !supported.contains(*kind))
     }
 
+    /// Those of unsupported kinds are among them, and say so: one that is not there
+    /// would be waited for.
+    fn each_activity(&self) -> impl Iterator<Item = (String, Takes, Step)> {
+        let registered = self.activities.iter();
+        let registered = registered.map(|(name, (takes, step))| (name.clone(), *takes, *step));
+        let unsupported = self.unsupported().flat_map(move |kind| {
+            let name = move |step| activity_name(self.handler.name(), kind, step);
+            Step::ALL.map(|step| (name(step), kind.into(), step))
+        });
+        registered.chain(unsupported)
+    }
+
     /// How many activities it has under way at once: the SDK holds them with a
     /// semaphore.
     fn at_once(&self) -> usize {
@@ -276,9 +281,9 @@ impl Instance {
             .max_heartbeat_throttle_interval(PULSE)
             .maybe_graceful_shutdown_period(grace)
             .build();
-        for (name, (takes, step)) in &self.activities {
-            let activity = self.activity(*takes, *step, max_history);
-            activity.register(name, &mut options);
+        for (name, takes, step) in self.each_activity() {
+            let activity = self.activity(takes, step, max_history);
+            activity.register(&name, &mut options);
         }
         options
     }

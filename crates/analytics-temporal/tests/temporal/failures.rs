@@ -25,7 +25,7 @@ use temporalio_common::data_converters::RawValue;
 
 use crate::{
     puppet::Puppet,
-    world::{End, World, end, history, input, payload},
+    world::{End, World, alone, end, history, input, payload},
 };
 
 const TRACK: &str = "segment(analytics).Track";
@@ -106,6 +106,16 @@ async fn a_kind_that_is_not_supported_fails_at_once() {
     let failed = end(&world.start(name, input(&delete)).await).await;
     assert_eq!(failed.error_type(), "Unsupported");
     assert_eq!(failed.detail()["integration"], "segment");
+    // Executed alone, wherever.
+    let own = world.connection.activity_task_queue("segment");
+    for step in ["Validation", "Request"] {
+        let error = alone(&own, &format!("{name}.{step}"), &delete).await;
+        let error = error.unwrap_err();
+        assert!(error.contains("delete is not supported"), "{error}");
+    }
+    let workflows = world.connection.task_queue();
+    let error = alone(workflows, &format!("{name}.Request"), &delete).await;
+    assert!(error.unwrap_err().contains(&own));
     let wrong = end(&world
         .start(name, input(&json!({"delete": {}, "x": 1})))
         .await)
