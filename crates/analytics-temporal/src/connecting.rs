@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    ffi::OsString,
     fmt,
     path::{Path, PathBuf},
     time::Duration,
@@ -131,7 +132,7 @@ impl ConnectOptions {
             options,
             namespace,
             task_queue,
-        } = self.resolve(None)?;
+        } = self.resolve(&variables(std::env::vars_os())?)?;
         let address = options.target.to_string();
         let failed = |kind: ErrorKind, why: String| {
             Error::new(kind, format!("Temporal at {address}: {why}"))
@@ -157,13 +158,9 @@ impl ConnectOptions {
         Ok(connection)
     }
 
-    /// What the environment and the file say, under what is set here. Variables
-    /// are the process's own, if none are given.
-    fn resolve(self, env: Option<&HashMap<String, String>>) -> Result<Resolved, Error> {
-        let variable = |name: &str| match env {
-            Some(env) => env.get(name).cloned(),
-            None => std::env::var(name).ok(),
-        };
+    /// What the environment and the file say, under what is set here.
+    fn resolve(self, env: &HashMap<String, String>) -> Result<Resolved, Error> {
+        let variable = |name: &str| env.get(name).cloned();
         let task_queue = self.task_queue.clone().or_else(|| {
             variable("TEMPORAL_TASK_QUEUE").filter(|queue| !self.isolated && !queue.is_empty())
         });
@@ -202,7 +199,7 @@ impl ConnectOptions {
         })
     }
 
-    fn profile(self, env: Option<&HashMap<String, String>>) -> Result<ClientConfigProfile, Error> {
+    fn profile(self, env: &HashMap<String, String>) -> Result<ClientConfigProfile, Error> {
         // Temporal's own reader takes a file that is not there for an empty one.
         let file = self.config_file.as_deref().map(read).transpose()?;
         let load = LoadClientConfigProfileOptions::builder()
@@ -214,7 +211,7 @@ impl ConnectOptions {
         let mut profile = if self.isolated {
             ClientConfigProfile::default()
         } else {
-            let loaded = load_client_config_profile(load, env);
+            let loaded = load_client_config_profile(load, Some(env));
             loaded.map_err(|error| match &self.config_file {
                 Some(file) => wrong(&format!("{}: {error}", file.display())),
                 None => wrong(&error),
@@ -223,7 +220,7 @@ impl ConnectOptions {
         // A variable that is empty is not set.
         let said = |text: &String| !text.is_empty();
         let address = self.address.or(profile.address.filter(said));
-        profile.address = address.map(with_port);
+        profile.address = address.map(|address| url_of(&address)).transpose()?;
         profile.namespace = self.namespace.or(profile.namespace.filter(said));
         let own = self.api_key.map(|key| key.expose().to_owned());
         profile.api_key = match (own, self.api_key_file, profile.api_key.filter(said)) {
@@ -314,20 +311,15 @@ fn check_target(target: &Url) -> Result<(), Error> {
         && target.query().is_none()
         && target.fragment().is_none();
     if !is_bare || !matches!(target.scheme(), "http" | "https") {
-        // What stands there may be a secret.
-        return Err(wrong(&format!(
-            "the address with {}://{} is none of a Temporal server: that is host:port, or a URL \
-             with http or https and nothing after the port",
-            target.scheme(),
-            target.host_str().unwrap_or_default()
-        )));
+        return Err(wrong(&NO_ADDRESS));
     }
     Ok(())
 }
 
 /// The API key as it is sent. The SDK would leave one out that no header can have.
 fn sendable(source: &str, key: &str) -> Result<String, Error> {
-    let key = key.trim();
+    // Editors write byte order marks.
+    let key = key.trim().trim_start_matches('\u{feff}');
     if key.is_empty() {
         return Err(wrong(&format!("{source} is empty")));
     }
@@ -347,13 +339,42 @@ fn key_of(file: &Path) -> Result<String, Error> {
     sendable(&source, &key)
 }
 
-/// Temporal's own port, for an address without one. A URL has its scheme's.
-fn with_port(address: String) -> String {
-    let after_host = address.rsplit(']').next().unwrap_or_default();
-    if address.contains("://") || after_host.contains(':') {
-        return address;
+/// Without it: a secret may stand in it.
+const NO_ADDRESS: &str = "the address is none of a Temporal server: that is host:port, or a URL with \
+                          http or https and nothing after the port";
+
+/// The variables that are text. Of Temporal's own, each has to be: the SDK would
+/// repeat what is not, and it may be the API key.
+fn variables(
+    all: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<HashMap<String, String>, Error> {
+    let mut variables = HashMap::new();
+    for (name, value) in all {
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => drop(variables.insert(name, value)),
+            (Ok(name), Err(_)) if name.starts_with("TEMPORAL_") => {
+                return Err(wrong(&format!("{name} is not text (UTF-8)")));
+            }
+            _ => {}
+        }
     }
-    format!("{address}:7233")
+    Ok(variables)
+}
+
+/// With Temporal's own port, if the address has none. A URL has its scheme's.
+fn url_of(address: &str) -> Result<String, Error> {
+    if let Some((scheme, _)) = address.split_once("://") {
+        return match scheme.to_ascii_lowercase().as_str() {
+            "http" | "https" => Ok(address.to_owned()),
+            _ => Err(wrong(&NO_ADDRESS)),
+        };
+    }
+    let address = address.strip_suffix(':').unwrap_or(address);
+    let after_host = address.rsplit(']').next().unwrap_or_default();
+    if after_host.contains(':') {
+        return Ok(address.to_owned());
+    }
+    Ok(format!("{address}:7233"))
 }
 
 /// Temporal's own reader takes what is neither for `true`.
@@ -394,7 +415,7 @@ mod tests {
             .chain(env)
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        options.resolve(Some(&env)).unwrap()
+        options.resolve(&env).unwrap()
     }
 
     const FILE: &str = "
@@ -420,29 +441,48 @@ mod tests {
                 "credentials",
             ),
             (none().address("hunter2@127.0.0.1"), "credentials"),
-            (none().address("ftp://127.0.0.1:7233"), "ftp://127.0.0.1"),
+            (none().address("ftp://127.0.0.1:7233"), "is none of"),
+            (none().address("unix:///hunter2"), "is none of"),
             (
                 none().address("http://127.0.0.1:7233/hunter2"),
-                "http://127.0.0.1 is",
+                "is none of",
             ),
-            (
-                none().address("127.0.0.1:7233?hunter2"),
-                "http://127.0.0.1 is",
-            ),
+            (none().address("127.0.0.1:7233?hunter2"), "is none of"),
             (none().api_key("hunter2\nhunter3"), "API key"),
-            (none().api_key("\u{feff}hunter2"), "API key"),
+            (none().api_key("hunter\u{feff}2"), "API key"),
             (none().api_key(" \n"), "API key"),
         ] {
-            let error = options
-                .resolve(Some(&HashMap::new()))
-                .err()
-                .unwrap()
-                .to_string();
+            let error = options.resolve(&HashMap::new()).err().unwrap().to_string();
             assert!(
                 error.contains(what) && !error.contains("hunter2"),
                 "{error}"
             );
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_variable_that_is_no_text_is_named_and_not_repeated() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let value = OsString::from_vec(b"\xffhunter2".to_vec());
+        let read = |name: &str| variables([(name.into(), value.clone())].into_iter());
+        assert!(read("OTHER").unwrap().is_empty());
+        let error = read("TEMPORAL_API_KEY").unwrap_err().to_string();
+        assert!(error.contains("TEMPORAL_API_KEY is not text"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_key_is_taken_without_what_editors_add() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("key");
+        std::fs::write(&file, "\u{feff}hunter2\r\n").unwrap();
+        let mut options = ConnectOptions::from_environment();
+        options.api_key_file = Some(file);
+        let key = resolve(options, &[("TEMPORAL_API_KEY", "other")], FILE)
+            .options
+            .api_key;
+        assert_eq!(key.as_deref(), Some("hunter2"));
     }
 
     #[test]
@@ -489,6 +529,8 @@ mod tests {
             ("localhost", "http://localhost:7233/"),
             ("[::1]", "http://[::1]:7233/"),
             ("[::1]:3", "http://[::1]:3/"),
+            ("localhost:", "http://localhost:7233/"),
+            ("HTTP://localhost:3", "http://localhost:3/"),
             ("https://own", "https://own/"),
         ] {
             let address = none().address(address);
@@ -563,7 +605,7 @@ mod tests {
             let variables = variables.iter();
             let env = variables.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
             let options = ConnectOptions::from_environment().address("own:3");
-            options.resolve(Some(&env.collect())).map(|_| ())
+            options.resolve(&env.collect()).map(|_| ())
         };
         let unverified = "TEMPORAL_TLS_DISABLE_HOST_VERIFICATION";
         let error = resolve(&[("TEMPORAL_TLS", "true"), (unverified, "true")]).unwrap_err();
@@ -582,7 +624,7 @@ mod tests {
                 api_key: key.map(Secret::new),
                 ..ConnectOptions::isolated(address)
             };
-            tells_the_key(&options.resolve(Some(&HashMap::new())).unwrap().options)
+            tells_the_key(&options.resolve(&HashMap::new()).unwrap().options)
         };
         let key = Some("hunter2");
         assert!(tells("cloud:1", Some(false), key));

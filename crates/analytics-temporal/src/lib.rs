@@ -63,6 +63,7 @@ mod payload;
 mod refusals;
 mod running;
 mod waiting;
+mod watching;
 mod worker;
 mod workflow;
 

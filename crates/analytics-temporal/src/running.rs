@@ -59,13 +59,15 @@ impl TemporalWorker {
         let (started_tx, started) = oneshot::channel();
         let (ended_tx, ended) = oneshot::channel();
         let runtime = tokio::runtime::Handle::current();
-        let client = connection.client().clone();
-        let task_queue = connection.task_queue().to_owned();
+        let connection = connection.clone();
         // The SDK's future stays on its thread.
         let thread = std::thread::Builder::new().name("analytics-temporal".to_owned());
         let spawned = thread.spawn(move || {
             runtime.block_on(async move {
-                let ended = self.work(client, task_queue, started_tx).await;
+                let ended = tokio::select! {
+                    ended = self.work(&connection, started_tx) => ended,
+                    never = connection.watch() => match never {},
+                };
                 close(self.handlers()).await;
                 let _ = ended_tx.send(ended);
             });
@@ -109,22 +111,23 @@ impl TemporalWorker {
 
     async fn work(
         &self,
-        client: temporalio_client::Client,
-        task_queue: String,
+        connection: &Connection,
         started: oneshot::Sender<Stop>,
     ) -> Result<(), Error> {
+        let task_queue = connection.task_queue();
         let runtime = Runtime::from_current_tokio(Default::default())
-            .map_err(|error| failed(&task_queue, &error))?;
+            .map_err(|error| failed(task_queue, &error))?;
         let instances = self.instances.values();
-        let mut all = vec![self.workflows_on(&task_queue)?];
+        let mut all = vec![self.workflows_on(task_queue)?];
         all.extend(
-            instances.map(|one| one.activities_beside(&task_queue, self.max_history, self.grace)),
+            instances.map(|one| one.activities_beside(task_queue, self.max_history, self.grace)),
         );
         let mut workers = Vec::with_capacity(all.len());
         for options in all {
             let queue = options.task_queue.clone();
-            let worker = temporalio_sdk::Worker::new(&runtime, client.clone(), options)
-                .map_err(|error| failed(&queue, &error))?;
+            let worker =
+                temporalio_sdk::Worker::new(&runtime, connection.client().clone(), options)
+                    .map_err(|error| failed(&queue, &error))?;
             workers.push(worker);
         }
         let stops: Vec<_> = workers.iter().map(|one| one.shutdown_handle()).collect();

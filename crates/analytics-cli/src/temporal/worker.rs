@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use analytics_kit::temporal::{Connection, TemporalWorker};
+use analytics_kit::{
+    Error, ErrorKind,
+    temporal::{Connection, TemporalWorker},
+};
 
 use super::Server;
 use crate::{
@@ -35,8 +38,14 @@ pub(crate) async fn work(
     })?;
     let connection = server.connect().await?;
     let registered = Registered::of(&worker);
-    let failed = |error: analytics_kit::Error| Failure::failed(error.message());
-    let mut running = worker.start(&connection).await.map_err(failed)?;
+    let failed = |error: Error| Failure::failed(error.message());
+    let mut running = worker
+        .start(&connection)
+        .await
+        .map_err(|error| match error.kind() {
+            ErrorKind::Configuration => Failure::usage(error.message()),
+            _ => failed(error),
+        })?;
     if json {
         registered.log(&connection);
     } else {

@@ -14,7 +14,10 @@
 mod support;
 
 use std::{
+    ffi::OsStr,
     io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    os::unix::ffi::OsStrExt as _,
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant, SystemTime},
 };
@@ -453,6 +456,8 @@ async fn what_is_wrong_is_said_in_one_line_without_the_key() {
             let output = world
                 .dir
                 .command(&[command, args].concat())
+                // Whatever else is there: it has nothing to do with Temporal.
+                .env("OTHER", OsStr::from_bytes(b"\xff"))
                 .output()
                 .unwrap();
             let run = Run::from(output);
@@ -472,4 +477,36 @@ async fn what_is_wrong_is_said_in_one_line_without_the_key() {
             assert!(!run.all().contains("hunter2"), "{run:#?}");
         }
     }
+}
+
+/// As it hangs when its disk does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_says_when_the_server_does_not_answer_and_when_it_does_again() {
+    let world = World::new("frozen").await;
+    let port = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = port.local_addr().unwrap();
+    drop(port);
+    let mut server = Command::new(variable("ANALYTICS_TEMPORAL_COMMAND"))
+        .args(["server", "start-dev", "--headless", "--port"])
+        .arg(address.port().to_string())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begin = Instant::now();
+    while TcpStream::connect(address).is_err() {
+        assert!(begin.elapsed() < SOON, "it does not start");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let worker = world.worker(&["--address", &address.to_string()]);
+    let id = server.id().to_string();
+    assert!(kill("-STOP", &id));
+    std::thread::sleep(Duration::from_secs(18));
+    assert!(kill("-CONT", &id));
+    std::thread::sleep(Duration::from_secs(8));
+    let run = worker.end("-TERM");
+    server.kill().unwrap();
+    server.wait().unwrap();
+    run.ends_with(0)
+        .says("WARN analytics_temporal::server: the server does not answer: ")
+        .says("INFO analytics_temporal::server: the server answers again ");
 }
