@@ -5,6 +5,7 @@ use std::{
     collections::HashMap,
     ffi::OsString,
     fmt,
+    net::Ipv6Addr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -363,11 +364,15 @@ fn variables(
 
 /// With Temporal's own port, if the address has none. A URL has its scheme's.
 fn url_of(address: &str) -> Result<String, Error> {
+    let address = address.trim();
     if let Some((scheme, _)) = address.split_once("://") {
         return match scheme.to_ascii_lowercase().as_str() {
             "http" | "https" => Ok(address.to_owned()),
             _ => Err(wrong(&NO_ADDRESS)),
         };
+    }
+    if address.parse::<Ipv6Addr>().is_ok() {
+        return Ok(format!("[{address}]:7233"));
     }
     let address = address.strip_suffix(':').unwrap_or(address);
     let after_host = address.rsplit(']').next().unwrap_or_default();
@@ -530,6 +535,8 @@ mod tests {
             ("[::1]", "http://[::1]:7233/"),
             ("[::1]:3", "http://[::1]:3/"),
             ("localhost:", "http://localhost:7233/"),
+            (" localhost ", "http://localhost:7233/"),
+            ("::1", "http://[::1]:7233/"),
             ("HTTP://localhost:3", "http://localhost:3/"),
             ("https://own", "https://own/"),
         ] {

@@ -6,11 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use analytics_spec::ErrorKind;
 use temporalio_client::{grpc::WorkflowService, tonic::IntoRequest as _};
 use temporalio_common::protos::temporal::api::workflowservice::v1::GetSystemInfoRequest;
 use tokio::time::{sleep, timeout};
 
-use crate::Connection;
+use crate::{Connection, refusals::status_kind};
 
 /// How often it is asked.
 const EVERY: Duration = Duration::from_secs(5);
@@ -50,15 +51,14 @@ impl Connection {
         }
     }
 
-    /// A refusal is an answer too.
-    async fn answers(&self) -> bool {
+    /// Whether the server answers at all, within 10 seconds. A refusal is an answer
+    /// too.
+    pub async fn answers(&self) -> bool {
         let mut service = self.client().clone();
         let info = service.get_system_info(GetSystemInfoRequest::default().into_request());
         match timeout(PATIENCE, info).await {
             Ok(Ok(_)) => true,
-            Ok(Err(status)) => {
-                self.refused(&status).kind() != analytics_spec::ErrorKind::Unavailable
-            }
+            Ok(Err(status)) => status_kind(&status) != ErrorKind::Unavailable,
             Err(_) => false,
         }
     }

@@ -45,7 +45,8 @@ use crate::{
 const MAX_EVENTS: usize = 500;
 const MAX_BYTES: usize = 512 * 1024;
 
-/// How often it is looked why nothing comes of a batch.
+/// How often it is looked why nothing comes of a batch, and whether the server
+/// answers.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How many batches are read ahead of the slowest integration.
@@ -118,6 +119,7 @@ pub(crate) async fn carry(plan: Plan<'_>, source: Source) -> Result<Summary, Fai
         summary = carrier.carry(source) => summary,
         never = progress::show(plan.console, bytes, || carrier.progress()) => match never {},
         never = carrier.give_up() => match never {},
+        never = carrier.watch(&connection) => match never {},
     }
 }
 
@@ -478,6 +480,20 @@ impl<'a> Carrier<'a> {
                 .note(format_args!("{error}; it is asked again"));
         }
         tokio::time::sleep(PAUSE).await;
+    }
+
+    /// Says that the server does not answer, sooner than what it is asked for is
+    /// over.
+    async fn watch(&self, connection: &Connection) -> Infallible {
+        loop {
+            tokio::time::sleep(PATIENCE).await;
+            if !connection.answers().await && !self.complained.replace(true) {
+                self.plan.console.note(format_args!(
+                    "Temporal at {} does not answer; it is asked again",
+                    connection.address()
+                ));
+            }
+        }
     }
 
     async fn give_up(&self) -> Infallible {

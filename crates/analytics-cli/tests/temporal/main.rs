@@ -481,7 +481,7 @@ async fn what_is_wrong_is_said_in_one_line_without_the_key() {
 
 /// As it hangs when its disk does.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_says_when_the_server_does_not_answer_and_when_it_does_again() {
+async fn that_the_server_does_not_answer_is_said_and_that_it_does_again() {
     let world = World::new("frozen").await;
     let port = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = port.local_addr().unwrap();
@@ -498,15 +498,31 @@ async fn a_worker_says_when_the_server_does_not_answer_and_when_it_does_again() 
         std::thread::sleep(Duration::from_millis(100));
     }
     let worker = world.worker(&["--address", &address.to_string()]);
+    let send = ["send", "-", "--engine", "temporal"];
+    let mut send = world
+        .command(&send)
+        .args(["--address", &address.to_string()])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_secs(3));
     let id = server.id().to_string();
     assert!(kill("-STOP", &id));
     std::thread::sleep(Duration::from_secs(18));
     assert!(kill("-CONT", &id));
     std::thread::sleep(Duration::from_secs(8));
+    let event = json!({"track": {"user_id": "u1", "event": "Thawed"}}).to_string();
+    let mut events = send.stdin.take().unwrap();
+    events.write_all(event.as_bytes()).unwrap();
+    drop(events);
+    let sent = Run::from(send.wait_with_output().unwrap());
     let run = worker.end("-TERM");
     server.kill().unwrap();
     server.wait().unwrap();
     run.ends_with(0)
         .says("WARN analytics_temporal::server: the server does not answer: ")
         .says("INFO analytics_temporal::server: the server answers again ");
+    sent.ends_with(0)
+        .says(&format!("Temporal at http://{address}/ does not answer"));
+    assert_eq!(world.vendor.received().len(), 1);
 }
