@@ -129,11 +129,16 @@ impl ConnectOptions {
     /// server cannot be [reached](ErrorKind::Unavailable), or does not let this
     /// client [in](ErrorKind::Unauthorized).
     pub async fn connect(self) -> Result<Connection, Error> {
+        let env = if self.isolated {
+            HashMap::new()
+        } else {
+            variables(std::env::vars_os())?
+        };
         let Resolved {
             options,
             namespace,
             task_queue,
-        } = self.resolve(&variables(std::env::vars_os())?)?;
+        } = self.resolve(&env)?;
         let address = options.target.to_string();
         let failed = |kind: ErrorKind, why: String| {
             Error::new(kind, format!("Temporal at {address}: {why}"))

@@ -6,12 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use analytics_spec::ErrorKind;
-use temporalio_client::{grpc::WorkflowService, tonic::IntoRequest as _};
+use temporalio_client::{
+    grpc::WorkflowService,
+    tonic::{Code, IntoRequest as _},
+};
 use temporalio_common::protos::temporal::api::workflowservice::v1::GetSystemInfoRequest;
 use tokio::time::{sleep, timeout};
 
-use crate::{Connection, refusals::status_kind};
+use crate::Connection;
 
 /// How often it is asked.
 const EVERY: Duration = Duration::from_secs(5);
@@ -58,7 +60,11 @@ impl Connection {
         let info = service.get_system_info(GetSystemInfoRequest::default().into_request());
         match timeout(PATIENCE, info).await {
             Ok(Ok(_)) => true,
-            Ok(Err(status)) => status_kind(&status) != ErrorKind::Unavailable,
+            Ok(Err(status)) => !matches!(
+                status.code(),
+                // Also of what is on the way to it.
+                Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown
+            ),
             Err(_) => false,
         }
     }
