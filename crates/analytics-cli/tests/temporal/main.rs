@@ -479,6 +479,16 @@ async fn what_is_wrong_is_said_in_one_line_without_the_key() {
     }
 }
 
+/// One of its own, which the test may freeze; killed at its end.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// As it hangs when its disk does.
 #[tokio::test(flavor = "multi_thread")]
 async fn that_the_server_does_not_answer_is_said_and_that_it_does_again() {
@@ -486,12 +496,12 @@ async fn that_the_server_does_not_answer_is_said_and_that_it_does_again() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = port.local_addr().unwrap();
     drop(port);
-    let mut server = Command::new(variable("ANALYTICS_TEMPORAL_COMMAND"))
+    let server = Command::new(variable("ANALYTICS_TEMPORAL_COMMAND"))
         .args(["server", "start-dev", "--headless", "--port"])
         .arg(address.port().to_string())
         .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+        .spawn();
+    let server = Server(server.unwrap());
     let begin = Instant::now();
     while TcpStream::connect(address).is_err() {
         assert!(begin.elapsed() < SOON, "it does not start");
@@ -506,7 +516,7 @@ async fn that_the_server_does_not_answer_is_said_and_that_it_does_again() {
         .spawn()
         .unwrap();
     std::thread::sleep(Duration::from_secs(3));
-    let id = server.id().to_string();
+    let id = server.0.id().to_string();
     assert!(kill("-STOP", &id));
     std::thread::sleep(Duration::from_secs(18));
     assert!(kill("-CONT", &id));
@@ -517,8 +527,6 @@ async fn that_the_server_does_not_answer_is_said_and_that_it_does_again() {
     drop(events);
     let sent = Run::from(send.wait_with_output().unwrap());
     let run = worker.end("-TERM");
-    server.kill().unwrap();
-    server.wait().unwrap();
     run.ends_with(0)
         .says("WARN analytics_temporal::server: the server does not answer: ")
         .says("INFO analytics_temporal::server: the server answers again ");
