@@ -518,9 +518,9 @@ async fn that_the_server_does_not_answer_is_said_and_that_it_does_again() {
     std::thread::sleep(Duration::from_secs(3));
     let id = server.0.id().to_string();
     assert!(kill("-STOP", &id));
-    std::thread::sleep(Duration::from_secs(18));
+    std::thread::sleep(Duration::from_secs(22));
     assert!(kill("-CONT", &id));
-    std::thread::sleep(Duration::from_secs(8));
+    std::thread::sleep(Duration::from_secs(12));
     let event = json!({"track": {"user_id": "u1", "event": "Thawed"}}).to_string();
     let mut events = send.stdin.take().unwrap();
     events.write_all(event.as_bytes()).unwrap();

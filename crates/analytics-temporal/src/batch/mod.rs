@@ -58,6 +58,7 @@ impl Plan {
             max_sent: MAX_SENT_BYTES,
         }
     }
+
     /// Whether a run goes on in a new one, with so many events in its history and so
     /// many bytes in its calls.
     fn is_full(&self, history: u32, sent: usize) -> bool {

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::HashMap, fmt};
 
 use analytics_spec::{
-    AnyInput, BatchInput, Code, Error, ErrorKind, Handler, ValidationError, Value, Violation,
+    AnyInput, BatchInput, Code, Error, Handler, ValidationError, Value, Violation,
     batch::Outcome,
     json::{self, Strict},
 };
@@ -85,7 +85,7 @@ fn read_json(input: RawValue) -> Result<(Value, Broken), Error> {
     let (read, mut broken) = match json::from_slice(json) {
         Ok(read) => (read, Broken::new()),
         // Only now: it is read once more for that.
-        Err(error) => parted(json)?.ok_or(error)?,
+        Err(error) => parted(json).ok_or(error)?,
     };
     let Strict {
         value, duplicates, ..
@@ -108,13 +108,10 @@ fn read_json(input: RawValue) -> Result<(Value, Broken), Error> {
 
 /// A batch without what cannot be read in its inputs; none if something is wrong
 /// around them.
-fn parted(json: &[u8]) -> Result<Option<(Strict, Broken)>, Error> {
-    let Ok(fields) = serde_json::from_slice::<Fields<'_>>(json) else {
-        return Ok(None);
-    };
-    let (json, broken) = fields.without_broken_inputs()?;
-    let read = json::from_slice(&json).ok();
-    Ok(read.map(|read| (read, broken)))
+fn parted(json: &[u8]) -> Option<(Strict, Broken)> {
+    let fields: Fields<'_> = serde_json::from_slice(json).ok()?;
+    let (json, broken) = fields.without_broken_inputs().ok()?;
+    Some((json::from_slice(&json).ok()?, broken))
 }
 
 /// The fields of an object as they stand in it, also those that stand there twice;
@@ -124,7 +121,7 @@ struct Fields<'a>(Vec<(String, Cow<'a, Json>)>);
 impl Fields<'_> {
     /// The object with `null` for each input that cannot be read, and what is wrong
     /// with those.
-    fn without_broken_inputs(mut self) -> Result<(Vec<u8>, Broken), Error> {
+    fn without_broken_inputs(mut self) -> serde_json::Result<(Vec<u8>, Broken)> {
         let mut broken = Broken::new();
         for (_, inputs) in self.0.iter_mut().filter(|(key, _)| key == "inputs") {
             let Ok(each) = serde_json::from_str::<Vec<&Json>>(inputs.get()) else {
@@ -141,23 +138,14 @@ impl Fields<'_> {
                 }
             });
             let each: Vec<_> = each.collect();
-            let whole = serde_json::value::to_raw_value(&each).map_err(unwritten)?;
+            let whole = serde_json::value::to_raw_value(&each)?;
             *inputs = Cow::Owned(whole);
         }
         let mut json = Vec::new();
         let fields = self.0.iter().map(|(key, value)| (key, value));
-        let written = serde_json::Serializer::new(&mut json).collect_map(fields);
-        written.map_err(unwritten)?;
+        serde_json::Serializer::new(&mut json).collect_map(fields)?;
         Ok((json, broken))
     }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
-fn unwritten(error: serde_json::Error) -> Error {
-    Error::new(
-        ErrorKind::Internal,
-        format!("cannot be written as JSON: {error}"),
-    )
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
